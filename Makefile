@@ -1,0 +1,47 @@
+# Everything anybody runs. Needs Python 3.11 and make; all else is installed into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+.DEFAULT_GOAL := help
+
+help:  ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Install everything into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { echo "error: Python 3.11 or 3.12 is needed, $(PYTHON) is another; set PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	@touch $@
+
+test: setup  ## Run all tests (a real Kafka is started for them)
+	$(BIN)/python -m pytest
+
+check: setup  ## All that CI runs: lint, types, architecture, tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+demo: setup  ## Send the touches of examples/ through a real Kafka to the sandbox, and show what became of them
+	$(BIN)/python -m pipeline.demo run
+
+up: setup  ## The same, left running; prints where to look
+	$(BIN)/python -m pipeline.demo up
+
+down: setup  ## Stop what `make up` left running
+	$(BIN)/python -m pipeline.demo down
+
+bench: setup  ## Measure CPU time per touch and touches per second
+	$(BIN)/python -m bench
+
+chaos: setup  ## Kill, freeze and cut for a while; LONG=1 for an hour
+	LONG=$(LONG) $(BIN)/python -m pytest tests/chaos -s
+
+clean:  ## Remove everything that was installed or written
+	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+.PHONY: help setup test check demo up down bench chaos clean

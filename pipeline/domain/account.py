@@ -1,0 +1,39 @@
+"""Who we are at a provider: one account per sender. Secrets stay out of every repr, so out of every log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class WahaAccount:
+    """A WhatsApp session of a WAHA server."""
+
+    session: str
+    base_url: str
+    """Without a slash at the end."""
+    api_key: str | None = field(repr=False)
+    """None: the server asks for none."""
+    engine: str
+    """NOWEB, GOWS, WEBJS or WPP."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResendAccount:
+    """A Resend account (its limit is per team, over all keys)."""
+
+    api_key: str = field(repr=False)
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class TwilioAccount:
+    """A Twilio number, or a Messaging Service: exactly one of `from_` and `messaging_service_sid` is set."""
+
+    account_sid: str
+    auth_token: str = field(repr=False)
+    from_: str | None
+    messaging_service_sid: str | None
+    base_url: str
+    status_callback: str | None
+    """URL template; `{touch_id}` is to be filled in, percent-encoded."""

@@ -1,0 +1,78 @@
+"""How often a sender may call: evenly spaced (GCRA), and never more than `rate` in any window at the provider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+LATENESS_MS = 20
+"""A call that starts late by less than this (and a tenth of the spacing) does not push back those after it: an event
+loop wakes a millisecond or two late, and at 10 per second that alone would cost 2 % of the rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `rate` calls in any `per_ms` milliseconds, evenly spaced but for `burst` calls at once."""
+
+    rate: int
+    per_ms: int
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The limit of a sender's first `lasts_ms` milliseconds."""
+
+    limit: Limit
+    lasts_ms: int
+
+
+class PastCall(NamedTuple):
+    """A call that counts, in epoch milliseconds: `start_ms` rounded down, `end_ms` rounded up.
+
+    `end_ms` is when it was answered or given up; for a call still without an answer, the last instant at which it can
+    possibly run (lease end + request timeout + clock allowance).
+    """
+
+    start_ms: int
+    end_ms: int
+
+
+def next_start_ms(limit: Limit, calls: Sequence[PastCall], now_ms: int) -> int:
+    """Return the first instant, `now_ms` or later, at which the next call may start.
+
+    `calls` are those made so far, oldest first; the last `calls_to_remember` are enough. A call reaches the provider
+    somewhere between its start and its end, so when the call `rate` places before has *ended* at least `per` ago, no
+    half-open window of `per` there can hold more than `rate`, whatever the network does (design: a lane, 5).
+    """
+    return max(now_ms, _spaced_ms(limit, calls), _windowed_ms(limit, calls))
+
+
+def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None) -> int:
+    """Return how many of the latest calls `next_start_ms` needs, now and after the warm-up."""
+    return max(limit.rate if limit else 0, warm_up.limit.rate if warm_up else 0)
+
+
+def limit_at(limit: Limit | None, warm_up: WarmUp | None, started_ms: int | None, now_ms: int) -> Limit | None:
+    """Return the limit in force at `now_ms` for a sender in use since `started_ms` (None: it has not sent yet)."""
+    if warm_up is not None and (started_ms is None or now_ms < started_ms + warm_up.lasts_ms):
+        return warm_up.limit
+    return limit
+
+
+def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
+    """No earlier than `per` after the end of every call at least `rate` places before."""
+    old = calls[: max(len(calls) - limit.rate + 1, 0)]
+    return max((call.end_ms for call in old), default=-limit.per_ms) + limit.per_ms
+
+
+def _spaced_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
+    """GCRA in units of 1/rate millisecond, in which the spacing per/rate is the whole number `per_ms`: no rounding."""
+    rate, per = limit.rate, limit.per_ms
+    slack = max(rate, min(LATENESS_MS * rate, per // 10))  # at least 1 ms: a start is the ideal instant rounded up
+    due = -slack
+    for start_ms, _ in calls:
+        start = start_ms * rate
+        due = (due if start < due + slack else start) + per
+    return -(((limit.burst - 1) * per - due) // rate) if calls else 0

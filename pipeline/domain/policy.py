@@ -1,0 +1,62 @@
+"""How a channel and its senders may be used: the configuration, as the domain needs it. Frozen values, no parsing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline.domain.limit import Limit, WarmUp
+from pipeline.domain.retry import Retry
+from pipeline.domain.window import Window
+from pipeline.domain.work import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class SenderPolicy:
+    """What a lane must know of its sender; credentials live with the provider's client."""
+
+    name: str
+    lane: int
+    addresses: tuple[str, ...] = ()
+    """E-mail: the `from` addresses, first is the default. SMS: the number or the Messaging Service SID. WhatsApp: the session."""
+    started_on_ms: int | None = None
+    """Warm-up counts from here (UTC midnight); None: from its first send."""
+    engine: str | None = None
+    """WAHA's engine: NOWEB, GOWS, WEBJS or WPP."""
+    status_callback: str | None = None
+    """Twilio: URL template, `{touch_id}` is filled in percent-encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelPolicy:
+    """The rules of one channel. Durations are milliseconds."""
+
+    channel: Channel
+    senders: tuple[SenderPolicy, ...]
+    """Empty: the channel is off."""
+    window: Window | None
+    """None: always open."""
+    limit: Limit | None
+    """None: unlimited."""
+    warm_up: WarmUp | None
+    numbers: str = "valid"
+    region: str | None = None
+    attempts: int = 5
+    retry: Retry = field(default_factory=Retry)
+    retry_for_ms: int = 259_200_000
+    request_timeout_ms: int = 10_000
+    lease_ms: int = 5_000
+    resolve_after_ms: int = 5_000
+    resolve_for_ms: int = 43_200_000
+    unresolved: str = "hold"
+    in_flight: int = 1
+    batch: int = 1
+    """Touches per call: 100 for e-mail, else 1."""
+    gather_ms: int = 0
+
+    def sender_on(self, lane: int) -> SenderPolicy | None:
+        """Return the sender whose lane is `lane`, or None."""
+        return next((s for s in self.senders if s.lane == lane), None)
+
+    def sender_named(self, name: str) -> SenderPolicy | None:
+        """Return the sender called `name`, or None."""
+        return next((s for s in self.senders if s.name == name), None)

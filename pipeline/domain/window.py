@@ -1,0 +1,269 @@
+"""In which hours someone may be disturbed: their own wall clock decides, on both nights of daylight saving too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import phonenumbers
+from phonenumbers import timezone as phone_timezone
+
+RECIPIENT: Final = "recipient"
+ALL_DAYS: Final = frozenset(range(7))
+DAY_MS: Final = 86_400_000
+DAY_S: Final = 86_400
+HORIZON_DAYS: Final = 8
+"""Zones that are not open together within so many days never are (a whole week, with a day to spare)."""
+
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_FIRST_S, _LAST_S = -62_000_000_000, 253_300_000_000  # what datetime can hold, with room for an offset
+_ZONE_NAME = re.compile(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
+_CACHED_ZONES = 8_192
+
+Span = tuple[int, int]
+
+
+class NeverOpens(ValueError):
+    """The window never opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open now. None in both: always."""
+
+    until_ms: int | None
+    """First instant that counts as closed (the margin deducted)."""
+    closes_ms: int | None
+    """The true close (for a provider's own validity); at most `HORIZON_DAYS` ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Closed now; `until_ms` is the first instant that is open."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The hours `[opens_s, closes_s)` of a wall clock, in seconds since midnight.
+
+    `closes_s` <= `opens_s` wraps midnight; 86400 is the end of the day. Raises NeverOpens for an empty one.
+    """
+
+    opens_s: int
+    closes_s: int
+    zone: str
+    """IANA name, or RECIPIENT."""
+    fallback_zone: str | None = None
+    """With RECIPIENT: for whoever has no zone, or several that are never open together."""
+    days: frozenset[int] = ALL_DAYS
+    """Monday is 0. Of a window that wraps, the day it opens on."""
+    holidays: frozenset[date] = frozenset()
+    """Days without an opening, in the window's own zone."""
+    margin_ms: int = 0
+    """The end of each opening that counts as closed."""
+    answers: dict[tuple[str, ...], tuple[int, int, Open | Closed]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    feast_days: frozenset[int] = field(default=frozenset(), init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "feast_days", frozenset(day.toordinal() - _EPOCH_ORDINAL for day in self.holidays))
+        length_s = self.closes_s - self.opens_s + (DAY_S if self.closes_s < self.opens_s else 0)
+        if length_s * 1000 <= self.margin_ms or not self.days:
+            raise NeverOpens(f"never opens: {length_s} s long, {self.margin_ms} ms margin, {len(self.days)} days")
+
+    def opens_on(self, day: int, *, feasts: bool) -> bool:
+        """Tell whether an opening begins on `day` (days since 1970, local); `feasts` is whether holidays count."""
+        return (day + 3) % 7 in self.days and not (feasts and day in self.feast_days)  # 1970-01-01 was a Thursday
+
+
+def is_zone(name: str) -> bool:
+    """Tell whether `name` is a time zone of the IANA database."""
+    return _zone(name) is not None
+
+
+def gate(window: Window | None, zones: tuple[str, ...], now_ms: int) -> Open | Closed:
+    """Tell whether `window` is open at `now_ms` in every one of `zones` (from `zones_of`), and until when.
+
+    The answer is kept for as long as it is true, so asking per touch costs about a microsecond.
+    """
+    if window is None:
+        return _ALWAYS
+    kept = window.answers.get(zones)
+    if kept is not None and kept[0] <= now_ms < kept[1]:
+        return kept[2]
+    if len(window.answers) >= _CACHED_ZONES:
+        window.answers.clear()
+    kept = window.answers[zones] = _answer(window, zones, now_ms)
+    return kept[2]
+
+
+def first_open_ms(window: Window | None, zones: tuple[str, ...], at_ms: int) -> int:
+    """Return the first instant, `at_ms` or later, at which `window` is open in every one of `zones`."""
+    if window is None:
+        return at_ms
+    kept = window.answers.get(zones)
+    if kept is None or not kept[0] <= at_ms < kept[1]:
+        kept = _answer(window, zones, at_ms)  # not kept: the present must not make way for a date far off
+    return kept[2].until_ms if isinstance(kept[2], Closed) else at_ms
+
+
+def zones_of(window: Window | None, time_zone: str | None, to: str) -> tuple[str, ...]:
+    """Return the zones whose clocks decide: the window's own, else the touch's `time_zone`, else those of number `to`.
+
+    With a fixed zone the touch's own does not count. `to` is E.164, or an e-mail address, which tells nothing.
+    """
+    if window is None:
+        return ()
+    if window.zone != RECIPIENT:
+        return (window.zone,)
+    if time_zone is not None and is_zone(time_zone):
+        return (time_zone,)
+    return _zones_of_number(to) or (window.fallback_zone or "UTC",)
+
+
+_ALWAYS = Open(None, None)
+
+
+@lru_cache(maxsize=65_536)
+def _zones_of_number(number: str) -> tuple[str, ...]:
+    if not number.startswith("+"):
+        return ()
+    try:
+        zones = phone_timezone.time_zones_for_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return ()
+    return tuple(sorted(zones)) if all(is_zone(zone) for zone in zones) else ()  # Etc/Unknown is no zone
+
+
+def _answer(window: Window, zones: tuple[str, ...], now_ms: int) -> tuple[int, int, Open | Closed]:
+    """Return (from, until, answer): the answer holds for any instant in between."""
+    if len(zones) > 1 and not _open_together(window, zones, now_ms):
+        zones = (window.fallback_zone or "UTC",)
+    for start_ms, end_ms in _openings(window, zones, now_ms):
+        usable_ms = end_ms - window.margin_ms
+        if usable_ms <= max(start_ms, now_ms):
+            continue
+        if start_ms > now_ms:
+            return now_ms, start_ms, Closed(start_ms)
+        if end_ms - now_ms < HORIZON_DAYS * DAY_MS:
+            return start_ms, usable_ms, Open(usable_ms, end_ms)
+        horizon_ms = now_ms + HORIZON_DAYS * DAY_MS
+        return now_ms, now_ms + DAY_MS, Open(horizon_ms, horizon_ms)
+    raise NeverOpens(f"no opening in {zones} after {now_ms}")
+
+
+def _open_together(window: Window, zones: tuple[str, ...], now_ms: int) -> bool:
+    day = now_ms // DAY_MS
+    return any(
+        end_ms - max(start_ms, now_ms) > window.margin_ms
+        for at in range(day, day + HORIZON_DAYS)
+        for start_ms, end_ms in _joint(window, zones, at, feasts=False)
+    )
+
+
+def _openings(window: Window, zones: tuple[str, ...], now_ms: int) -> Iterator[Span]:
+    """Yield the spans in which all `zones` are open, from the day of `now_ms` on, joined over midnight.
+
+    A span is cut once it reaches beyond the horizon. Ends after a year without an opening past the last holiday.
+    """
+    first = now_ms // DAY_MS
+    last = max(first, max(window.feast_days, default=first)) + 366
+    open_from = open_until = -1
+    for day in range(first, last):
+        for start_ms, end_ms in _joint(window, zones, day, feasts=True):
+            if start_ms != open_until:
+                if open_until > 0:
+                    yield open_from, open_until
+                open_from = start_ms
+            open_until = end_ms
+        if open_until > 0 and (open_until < (day + 1) * DAY_MS or open_until - now_ms > HORIZON_DAYS * DAY_MS):
+            yield open_from, open_until
+            open_until = -1
+
+
+def _joint(window: Window, zones: tuple[str, ...], day: int, *, feasts: bool) -> list[Span]:
+    """Return the spans of UTC day `day` in which `window` is open in every one of `zones`."""
+    spans = _day_spans(window, zones[0], day, feasts=feasts)
+    for zone in zones[1:]:
+        if not spans:
+            break
+        spans = _intersect(spans, _day_spans(window, zone, day, feasts=feasts))
+    return spans
+
+
+def _intersect(left: list[Span], right: list[Span]) -> list[Span]:
+    cut = [(max(a, c), min(b, d)) for a, b in left for c, d in right]
+    return [(start, end) for start, end in cut if start < end]
+
+
+def _day_spans(window: Window, zone: str, day: int, *, feasts: bool) -> list[Span]:
+    spans: list[Span] = []
+    for start_ms, end_ms, offset_ms in _stretches(zone, day):
+        for opens_ms, closes_ms in _wall_spans(window, start_ms + offset_ms, end_ms + offset_ms, feasts=feasts):
+            span = opens_ms - offset_ms, closes_ms - offset_ms
+            if spans and spans[-1][1] == span[0]:
+                spans[-1] = spans[-1][0], span[1]
+            else:
+                spans.append(span)
+    return spans
+
+
+def _wall_spans(window: Window, start_ms: int, end_ms: int, *, feasts: bool) -> Iterator[Span]:
+    """Yield the open spans of a stretch of wall-clock time, in order."""
+    opens, closes = window.opens_s * 1000, window.closes_s * 1000
+    if closes <= opens:
+        closes += DAY_MS
+    for day in range(start_ms // DAY_MS - 1, (end_ms - 1) // DAY_MS + 1):
+        if window.opens_on(day, feasts=feasts):
+            begin, end = max(start_ms, day * DAY_MS + opens), min(end_ms, day * DAY_MS + closes)
+            if begin < end:
+                yield begin, end
+
+
+@lru_cache(maxsize=16_384)
+def _stretches(zone: str, day: int) -> tuple[tuple[int, int, int], ...]:
+    """Return UTC day `day` cut into (start_ms, end_ms, offset_ms) of one offset each."""
+    found = _zone(zone)
+    if found is None:
+        raise NeverOpens(f"unknown time zone {zone!r}")
+    start_s = day * DAY_S
+    cuts = [start_s]
+    for left, right in pairwise(range(start_s, start_s + DAY_S + 1, DAY_S // 4)):
+        cuts.extend(_transition_s(found, left, right))
+    cuts.append(start_s + DAY_S)
+    return tuple((a * 1000, b * 1000, _offset_s(found, a) * 1000) for a, b in pairwise(cuts) if a < b)
+
+
+def _transition_s(zone: ZoneInfo, left_s: int, right_s: int) -> list[int]:
+    """Return the instant in (left, right] at which the offset changes, if it does: no zone changes twice in 6 h."""
+    before = _offset_s(zone, left_s)
+    if _offset_s(zone, right_s) == before:
+        return []
+    while right_s - left_s > 1:
+        middle_s = (left_s + right_s) // 2
+        left_s, right_s = (middle_s, right_s) if _offset_s(zone, middle_s) == before else (left_s, middle_s)
+    return [right_s]
+
+
+def _offset_s(zone: ZoneInfo, at_s: int) -> int:
+    offset = datetime.fromtimestamp(min(max(at_s, _FIRST_S), _LAST_S), UTC).astimezone(zone).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds())
+
+
+@lru_cache(maxsize=2_048)
+def _zone(name: str) -> ZoneInfo | None:
+    if not _ZONE_NAME.fullmatch(name) or name == "Factory":
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "America" is a directory
+        return None

@@ -1,0 +1,123 @@
+"""What travels: a touch made ready to send, and the claim that a call is made under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Channel(StrEnum):
+    """Where a touch goes."""
+
+    WHATSAPP = "whatsapp"
+    EMAIL = "email"
+    SMS = "sms"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One e-mail attachment: `content` or `url`, not both."""
+
+    filename: str
+    content_type: str | None = None
+    content: bytes | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is said, composed: nothing is rendered after the router."""
+
+    subject: str | None = None
+    body: str | None = None
+    """Text for WhatsApp and SMS, HTML for e-mail."""
+    text: str | None = None
+    """The plain part of an e-mail."""
+    from_: str | None = None
+    """The sender's address the touch picked; None means the sender's first."""
+    reply_to: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A valid touch on its way: normalised, composed, with its sender. Instants are epoch milliseconds."""
+
+    touch_id: str
+    campaign_id: str
+    lead_id: str
+    channel: Channel
+    to: str
+    """E.164, or an address with its domain in lower case."""
+    sender: str
+    """Sender's name; its lane is the partition of the channel topic."""
+    pinned: bool
+    """The touch itself named its sender."""
+    content: Content
+    digest: bytes
+    """16 bytes over what makes two touches *the same*."""
+    origin: int
+    """Partition of `touches` it came from; its results go home there."""
+    priority: int = 5
+    time_zone: str | None = None
+    not_before_ms: int | None = None
+    expires_at_ms: int | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    created_at_ms: int = 0
+    attempt: int = 0
+    """Claims made so far."""
+    refusals: int = 0
+    """Answers that count against `attempts`."""
+    first_call_ms: int | None = None
+    """When its first claim was made: `retry_for` runs from here."""
+    last_call_ms: int | None = None
+    outage_noted_ms: int | None = None
+    """Start of the outage for which it already has a `retrying`/`outage` record."""
+    batch_cap: int = 0
+    """At most so many touches in its next call (halved when a batch is refused for one of them); 0 means no cap."""
+    returns: int = 0
+    """How often it came back from `touches.scheduled`; 0 is fresh from the router."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, byte for byte. Credentials are added by the sender, never stored."""
+
+    path: str
+    """Relative to the sender's `base_url`, starting with a slash."""
+    body: bytes
+    content_type: str
+    handle: str
+    """What the provider can be asked by: Resend's Idempotency-Key, WAHA's message id, "" for Twilio."""
+
+
+class Phase(StrEnum):
+    """Where a claim stands."""
+
+    CALLING = "calling"
+    """Committed; its call may be under way in the process that made it."""
+    LOOKING_UP = "looking_up"
+    """Its outcome is unknown and will be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right, committed before the request leaves, to make exactly one call; carries the work byte for byte."""
+
+    claim_id: str
+    """Unique for ever; Resend's Idempotency-Key and WAHA's message id derive from it when made, and are kept in `handle`."""
+    works: tuple[Work, ...]
+    """One, or the frozen batch, in the order of the request. `attempt` counts this claim already."""
+    request: Request
+    claimed_ms: int
+    lease_until_ms: int
+    """The call may begin (its body be written) strictly before this instant: lease, window and expiry are all in it."""
+    phase: Phase = Phase.CALLING
+    refused: bool = False
+    """The provider answered 5xx: if the look-up finds nothing, that was a refusal of this touch."""
+    looks: int = 0
+    next_look_ms: int = 0
+    resolve_until_ms: int = 0
+    error_code: str | None = None
+    error: str | None = None

@@ -1,0 +1,1 @@
+"""Faust made loss-free, and the fenced table. Knows no touch."""

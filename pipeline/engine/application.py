@@ -1,0 +1,111 @@
+"""The faust application of the engine: its settings, its agents, and its loud death."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import faust
+import faust.streams
+from faust.serializers.schemas import Schema
+
+from pipeline.engine.consumer import Transport
+from pipeline.engine.ownership import Duty, Ownership, Place
+from pipeline.engine.recovery import TableManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+log = logging.getLogger(__name__)
+
+QUEUE_BATCHES = 4
+REQUEST_TIMEOUT_S = 30.0
+REBALANCE_TIMEOUT_S = 60.0
+COMMIT_INTERVAL_S = 1.0
+
+
+class BatchSchema(Schema):
+    """Hands batches through undecoded: stages decode, so that nothing unreadable can stop a stream."""
+
+    def compile(self, app: Any, *, on_key_decode_error: Any = None, on_value_decode_error: Any = None,
+                default_schema: Any = None) -> Any:
+        """Return the decoder."""
+        del on_key_decode_error, on_value_decode_error, default_schema
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            del propagate
+            return app.create_event(None, message.value, None, message)
+
+        return decode
+
+
+class Application(faust.App):
+    """A faust app whose agents lose nothing: every input topic is a duty of its `ownership`."""
+
+    ownership: Ownership
+
+    def die(self, error: BaseException) -> NoReturn:
+        """End the process at once, loudly: its tables are spent, and whoever restarts it finds all in the log."""
+        log.critical("worker ends, to be restarted: %s: %s", type(error).__name__, error, exc_info=error)
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def create_application(
+    place: Place,
+    duties: Iterable[Duty],
+    now_ms: Callable[[], int],
+    *,
+    instance_id: str | None,
+    session_timeout_s: float,
+    **settings: Any,
+) -> Application:
+    """Return the app with one agent per duty; `settings` are further faust settings."""
+    if getattr(faust.streams, "_CStreamIterator", None) is None:
+        raise RuntimeError("faust without its compiled streams loses events; install its glibc wheel")
+    servers = place.connection["bootstrap_servers"]
+    app = Application(
+        place.application,
+        broker=[f"kafka://{server}" for server in servers],
+        TableManager=TableManager,
+        processing_guarantee="at_least_once",
+        consumer_group_instance_id=instance_id,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=1024 * 1024,
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=min(3.0, session_timeout_s / 4),
+        broker_request_timeout=REQUEST_TIMEOUT_S,
+        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        stream_recovery_delay=0.0,
+        stream_wait_empty=True,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        reply_create_topic=False,
+        web_tables_enabled=False,
+        **settings,
+    )
+    app.transport = Transport(app.conf.broker_consumer, app)
+    app.ownership = Ownership(place, duties, now_ms, app.die)
+    for topic, agent in app.ownership.agents.items():
+        _consume(app, topic, agent)
+    return app
+
+
+def _consume(app: Application, name: str, agent: str) -> None:
+    topic = app.topic(name, schema=BatchSchema(), internal=False)
+    topic.maxsize = QUEUE_BATCHES  # the argument of app.topic() is dropped by faust, and the bound with it
+
+    async def deliver(stream: Any) -> None:
+        async for event in stream.noack().events():
+            try:
+                app.ownership.deliver(event.value)
+            except Exception as error:  # noqa: BLE001 - a hole: going on would lose records
+                app.die(error)
+            event.ack()
+
+    app.agent(topic, name=agent)(deliver)

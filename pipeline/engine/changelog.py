@@ -1,0 +1,108 @@
+"""Brings stores up to the end of their changelogs, over control markers and aborted records, before anything is processed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline.engine.table import FencedTable
+
+log = logging.getLogger(__name__)
+
+FETCH_WAIT_MS = 50
+STALL_S = 30.0
+PROGRESS_EVERY_S = 5.0
+
+
+class ChangelogStalled(Exception):
+    """A changelog gave nothing for 30 seconds although its end is not reached."""
+
+
+class ChangelogReader:
+    """A consumer without a group that reads changelogs `read_committed`, and tells where topics begin and end.
+
+    For one restore only: aiokafka neither goes on cleanly after unsubscribe() nor stops then.
+    """
+
+    def __init__(self, connection: Mapping[str, Any], *, delete_retention_s: float) -> None:
+        self._delete_retention_s = delete_retention_s
+        self._kafka = AIOKafkaConsumer(
+            **connection,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+
+    async def __aenter__(self) -> ChangelogReader:
+        await self._kafka.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._kafka.stop()
+
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Return (first offset, read-committed end) of each partition."""
+        begin = await self._kafka.beginning_offsets(partitions)
+        end = await self._kafka.end_offsets(partitions)
+        return {tp: (begin[tp], end[tp]) for tp in partitions}
+
+    async def restore(self, tables: Sequence[FencedTable]) -> None:
+        """Bring the store of each (already fenced) table up to the end of its changelog.
+
+        Raises ChangelogStalled.
+        """
+        by_partition = {TopicPartition(t.changelog, t.partition): t for t in tables}
+        bounds = await self.bounds(list(by_partition))
+        behind = {
+            tp: (start, bounds[tp][1])
+            for tp, table in by_partition.items()
+            if (start := self._start(table, *bounds[tp])) < bounds[tp][1]
+        }
+        if not behind:
+            return
+        self._kafka.assign(list(behind))
+        for tp, (start, _) in behind.items():
+            self._kafka.seek(tp, start)  # at once: aiokafka would otherwise reset the position meanwhile
+        await self._read(by_partition, {tp: end for tp, (_, end) in behind.items()})
+
+    def _start(self, table: FencedTable, begin: int, end: int) -> int:
+        """Return where to read from; a store that cannot be trusted is wiped first."""
+        known = table.store.position()
+        if known is None:
+            return begin
+        position, written_s = known
+        # Tombstones older than delete.retention.ms may be gone from the log: such a store could keep deleted keys.
+        stale = time.time() - written_s > self._delete_retention_s
+        if position > end or position < begin or stale:
+            log.warning("store of %s[%d] does not fit its changelog: read anew", table.changelog, table.partition)
+            table.store.wipe()
+            return begin
+        return position
+
+    async def _read(self, tables: Mapping[TopicPartition, FencedTable], ends: dict[TopicPartition, int]) -> None:
+        waiting, records, heard, told = dict(ends), 0, time.monotonic(), time.monotonic()
+        while waiting:
+            fetched = await self._kafka.getmany(*waiting, timeout_ms=200)
+            for tp, rows in fetched.items():
+                changes = [(r.key, r.value) for r in rows]
+                await asyncio.to_thread(tables[tp].store.write, changes, rows[-1].offset + 1)
+                records += len(rows)
+            # Markers and aborted records occupy offsets: the position, not the last record, tells the end.
+            for tp in [tp for tp, end in waiting.items() if await self._kafka.position(tp) >= end]:
+                del waiting[tp]
+                heard = time.monotonic()
+            heard = time.monotonic() if fetched else heard
+            if time.monotonic() - heard > STALL_S:
+                raise ChangelogStalled(f"nothing for {STALL_S:.0f} s from {sorted(waiting)}")
+            if time.monotonic() - told > PROGRESS_EVERY_S:
+                told = time.monotonic()
+                log.info("restoring: %d records read, %d partitions to go", records, len(waiting))

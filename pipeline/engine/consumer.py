@@ -1,0 +1,189 @@
+"""Faust's consumer without its losses: read committed, whole fetches as batches, offsets from the fenced tables."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from pipeline.engine.batch import Batch
+from pipeline.log import Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from pipeline.engine.ownership import Ownership
+
+FETCH_MAX_WAIT_MS = 250
+"""How long the broker may hold an empty fetch: a partition that moves in is first fetched after at most that."""
+WAIT_S = 0.25
+"""How long one fetch waits for records: a partition that was full and has room again waits at most that."""
+IDLE_S = 0.02
+"""Pause while every partition is full."""
+
+
+class Expelled(Exception):
+    """The coordinator gave this worker's place in the group away: its state is stale, it must start anew."""
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Faust's listener; a static member that lost its place ends."""
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # type: ignore[override]
+        """Call when partitions are being revoked."""
+        thread = self._thread
+        coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
+        if revoked and coordinator.member_id == "" and thread.app.conf.consumer_group_instance_id:
+            thread.app.die(Expelled("expelled from the consumer group: frozen for longer than the session, or a twin"))
+        await super().on_partitions_revoked(revoked)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that fetches and keeps the group membership alive."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._covered: dict[TopicPartition, int] = {}
+        """Up to where of each partition batches were handed out."""
+        self._epoch = 0
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # noqa: SLF001 - faust ties it to its own transactions
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - faust fixes 1,500
+        return consumer
+
+    async def fetch(self, wanted: frozenset[TopicPartition], epoch: int) -> list[Batch]:
+        """Return what was fetched of the `wanted` partitions (none: only show the coordinator that we live)."""
+        batches: list[Batch] = await self.call_thread(self._fetch, wanted, epoch)
+        return batches
+
+    async def _fetch(self, wanted: frozenset[TopicPartition], epoch: int) -> list[Batch]:
+        consumer = self._ensure_consumer()
+        if consumer._closed:  # noqa: SLF001
+            raise driver.ConsumerStoppedError
+        consumer._coordinator.check_errors()  # noqa: SLF001 - nobody else asks whether it gave up
+        fetcher = consumer._fetcher  # noqa: SLF001
+        with fetcher._subscriptions.fetch_context():  # noqa: SLF001
+            if not wanted:
+                return []
+            fetched = await fetcher.fetched_records(wanted, timeout=WAIT_S)
+        assignment = fetcher._subscriptions.subscription.assignment  # noqa: SLF001
+        if epoch != self._epoch:
+            # A rebalance overtook this fetch: nobody wants its records, but it moved the positions on.
+            await self._seek_all({tp: self._covered[tp] for tp in fetched if tp in self._covered}, self._epoch)
+            return []
+        return [self._batch(tp, rows, assignment, epoch) for tp, rows in fetched.items() if tp in assignment.tps]
+
+    def _batch(self, tp: TopicPartition, rows: list[Any], assignment: Any, epoch: int) -> Batch:
+        start, end = self._covered.get(tp, 0), assignment.state_value(tp)._position  # noqa: SLF001
+        self._covered[tp] = end
+        topic = self.app.ownership.logical(tp.topic)
+        records = [Record(topic, tp.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in rows]
+        return Batch(tp.topic, tp.partition, start, end, epoch, records)
+
+    async def seek_all(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
+        """Go to these offsets; from now on fetches of an older epoch are void."""
+        await self.call_thread(self._seek_all, positions, epoch)
+
+    async def _seek_all(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
+        self._epoch = epoch
+        consumer = self._ensure_consumer()
+        owned = consumer.assignment()
+        for tp, offset in positions.items():
+            if tp in owned:
+                consumer.seek(tp, offset)
+                self._covered[tp] = offset
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        # Only a figure for lag and trimming: the truth is in the tables, so a failed commit costs nothing.
+        consumer = self._ensure_consumer()
+        owned = consumer.assignment()
+        try:
+            await consumer.commit({tp: OffsetAndMetadata(o, "") for tp, o in offsets.items() if tp in owned})
+        except Exception as error:  # noqa: BLE001
+            self.log.debug("group commit failed: %r", error)
+            return False
+        return True
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer over the fenced tables."""
+
+    RebalanceListener = RebalanceListener
+    _thread: ConsumerThread
+
+    @property
+    def _ownership(self) -> Ownership:
+        ownership: Ownership = self.app.ownership  # type: ignore[attr-defined]
+        return ownership
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """Yield one message per partition fetched; its value is the Batch, its offset the last one covered."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        ownership = self._ownership
+        epoch = ownership.epoch
+        wanted = ownership.fetchable()
+        if not wanted:
+            await asyncio.sleep(IDLE_S)
+        for batch in await self._thread.fetch(wanted, epoch):
+            if self.flow_active and not self.should_stop and epoch == ownership.epoch:
+                tp = TP(batch.topic, batch.partition)
+                yield tp, self._message(tp, batch)
+
+    def _message(self, tp: TP, batch: Batch) -> ConsumerMessage:
+        return ConsumerMessage(
+            batch.topic, batch.partition, batch.end - 1, None, 0, None, None, batch, None,
+            tp=tp, generation_id=self.app.consumer_generation_id,
+        )
+
+    async def perform_seek(self) -> None:
+        """Go where the tables say, not where the group last committed."""
+        positions = self._ownership.expected()
+        await self._thread.seek_all(positions, self._ownership.epoch)
+        for tp, offset in positions.items():
+            self._read_offset[TP(*tp)] = offset or None
+
+    def ack(self, message: Any) -> bool:
+        """Forget a delivered message; what is applied is in the table, not in acks."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Gaps are markers here; holes are seen by the partition itself."""
+
+    async def wait_empty(self) -> None:
+        """Bring the owned partitions to a standstill, within the time the stage sets itself."""
+        await self._ownership.park()
+        await self.commit()
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Tell the group how far the tables are: lag becomes visible, consumed records may be trimmed."""
+        news = {
+            TP(*tp): offset
+            for tp, offset in self._ownership.applied().items()
+            if offset and self._committed_offset[TP(*tp)] != offset
+        }
+        if not news or not await self._thread.commit(news):
+            return False
+        self._committed_offset.update(news)
+        return True
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's livelock detector guesses from its own acks; the worker's watchdog looks at the tables."""
+
+
+class Transport(driver.Transport):
+    """Faust's transport with our consumer."""
+
+    Consumer = Consumer

@@ -1,0 +1,190 @@
+"""Which partitions this process owns: opens their tables before the first record, parks and closes them when they go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+
+from pipeline.engine.changelog import ChangelogReader
+from pipeline.engine.partition import Partition, Stage
+from pipeline.engine.store import RocksStore
+from pipeline.engine.table import FencedTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pipeline.engine.batch import Batch
+
+log = logging.getLogger(__name__)
+
+OPEN_AT_ONCE = 16
+"""Transactional producers opened side by side; more only queue at the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What is done with one input topic: which table, which stage."""
+
+    topic: str
+    """Logical name of the input topic."""
+    table: str
+    stage: Callable[[int], Stage]
+    """Makes the stage for a partition number."""
+    agent: str
+    """Name of the faust agent that consumes the topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an engine lives: its Kafka, its names, its folder."""
+
+    connection: Mapping[str, Any]
+    """aiokafka's connection arguments (bootstrap_servers, security…)."""
+    application: str
+    """Consumer group, and prefix of the transactional ids."""
+    prefix: str
+    """Goes before every topic name."""
+    folder: Path
+    delete_retention_s: float = 86_400.0
+
+    def topic_name(self, logical: str) -> str:
+        """Return the name in Kafka."""
+        return f"{self.prefix}{logical}"
+
+
+class Ownership:
+    """The owned partitions, each with its fenced table and its running stage."""
+
+    def __init__(
+        self, place: Place, duties: Iterable[Duty], now_ms: Callable[[], int], die: Callable[[BaseException], None]
+    ) -> None:
+        self.place = place
+        self.epoch = 0
+        self._duties = {place.topic_name(d.topic): d for d in duties}
+        self._now_ms = now_ms
+        self._die = die
+        self._owned: dict[TopicPartition, Partition] = {}
+        self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._changing = asyncio.Lock()
+        self.is_ready = False
+
+    @property
+    def agents(self) -> dict[str, str]:
+        """Agent name by input topic, as Kafka names it."""
+        return {topic: duty.agent for topic, duty in self._duties.items()}
+
+    def logical(self, topic: str) -> str:
+        """Return the logical name of an input topic."""
+        return self._duties[topic].topic
+
+    def partitions(self) -> Mapping[TopicPartition, Partition]:
+        """The owned partitions."""
+        return self._owned
+
+    def deliver(self, batch: Batch) -> None:
+        """Hand a batch to its partition; one of an older epoch, or of a partition that has gone, is void."""
+        partition = self._owned.get(TopicPartition(batch.topic, batch.partition))
+        if partition is not None and batch.epoch == self.epoch:
+            partition.deliver(batch)
+
+    def fetchable(self) -> frozenset[TopicPartition]:
+        """Return the partitions with room for more."""
+        return frozenset(tp for tp, partition in self._owned.items() if partition.has_room)
+
+    def expected(self) -> dict[TopicPartition, int]:
+        """Return the offset to read next, by partition."""
+        return {tp: partition.expected for tp, partition in self._owned.items()}
+
+    def applied(self) -> dict[TopicPartition, int]:
+        """Return the offset behind the last committed record, by partition: what the group may commit."""
+        return {tp: partition.applied for tp, partition in self._owned.items()}
+
+    async def park(self) -> None:
+        """Bring every partition to a standstill; what was decided is committed."""
+        async with self._changing:
+            self.is_ready = False
+            self.epoch += 1
+            await asyncio.gather(*(partition.park() for partition in self._owned.values()))
+
+    async def take(self, assigned: Iterable[TopicPartition]) -> None:
+        """Own exactly `assigned`: close what went, open what came, go on with what stayed."""
+        async with self._changing:
+            wanted = {TopicPartition(tp.topic, tp.partition) for tp in assigned if tp.topic in self._duties}
+            await asyncio.gather(*(self._close(tp) for tp in set(self._owned) - wanted))
+            await self._open(sorted(wanted - set(self._owned)))
+            self.epoch += 1
+            for partition in self._owned.values():
+                partition.resume()
+            self.is_ready = True
+
+    async def close(self) -> None:
+        """Close everything."""
+        async with self._changing:
+            self.is_ready = False
+            await asyncio.gather(*(self._close(tp) for tp in list(self._owned)))
+
+    async def _open(self, came: Sequence[TopicPartition]) -> None:
+        if not came:
+            return
+        tables = {tp: self._table(tp) for tp in came}
+        gate = asyncio.Semaphore(OPEN_AT_ONCE)
+
+        async def fence(table: FencedTable) -> None:
+            async with gate:
+                await table.fence()
+
+        await asyncio.gather(*(fence(table) for table in tables.values()))
+        async with ChangelogReader(self.place.connection, delete_retention_s=self.place.delete_retention_s) as reader:
+            await reader.restore(list(tables.values()))
+            bounds = await reader.bounds(came)
+        for tp, table in tables.items():
+            self._start(tp, table, *bounds[tp])
+
+    def _start(self, tp: TopicPartition, table: FencedTable, begin: int, end: int) -> None:
+        duty = self._duties[tp.topic]
+        partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms)
+        partition.open(_resume_at(tp, table.next_offset, begin, end))
+        self._owned[tp] = partition
+        task = asyncio.create_task(partition.run(), name=f"{tp.topic}[{tp.partition}]")
+        task.add_done_callback(self._ended)
+        self._tasks[tp] = task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._die(error)
+
+    def _table(self, tp: TopicPartition) -> FencedTable:
+        duty = self._duties[tp.topic]
+        return FencedTable(
+            duty.table,
+            tp.partition,
+            RocksStore(self.place.folder / f"{duty.table}-{tp.partition}"),
+            self.place.connection,
+            application=self.place.application,
+            topic_name=self.place.topic_name,
+        )
+
+    async def _close(self, tp: TopicPartition) -> None:
+        partition = self._owned.pop(tp)
+        task = self._tasks.pop(tp)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await partition.stage.close()
+        await partition.table.close()
+
+
+def _resume_at(tp: TopicPartition, known: int, begin: int, end: int) -> int:
+    """Return the input offset to go on from: what the table knows, unless the topic was recreated or trimmed."""
+    if known > end:
+        log.warning("%s[%d] ends at %d, but %d was applied: the topic was recreated; reading it from %d",
+                    tp.topic, tp.partition, end, known, begin)
+        return begin
+    if known < begin and known > 0:
+        log.error("%s[%d]: records %d to %d were deleted by retention before they were read",
+                  tp.topic, tp.partition, known, begin - 1)
+    return max(known, begin)

@@ -1,0 +1,175 @@
+"""One owned partition at work: records in, a stage's step, one commit, and so on until it is revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pipeline.engine.batch import Batch
+    from pipeline.engine.table import FencedTable
+    from pipeline.log import Changes, Output, Record, Table
+
+log = logging.getLogger(__name__)
+
+STEP_RECORDS = 500
+"""Records per transaction at most: beyond it a commit gains nothing (measured) and takes longer to redo."""
+ROOM_RECORDS = 500
+"""A partition with more than so many records waiting is not fetched: back-pressure, and the bound on memory."""
+
+
+class Step(Protocol):
+    """What a stage decided: to be committed as one."""
+
+    @property
+    def changes(self) -> Changes:
+        """State changes."""
+
+    @property
+    def outputs(self) -> Sequence[Output]:
+        """Records to produce."""
+
+    @property
+    def wake_ms(self) -> int | None:
+        """Step again at this instant (epoch milliseconds) at the latest; None: when something arrives."""
+
+
+class Stage(Protocol):
+    """The work on one owned partition. `step` decides, the engine commits, `committed` may then act."""
+
+    def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
+        """Take the partition over; `wake` asks for a step soon."""
+
+    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> Step:
+        """Decide what follows from `records` (maybe none) and the committed table."""
+
+    def committed(self, step: Step) -> None:
+        """Learn that `step` is committed: calls may start now."""
+
+    async def drain(self) -> None:
+        """Start nothing new, and return when what is under way has come home (its results wait for a last step)."""
+
+    def resume(self) -> None:
+        """Go on after a drain: the partition stays here."""
+
+    async def close(self) -> None:
+        """Let go."""
+
+
+class Hole(Exception):
+    """Records between two batches were never delivered; going on would lose them."""
+
+
+class Partition:
+    """Runs one stage over one partition, one transaction at a time."""
+
+    def __init__(self, topic: str, number: int, table: FencedTable, stage: Stage, now_ms: Callable[[], int]) -> None:
+        self.topic = topic
+        self.number = number
+        self.table = table
+        self.stage = stage
+        self._now_ms = now_ms
+        self._inbox: deque[Record] = deque()
+        self._ends: deque[tuple[int, int]] = deque()
+        """(offset of a batch's last record, end of its range): the position to commit once that record is applied."""
+        self._expected = 0
+        self.applied = 0
+        """The input offset behind the last committed record."""
+        self._wake = asyncio.Event()
+        self._wake_ms: int | None = 0
+        self._parked = asyncio.Event()
+        self._running = False
+
+    def open(self, next_offset: int) -> None:
+        """Take over with everything below `next_offset` applied."""
+        self._expected = self.applied = next_offset
+        self._running = True
+        self.stage.open(self.table, self._now_ms(), self._wake.set)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more records may be fetched."""
+        return self._running and len(self._inbox) < ROOM_RECORDS
+
+    @property
+    def expected(self) -> int:
+        """The input offset to read next: applied, or waiting here."""
+        return self._expected
+
+    def deliver(self, batch: Batch) -> None:
+        """Accept what was fetched. Raises Hole when something before it never came."""
+        if not self._running or batch.end <= self._expected:
+            return
+        if batch.start > self._expected:
+            raise Hole(f"{self.topic}[{self.number}]: expected offset {self._expected}, got {batch.start}")
+        fresh = [r for r in batch.records if r.offset >= self._expected]
+        self._expected = batch.end
+        if fresh:
+            self._inbox.extend(fresh)
+            self._ends.append((fresh[-1].offset, batch.end))
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Step and commit until cancelled; any escape means the process must end."""
+        while True:
+            await self._wait()
+            if not self._running:
+                self._parked.set()
+                await self._wake.wait()
+                continue
+            await self._cycle()
+
+    async def _wait(self) -> None:
+        if self._inbox and self._running:
+            return
+        delay = None if self._wake_ms is None else (self._wake_ms - self._now_ms()) / 1000
+        if not self._wake.is_set() and (delay is None or delay > 0):
+            try:
+                await asyncio.wait_for(self._wake.wait(), delay)
+            except TimeoutError:
+                pass
+        self._wake.clear()
+
+    async def _cycle(self) -> None:
+        records = [self._inbox.popleft() for _ in range(min(STEP_RECORDS, len(self._inbox)))]
+        step = self.stage.step(records, self.table, self._now_ms())
+        next_offset = self._applied_up_to(records[-1].offset) if records else None
+        await self.table.commit(step.changes, step.outputs, next_offset)
+        self.applied = next_offset or self.applied
+        self._wake_ms = step.wake_ms
+        self.stage.committed(step)
+
+    def _applied_up_to(self, last: int) -> int:
+        position = last + 1
+        while self._ends and self._ends[0][0] <= last:
+            position = self._ends.popleft()[1]
+        return position
+
+    async def park(self) -> None:
+        """Finish what is under way, commit it, and stand still: the partition may go to somebody else now.
+
+        Records not applied are dropped: whoever owns the partition next reads them again.
+        """
+        if not self._running:
+            return
+        self._inbox.clear()
+        self._ends.clear()
+        await self.stage.drain()
+        self._parked.clear()
+        self._running = False
+        self._wake.set()
+        await self._parked.wait()
+        self._inbox.clear()
+        self._ends.clear()
+        await self._cycle()  # what came home during the drain
+        self._expected = self.applied
+
+    def resume(self) -> None:
+        """Go on after `park`: the partition stayed here."""
+        self._running = True
+        self.stage.resume()
+        self._wake.set()

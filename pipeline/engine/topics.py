@@ -1,0 +1,69 @@
+"""Creates missing topics, and refuses those that exist with another number of partitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNeeded:
+    """A topic as it must be."""
+
+    name: str
+    """Name in Kafka, prefix included."""
+    partitions: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class TopicsDiffer(Exception):
+    """A topic exists with another number of partitions; each line names it and the command that mends it."""
+
+
+async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNeeded], replication: int) -> list[str]:
+    """Create what is missing and return its names.
+
+    Raises TopicsDiffer for a topic with another partition count; settings of existing topics are left alone.
+    """
+    wanted = {topic.name: topic for topic in needed}
+    admin = AIOKafkaAdminClient(**connection)
+    await admin.start()
+    try:
+        existing = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(list(wanted)) if t["partitions"]}
+        differing = [_mend(wanted[name], count, connection) for name, count in existing.items()
+                     if count != wanted[name].partitions]
+        if differing:
+            raise TopicsDiffer("\n".join(differing))
+        missing = [topic for name, topic in wanted.items() if name not in existing]
+        await _create(admin, missing, replication)
+        return [topic.name for topic in missing]
+    finally:
+        await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: list[TopicNeeded], replication: int) -> None:
+    if not missing:
+        return
+    answer = await admin.create_topics([
+        NewTopic(t.name, t.partitions, replication, topic_configs=dict(t.settings)) for t in missing
+    ])
+    for name, code, *rest in answer.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:  # another worker was quicker
+            raise error(f"cannot create topic {name}: {rest[0] if rest else ''}")
+
+
+def _mend(topic: TopicNeeded, found: int, connection: Mapping[str, Any]) -> str:
+    server = connection["bootstrap_servers"][0]
+    tool = f"kafka-topics.sh --bootstrap-server {server}"
+    if found < topic.partitions:
+        fix = f"{tool} --alter --topic {topic.name} --partitions {topic.partitions}"
+    else:
+        fix = f"{tool} --delete --topic {topic.name}   (its records are lost; or configure {found} partitions)"
+    return f"topic {topic.name} has {found} partitions, configured are {topic.partitions}; mend it with: {fix}"
