@@ -121,3 +121,14 @@ class Claim:
     resolve_until_ms: int = 0
     error_code: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """Work that is not due yet; `work` is its record, handed on without being decoded."""
+
+    due_ms: int
+    channel: Channel
+    lane: int
+    touch_id: str
+    work: bytes

@@ -13,10 +13,13 @@ from faust.serializers.schemas import Schema
 
 from pipeline.engine.consumer import Transport
 from pipeline.engine.ownership import Duty, Ownership, Place
+from pipeline.engine.quiet import quieten
 from pipeline.engine.recovery import TableManager
+from pipeline.engine.trim import keep_trimming
+from pipeline.engine.watchdog import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,17 @@ class Application(faust.App):
     """A faust app whose agents lose nothing: every input topic is a duty of its `ownership`."""
 
     ownership: Ownership
+    prepare: Callable[[], Awaitable[None]] | None = None
+    """Runs before anything is consumed: topics, senders, whatever must stand first."""
+
+    async def on_start(self) -> None:
+        """Prepare, and set the watchdog."""
+        if self.prepare is not None:
+            await self.prepare()
+        await super().on_start()
+        quieten()
+        self.add_future(watch(self))
+        self.add_future(keep_trimming(self))
 
     def die(self, error: BaseException) -> NoReturn:
         """End the process at once, loudly: its tables are spent, and whoever restarts it finds all in the log."""

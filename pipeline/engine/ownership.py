@@ -37,6 +37,8 @@ class Duty:
     """Makes the stage for a partition number."""
     agent: str
     """Name of the faust agent that consumes the topic."""
+    trims: bool = False
+    """Whether applied records are deleted: for internal topics, which nobody else reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,10 @@ class Ownership:
     def applied(self) -> dict[TopicPartition, int]:
         """Return the offset behind the last committed record, by partition: what the group may commit."""
         return {tp: partition.applied for tp, partition in self._owned.items()}
+
+    def trimmable(self) -> dict[TopicPartition, int]:
+        """Return the offset below which nothing is needed any more, for partitions that are to be trimmed."""
+        return {tp: p.applied for tp, p in self._owned.items() if self._duties[tp.topic].trims}
 
     async def park(self) -> None:
         """Bring every partition to a standstill; what was decided is committed."""

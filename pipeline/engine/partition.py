@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,11 @@ STEP_RECORDS = 500
 """Records per transaction at most: beyond it a commit gains nothing (measured) and takes longer to redo."""
 ROOM_RECORDS = 500
 """A partition with more than so many records waiting is not fetched: back-pressure, and the bound on memory."""
+
+KEEPALIVE_S = 86_400.0
+"""An idle partition commits once a day: Kafka forgets a transactional id after seven days of silence."""
+IDLE_S = 3_600.0
+"""An idle partition looks up at least so often."""
 
 
 class Step(Protocol):
@@ -83,6 +89,9 @@ class Partition:
         self._wake_ms: int | None = 0
         self._parked = asyncio.Event()
         self._running = False
+        self.committing_since: float | None = None
+        """`time.monotonic()` at which the commit under way began."""
+        self._committed_at = time.monotonic()
 
     def open(self, next_offset: int) -> None:
         """Take over with everything below `next_offset` applied."""
@@ -126,8 +135,8 @@ class Partition:
     async def _wait(self) -> None:
         if self._inbox and self._running:
             return
-        delay = None if self._wake_ms is None else (self._wake_ms - self._now_ms()) / 1000
-        if not self._wake.is_set() and (delay is None or delay > 0):
+        delay = IDLE_S if self._wake_ms is None else min(IDLE_S, (self._wake_ms - self._now_ms()) / 1000)
+        if not self._wake.is_set() and delay > 0:
             try:
                 await asyncio.wait_for(self._wake.wait(), delay)
             except TimeoutError:
@@ -138,10 +147,20 @@ class Partition:
         records = [self._inbox.popleft() for _ in range(min(STEP_RECORDS, len(self._inbox)))]
         step = self.stage.step(records, self.table, self._now_ms())
         next_offset = self._applied_up_to(records[-1].offset) if records else None
-        await self.table.commit(step.changes, step.outputs, next_offset)
+        await self._commit(step, next_offset)
         self.applied = next_offset or self.applied
         self._wake_ms = step.wake_ms
         self.stage.committed(step)
+
+    async def _commit(self, step: Step, next_offset: int | None) -> None:
+        now = time.monotonic()
+        if not step.changes and not step.outputs and next_offset is None:
+            if now - self._committed_at < KEEPALIVE_S:
+                return
+            next_offset = self.applied
+        self.committing_since = now
+        await self.table.commit(step.changes, step.outputs, next_offset)
+        self.committing_since, self._committed_at = None, now
 
     def _applied_up_to(self, last: int) -> int:
         position = last + 1

@@ -1,0 +1,44 @@
+"""Keeps the log readable while a broker is away: aiokafka alone would write thousands of lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+LINES = 5
+PER_S = 30.0
+
+
+class RateLimit(logging.Filter):
+    """Lets through the first few lines of each message per half minute; says how many it kept back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Decide about one line."""
+        key = (record.name, record.levelno, str(record.msg))
+        now = time.monotonic()
+        since, count = self._seen.get(key, (now, 0))
+        if now - since > PER_S:
+            if count > LINES:
+                record.msg = f"{record.msg} [{count - LINES} more like it kept back]"
+            since, count = now, 0
+        self._seen[key] = (since, count + 1)
+        return count < LINES
+
+
+def quieten() -> None:
+    """Limit the loggers of aiokafka and of faust's driver."""
+    limit = RateLimit()
+    for name in ("aiokafka", "faust.transport.drivers.aiokafka"):
+        for logger in [logging.getLogger(name), *_children(name)]:
+            logger.addFilter(limit)
+
+
+def _children(name: str) -> list[logging.Logger]:
+    import aiokafka  # noqa: F401, PLC0415 - its loggers must exist before they can be limited
+
+    known = logging.Logger.manager.loggerDict
+    return [each for key, each in known.items() if key.startswith(f"{name}.") and isinstance(each, logging.Logger)]

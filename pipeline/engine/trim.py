@@ -1,0 +1,45 @@
+"""Trims the internal topics behind what their owner has applied, so that they need no retention time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
+    from pipeline.engine.application import Application
+
+log = logging.getLogger(__name__)
+
+TRIM_EVERY_S = 300.0
+WORTH_RECORDS = 1_000
+"""Fewer consumed records than this stay a while: a trim is a write on every replica."""
+
+
+async def keep_trimming(app: Application) -> None:
+    """Delete applied records of the owned internal partitions from time to time."""
+    trimmed: dict[TopicPartition, int] = {}
+    while not app.should_stop:
+        await asyncio.sleep(TRIM_EVERY_S)
+        due = {tp: offset for tp, offset in app.ownership.trimmable().items() if offset - trimmed.get(tp, 0) >= WORTH_RECORDS}
+        if due:
+            try:
+                await trim(app, due)
+            except Exception as error:  # noqa: BLE001 - it is tried again; nothing depends on it but disk
+                log.warning("trimming internal topics failed, tried again later: %r", error)
+            else:
+                trimmed.update(due)
+
+
+async def trim(app: Application, behind: dict[TopicPartition, int]) -> None:
+    """Delete the records below these offsets."""
+    admin = AIOKafkaAdminClient(**app.ownership.place.connection)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in behind.items()})
+    finally:
+        await admin.close()

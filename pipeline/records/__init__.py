@@ -1,0 +1,25 @@
+"""Avro in and out: the internal records, the three framings of touches, statuses and dead letters."""
+
+from __future__ import annotations
+
+from pipeline.records.codec import (
+    decode_claim,
+    decode_event,
+    decode_scheduled,
+    decode_work,
+    encode_claim,
+    encode_event,
+    encode_scheduled,
+    encode_work,
+)
+
+__all__ = [
+    "decode_claim",
+    "decode_event",
+    "decode_scheduled",
+    "decode_work",
+    "encode_claim",
+    "encode_event",
+    "encode_scheduled",
+    "encode_work",
+]

@@ -1,0 +1,148 @@
+"""Internal records: Avro single-object encoding of Work, Claim, Event and Scheduled, read by any published version."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from fastavro import schemaless_reader, schemaless_writer
+
+from pipeline.domain.story import Event, Reason, State
+from pipeline.domain.work import Attachment, Channel, Claim, Content, Phase, Request, Scheduled, Work
+from pipeline.records import schemas
+
+MARKER = b"\xc3\x01"
+"""Two bytes that say "single-object encoding" (Avro specification)."""
+HEADER_BYTES = 10
+
+
+class UnknownSchema(ValueError):
+    """A single-object record of a schema that was never published."""
+
+
+def encode(name: str, datum: dict[str, Any]) -> bytes:
+    """Return `datum` as a single object of today's schema `name`."""
+    known = schemas.current(name)
+    out = BytesIO()
+    out.write(MARKER)
+    out.write(known.fingerprint)
+    schemaless_writer(out, known.parsed, datum)
+    return out.getvalue()
+
+
+def decode(name: str, value: bytes) -> dict[str, Any]:
+    """Return the datum of a single object, whichever published version of schema `name` wrote it.
+
+    Raises UnknownSchema; ValueError or EOFError for a record that is cut off or goes on behind its end.
+    """
+    writer = schemas.published(name).get(value[2:HEADER_BYTES])
+    if value[:2] != MARKER or writer is None:
+        raise UnknownSchema(f"no published version of {name} has fingerprint {value[2:HEADER_BYTES].hex()}")
+    source = BytesIO(value)
+    source.seek(HEADER_BYTES)
+    today = schemas.current(name)
+    reader = None if writer.fingerprint == today.fingerprint else today.parsed  # resolving doubles the cost
+    datum: Any = schemaless_reader(source, writer.parsed, reader)
+    if source.read(1):
+        raise ValueError("bytes behind the end of the record")
+    return datum  # type: ignore[no-any-return]
+
+
+def encode_work(work: Work) -> bytes:
+    """Return `work` as a record."""
+    said = work.content
+    return encode("work", {
+        "touch_id": work.touch_id, "campaign_id": work.campaign_id, "lead_id": work.lead_id,
+        "channel": work.channel.value, "to": work.to, "sender": work.sender, "pinned": work.pinned,
+        "subject": said.subject, "body": said.body, "text": said.text, "from": said.from_, "reply_to": said.reply_to,
+        "headers": said.headers,
+        "attachments": [_attachment(each) for each in said.attachments] if said.attachments else [],
+        "digest": work.digest, "origin": work.origin, "priority": work.priority, "time_zone": work.time_zone,
+        "not_before_ms": work.not_before_ms, "expires_at_ms": work.expires_at_ms, "metadata": work.metadata,
+        "created_at_ms": work.created_at_ms, "attempt": work.attempt, "refusals": work.refusals,
+        "first_call_ms": work.first_call_ms, "last_call_ms": work.last_call_ms,
+        "outage_noted_ms": work.outage_noted_ms, "batch_cap": work.batch_cap, "returns": work.returns,
+    })  # fmt: skip
+
+
+def decode_work(value: bytes) -> Work:
+    """Return the work of a record."""
+    d = decode("work", value)
+    content = Content(
+        d["subject"], d["body"], d["text"], d["from"], d["reply_to"], d["headers"],
+        tuple(Attachment(**each) for each in d["attachments"]),
+    )  # fmt: skip
+    return Work(
+        d["touch_id"], d["campaign_id"], d["lead_id"], Channel(d["channel"]), d["to"], d["sender"], d["pinned"],
+        content, d["digest"], d["origin"], d["priority"], d["time_zone"], d["not_before_ms"], d["expires_at_ms"],
+        d["metadata"], d["created_at_ms"], d["attempt"], d["refusals"], d["first_call_ms"], d["last_call_ms"],
+        d["outage_noted_ms"], d["batch_cap"], d["returns"],
+    )  # fmt: skip
+
+
+def encode_claim(claim: Claim) -> bytes:
+    """Return `claim` as a record."""
+    request = claim.request
+    return encode("claim", {
+        "claim_id": claim.claim_id, "works": [encode_work(work) for work in claim.works],
+        "path": request.path, "body": request.body, "content_type": request.content_type, "handle": request.handle,
+        "claimed_ms": claim.claimed_ms, "lease_until_ms": claim.lease_until_ms, "phase": claim.phase.value,
+        "refused": claim.refused, "looks": claim.looks, "next_look_ms": claim.next_look_ms,
+        "resolve_until_ms": claim.resolve_until_ms, "error_code": claim.error_code, "error": claim.error,
+    })  # fmt: skip
+
+
+def decode_claim(value: bytes) -> Claim:
+    """Return the claim of a record."""
+    d = decode("claim", value)
+    return Claim(
+        d["claim_id"], tuple(decode_work(work) for work in d["works"]),
+        Request(d["path"], d["body"], d["content_type"], d["handle"]),
+        d["claimed_ms"], d["lease_until_ms"], Phase(d["phase"]), d["refused"], d["looks"], d["next_look_ms"],
+        d["resolve_until_ms"], d["error_code"], d["error"],
+    )  # fmt: skip
+
+
+def event_datum(event: Event) -> dict[str, Any]:
+    """Return `event` with the names of the Status schema."""
+    return {
+        "touch_id": event.touch_id, "campaign_id": event.campaign_id, "lead_id": event.lead_id,
+        "channel": event.channel, "state": event.state.value,
+        "reason": None if event.reason is None else event.reason.value, "attempt": event.attempt,
+        "sender": event.sender, "provider_message_id": event.provider_message_id, "error_code": event.error_code,
+        "error": event.error, "next_attempt_at": event.next_attempt_at_ms, "metadata": event.metadata,
+        "occurred_at": event.occurred_at_ms,
+    }  # fmt: skip
+
+
+def encode_event(event: Event) -> bytes:
+    """Return `event` as a record."""
+    return encode("event", event_datum(event))
+
+
+def decode_event(value: bytes) -> Event:
+    """Return the event of a record."""
+    d = decode("event", value)
+    return Event(
+        d["touch_id"], d["campaign_id"], d["lead_id"], d["channel"], State(d["state"]), d["occurred_at"],
+        None if d["reason"] is None else Reason(d["reason"]), d["attempt"], d["sender"], d["provider_message_id"],
+        d["error_code"], d["error"], d["next_attempt_at"], d["metadata"],
+    )  # fmt: skip
+
+
+def encode_scheduled(scheduled: Scheduled) -> bytes:
+    """Return `scheduled` as a record."""
+    return encode("scheduled", {
+        "due_ms": scheduled.due_ms, "channel": scheduled.channel.value, "lane": scheduled.lane,
+        "touch_id": scheduled.touch_id, "work": scheduled.work,
+    })  # fmt: skip
+
+
+def decode_scheduled(value: bytes) -> Scheduled:
+    """Return what a record says is due when."""
+    d = decode("scheduled", value)
+    return Scheduled(d["due_ms"], Channel(d["channel"]), d["lane"], d["touch_id"], d["work"])
+
+
+def _attachment(each: Attachment) -> dict[str, Any]:
+    return {"filename": each.filename, "content_type": each.content_type, "content": each.content, "url": each.url}

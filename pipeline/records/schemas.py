@@ -1,0 +1,79 @@
+"""The Avro schemas, today's and every published one, each known by its fingerprint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from avro import schema as avro_schema
+from fastavro import parse_schema
+from fastavro.schema import to_parsing_canonical_form
+
+_EMPTY = 0xC15D213AA4D7A795
+"""CRC-64-AVRO of nothing (Avro specification, "Schema fingerprints")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One version of one schema."""
+
+    name: str
+    """`touch`, `status`, `work` …"""
+    text: str
+    parsed: Any
+    """For fastavro."""
+    fingerprint: bytes
+    """CRC-64-AVRO of the parsing canonical form, little-endian."""
+
+
+def folder() -> Path:
+    """Return the folder of the schemas: in the checkout, or packed into the wheel."""
+    packed = Path(__file__).parents[1] / "_data" / "schemas"
+    return packed if packed.is_dir() else Path(__file__).parents[2] / "schemas"
+
+
+@cache
+def current(name: str) -> Known:
+    """Return today's schema called `name`."""
+    return _read(folder() / f"{name}.avsc", name)
+
+
+@cache
+def published(name: str) -> dict[bytes, Known]:
+    """Return every version of schema `name` ever published, by fingerprint."""
+    versions = [_read(path, name) for path in sorted((folder() / "history").glob(f"{name}.*.avsc"))]
+    return {known.fingerprint: known for known in versions}
+
+
+def parse(text: str) -> Any:
+    """Return a schema of somebody else's for fastavro; raises on one that is not Avro."""
+    avro_schema.parse(text)
+    return parse_schema(json.loads(text))
+
+
+def fingerprint(text: str) -> bytes:
+    """Return the CRC-64-AVRO of a schema's parsing canonical form, little-endian."""
+    value = _EMPTY
+    table = _table()
+    for byte in to_parsing_canonical_form(json.loads(text)).encode():
+        value = (value >> 8) ^ table[(value ^ byte) & 0xFF]
+    return value.to_bytes(8, "little")
+
+
+@cache
+def _table() -> tuple[int, ...]:
+    rows = []
+    for row in range(256):
+        value = row
+        for _ in range(8):
+            value = (value >> 1) ^ (_EMPTY & -(value & 1))
+        rows.append(value)
+    return tuple(rows)
+
+
+def _read(path: Path, name: str) -> Known:
+    text = path.read_text(encoding="utf-8")
+    return Known(name, text, parse(text), fingerprint(text))

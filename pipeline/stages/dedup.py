@@ -1,0 +1,72 @@
+"""Applies each event once to the touch's story, in a legal order, numbered: the statuses that others read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pipeline.domain.story import TERMINAL, Event, State
+from pipeline.flow import STATUS
+from pipeline.log import Output, Overlay, Record, Table
+from pipeline.records import decode_event
+from pipeline.stages.expiry import ENTRY, forget, remember
+from pipeline.stages.step import Step
+
+StatusEncoder = Callable[[Event, int], bytes]
+"""(event, sequence) -> value of `touches.status`."""
+
+
+class Story(NamedTuple):
+    """Where a touch's story stands; in the table: sequence (4 bytes), state."""
+
+    sequence: int
+    state: State
+
+    def pack(self) -> bytes:
+        """Return the table's value."""
+        return self.sequence.to_bytes(4, "big") + self.state.value.encode()
+
+    @classmethod
+    def unpack(cls, value: bytes) -> Story:
+        """Return the story of a table's value."""
+        return cls(int.from_bytes(value[:4], "big"), State(value[4:].decode()))
+
+
+class Dedup:
+    """The stage over one partition of `touches.results`; its table is `states`."""
+
+    def __init__(self, encode: StatusEncoder, dedup_for_ms: int) -> None:
+        self._encode = encode
+        self._dedup_for_ms = dedup_for_ms
+
+    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
+        """Tell what is news, drop what is not, forget stories that ended `dedup_for` ago."""
+        view, step = Overlay(table), Step()
+        for record in batch:
+            assert record.value is not None, "results are never tombstones"
+            self._tell(decode_event(record.value), record, view, step, now_ms)
+        step.wake_ms = forget(view, now_ms)
+        step.changes = view.changes
+        return step
+
+    def _tell(self, event: Event, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
+        key = event.touch_id.encode()
+        known = view.get(ENTRY + key)
+        story = None if known is None else Story.unpack(known)
+        if not _is_news(event, story):
+            step.counts["told_twice", event.channel] += 1
+            return
+        told = Story(1 if story is None else story.sequence + 1, event.state)
+        if event.state in TERMINAL:
+            remember(view, key, told.pack(), now_ms + self._dedup_for_ms)
+        else:
+            view.put(ENTRY + key, told.pack())
+        step.outputs.append(Output(STATUS, record.partition, key, self._encode(event, told.sequence)))
+        step.counts["told", event.channel, event.state.value, "" if event.reason is None else event.reason.value] += 1
+
+
+def _is_news(event: Event, story: Story | None) -> bool:
+    """accepted → (deferred | retrying)* → one terminal; a touch refused at the door has its terminal only."""
+    if story is None:
+        return True
+    return story.state not in TERMINAL and event.state is not State.ACCEPTED

@@ -1,0 +1,37 @@
+"""Remembering for a while: entries that are forgotten in the order of their time, a bounded number per step."""
+
+from __future__ import annotations
+
+from pipeline.log import Overlay
+
+ENTRY = b"e"
+INDEX = b"t"
+PER_STEP = 500
+
+
+def remember(view: Overlay, key: bytes, value: bytes, forget_ms: int) -> None:
+    """Keep `value` under `key` until `forget_ms`."""
+    view.put(ENTRY + key, value)
+    view.put(INDEX + forget_ms.to_bytes(8, "big") + key, b"\x01")
+
+
+def recall(view: Overlay, key: bytes) -> bytes | None:
+    """Return what is remembered under `key`, or None."""
+    return view.get(ENTRY + key)
+
+
+def forget(view: Overlay, now_ms: int) -> int | None:
+    """Drop entries whose time has come, and return when the next one's comes (None: nothing is kept)."""
+    due: list[bytes] = []
+    for row, _ in view.scan(INDEX, INDEX + b"\xff"):
+        forget_ms = int.from_bytes(row[1:9], "big")
+        if forget_ms > now_ms or len(due) >= PER_STEP:
+            wake_ms: int | None = max(forget_ms, now_ms)
+            break
+        due.append(row)
+    else:
+        wake_ms = None
+    for row in due:
+        view.delete(row)
+        view.delete(ENTRY + row[9:])
+    return wake_ms

@@ -1,0 +1,8 @@
+"""The lane stage: gate → limit → claim → call → verdict → settle, for one sender."""
+
+from __future__ import annotations
+
+from pipeline.stages.lane.lane import Lane
+from pipeline.stages.lane.step import Ask, LaneStep, Outcome
+
+__all__ = ["Ask", "Lane", "LaneStep", "Outcome"]

@@ -1,0 +1,152 @@
+"""One step in the making: the overlay, what goes out, and the small verbs the parts of a step share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pipeline.domain.limit import PastCall
+from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.story import Reason, State, event_of
+from pipeline.domain.work import Claim, Request, Scheduled, Work
+from pipeline.flow import RESULTS, SCHEDULED
+from pipeline.log import Output, Overlay
+from pipeline.records import encode_event, encode_scheduled, encode_work
+from pipeline.stages.lane import shelf
+from pipeline.stages.lane.gate import TooLate, Wait
+from pipeline.stages.lane.step import LaneStep
+
+CLOCK_ALLOWANCE_MS = 2_000
+"""How far the clocks of two workers may differ, or one jump, without a claim being asked about too early."""
+REPLAY_HORIZON_MS = 23 * 3_600_000
+"""Resend keeps an Idempotency-Key for 24 h (resend.com/docs/dashboard/emails/idempotency-keys)."""
+
+
+class RequestBuilder(Protocol):
+    """Builds the request of a call, byte for byte; the same arguments give the same bytes."""
+
+    def __call__(self, works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:
+        """Return the request for `works`."""
+
+
+@dataclass(slots=True)
+class LaneMind:
+    """What a lane keeps in memory of its table, rebuilt when it opens."""
+
+    policy: ChannelPolicy
+    sender: SenderPolicy | None
+    lane: int
+    build: RequestBuilder
+    replays: bool
+    """Asking may send (Resend): it is a call like any other."""
+    by_text: bool
+    """Look-ups compare address and text (Twilio; WAHA without ids of ours): twins must be kept apart."""
+    dedup_for_ms: int
+    state: shelf.LaneState = field(default_factory=shelf.LaneState)
+    claims: dict[str, Claim] = field(default_factory=dict)
+    under_way: set[str] = field(default_factory=set)
+    """Claims whose call or question is under way in this process."""
+    calls: dict[int, tuple[PastCall, str]] = field(default_factory=dict)
+    head: bytes = shelf.WAITING
+    """Nothing waits below this key: scans start here, not among RocksDB's tombstones."""
+    gathering_since_ms: int | None = None
+    throttled_since_ms: int | None = None
+    fresh_works: dict[bytes, Work] = field(default_factory=dict)
+    """Decoded already, by waiting key; for this step only."""
+
+
+class Cycle:
+    """One step of one lane."""
+
+    def __init__(self, mind: LaneMind, view: Overlay, now_ms: int, draw: Callable[[], float]) -> None:
+        self.mind = mind
+        self.view = view
+        self.now_ms = now_ms
+        self.draw = draw
+        self.step = LaneStep()
+
+    @property
+    def state(self) -> shelf.LaneState:
+        """The lane's figures."""
+        return self.mind.state
+
+    @property
+    def policy(self) -> ChannelPolicy:
+        """The channel's rules."""
+        return self.mind.policy
+
+    def tell(self, work: Work, state: State, **more: object) -> None:
+        """Send an event of `work` home, to every partition that asked for it."""
+        key = shelf.memory_key(work)
+        for origin in shelf.origins_of(shelf.recall(self.view, key), work):
+            self._result(origin, work.touch_id, encode_event(event_of(work, state, self.now_ms, **more)))
+
+    def end(self, work: Work, state: State, **more: object) -> None:
+        """Send the terminal event of `work` home, and remember it for those who ask again."""
+        event = encode_event(event_of(work, state, self.now_ms, **more))
+        key = shelf.memory_key(work)
+        for origin in shelf.origins_of(shelf.recall(self.view, key), work):
+            self._result(origin, work.touch_id, event)
+        shelf.remember(self.view, key, shelf.ended(event), self.now_ms + self.mind.dedup_for_ms)
+
+    def _result(self, origin: int, touch_id: str, event: bytes) -> None:
+        self.step.outputs.append(Output(RESULTS, origin, touch_id.encode(), event))
+
+    def answer_again(self, work: Work, event: bytes) -> None:
+        """Tell an ended story to one more partition."""
+        self._result(work.origin, work.touch_id, event)
+
+    def enqueue(self, work: Work, value: bytes) -> None:
+        """Put `work` in line."""
+        key = shelf.enqueue(self.view, self.state, work, value)
+        self.mind.fresh_works[key] = work
+        self.mind.head = min(self.mind.head, key)
+        if self.mind.gathering_since_ms is None:
+            self.mind.gathering_since_ms = self.now_ms
+
+    def put_back(self, work: Work, code: str | None = None, error: str = "retry_for is over") -> None:
+        """Put `work`, claimed for nothing, back at the head of the line; or end it, its time for trying being over."""
+        if self.is_spent(work, self.now_ms):
+            self.give_up(work, code, error)
+            return
+        key = shelf.put_back(self.view, self.state, work, encode_work(work))
+        self.mind.fresh_works[key] = work
+        self.mind.head = min(self.mind.head, key)
+
+    def schedule(self, work: Work, at_ms: int) -> None:
+        """Hand `work` to the scheduler until `at_ms`."""
+        again = replace(work, returns=work.returns + 1)
+        scheduled = Scheduled(at_ms, work.channel, self.mind.lane, work.touch_id, encode_work(again))
+        self.step.outputs.append(Output(SCHEDULED, work.origin, work.touch_id.encode(), encode_scheduled(scheduled)))
+
+    def turn_away(self, work: Work, verdict: Wait | TooLate) -> None:
+        """Defer or expire `work`, which is not (or no longer) in line."""
+        if isinstance(verdict, TooLate):
+            self.end(work, State.EXPIRED, reason=Reason.EXPIRES_AT)
+        else:
+            self.tell(work, State.DEFERRED, reason=verdict.reason, next_attempt_at_ms=verdict.at_ms)
+            self.schedule(work, verdict.at_ms)
+
+    def give_up(self, work: Work, code: str | None, error: str) -> None:
+        """End `work` as failed after all its attempts, or all its time."""
+        self.end(work, State.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED, error_code=code, error=error)
+
+    def is_spent(self, work: Work, at_ms: int) -> bool:
+        """Whether `retry_for` has run out by `at_ms`."""
+        return work.first_call_ms is not None and at_ms >= work.first_call_ms + self.policy.retry_for_ms
+
+    def keep(self, claim: Claim) -> None:
+        """Write an open claim, new or changed."""
+        self.mind.claims[claim.claim_id] = claim
+        shelf.keep_claim(self.view, claim)
+
+    def close(self, claim: Claim) -> None:
+        """Close a claim: its outcome is known, or given up."""
+        self.mind.claims.pop(claim.claim_id, None)
+        shelf.drop_claim(self.view, claim)
+
+    def wake_at(self, at_ms: int | None) -> None:
+        """Ask for the next step at `at_ms` at the latest."""
+        if at_ms is not None and (self.step.wake_ms is None or at_ms < self.step.wake_ms):
+            self.step.wake_ms = at_ms

@@ -1,0 +1,19 @@
+"""What a stage decided: changes and outputs to commit as one, and what to count once they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.log import Changes, Output
+
+
+@dataclass(slots=True)
+class Step:
+    """One decision of the router, the scheduler or the dedup."""
+
+    changes: Changes = field(default_factory=dict)
+    outputs: list[Output] = field(default_factory=list)
+    wake_ms: int | None = None
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """("told", channel, state, reason), ("repeat", channel), ("dead", reason), ("unknown_members",) …"""
