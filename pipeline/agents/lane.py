@@ -10,14 +10,14 @@ from pipeline.domain.verdict import AskLater, Unknown
 from pipeline.stages.lane import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from pipeline.domain.sender import Sender
     from pipeline.domain.verdict import Resolution, Verdict
     from pipeline.domain.work import Claim
     from pipeline.log import Record, Table
     from pipeline.metrics import Metrics
-    from pipeline.stages.lane import Ask, Lane, Step
+    from pipeline.stages.lane import Ask, Lane, LaneStep
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ class LaneAgent:
         lane: Lane,
         sender: Sender | None,
         *,
+        channel: str,
+        name: str,
         now_ms: Callable[[], int],
         draw: Callable[[], float],
         drain_s: float,
@@ -37,6 +39,8 @@ class LaneAgent:
     ) -> None:
         self._lane = lane
         self._sender = sender
+        self._labels = (channel, name)
+        self._told_paused: str | None = None
         self._now_ms = now_ms
         self._draw = draw
         self._drain_s = drain_s
@@ -51,14 +55,14 @@ class LaneAgent:
         self._wake = wake
         self._lane.open(table, now_ms)
 
-    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> Step:
+    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> LaneStep:
         """Settle what came home, take in what arrived, claim what may go."""
         outcomes, self._outcomes = self._outcomes, []
         return self._lane.step(table, records, outcomes, now_ms, self._draw, hold=self._holding)
 
-    def committed(self, step: Step) -> None:
+    def committed(self, step: LaneStep) -> None:
         """Start the calls whose claims are committed, and the questions that are due."""
-        self._metrics.lane_step(step)
+        self._report(step)
         for claim in step.calls:
             self._start(self._call(claim))
         for ask in step.asks:
@@ -74,14 +78,33 @@ class LaneAgent:
         """Claim again."""
         self._holding = False
 
+    def _report(self, step: LaneStep) -> None:
+        if self._sender is None:
+            return
+        self._metrics.backlog(*self._labels, step.waiting)
+        self._metrics.open_claims(*self._labels, step.open_claims)
+        self._metrics.paused(*self._labels, is_paused=step.paused_until_ms is not None)
+        if step.throttled_ms:
+            self._metrics.throttled(*self._labels, step.throttled_ms / 1000)
+        if step.repeats:
+            self._metrics.repeats_dropped(self._labels[0], step.repeats)
+        if step.pause_error != self._told_paused:
+            self._told_paused = step.pause_error
+            if step.pause_error is not None:
+                log.warning("%s lane of %s is paused, %d wait: %s", *self._labels, step.waiting, step.pause_error)
+            else:
+                log.warning("%s lane of %s is at work again, %d wait", *self._labels, step.waiting)
+
     async def close(self) -> None:
         """Give up the calls still under way: the lane's next owner asks what became of them."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._sender is not None:
+            self._metrics.forget_lane(*self._labels)
 
-    def _start(self, coroutine: object) -> None:
-        task = asyncio.create_task(coroutine)  # type: ignore[arg-type]
+    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
@@ -94,6 +117,7 @@ class LaneAgent:
         except Exception as error:
             log.exception("the call of claim %s broke", claim.claim_id)
             verdict = Unknown("internal", repr(error))
+        self._metrics.called(*self._labels, type(verdict).__name__.lower(), (self._now_ms() - started_ms) / 1000)
         self._come_home(claim, verdict, started_ms)
 
     async def _ask(self, ask: Ask) -> None:
@@ -105,10 +129,10 @@ class LaneAgent:
         except Exception as error:
             log.exception("the question about claim %s broke", ask.claim.claim_id)
             resolution = AskLater(repr(error))
+        self._metrics.looked_up(*self._labels, type(resolution).__name__.lower())
         self._come_home(ask.claim, resolution, started_ms)
 
     def _come_home(self, claim: Claim, answer: Resolution, started_ms: int) -> None:
         ended_ms = self._now_ms()
-        self._metrics.call(claim, answer, (ended_ms - started_ms) / 1000)
         self._outcomes.append(Outcome(claim.claim_id, answer, started_ms, ended_ms))
         self._wake()

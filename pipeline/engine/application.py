@@ -29,13 +29,12 @@ REBALANCE_TIMEOUT_S = 60.0
 COMMIT_INTERVAL_S = 1.0
 
 
-class BatchSchema(Schema):
+class BatchSchema(Schema[Any, Any]):
     """Hands batches through undecoded: stages decode, so that nothing unreadable can stop a stream."""
 
-    def compile(self, app: Any, *, on_key_decode_error: Any = None, on_value_decode_error: Any = None,
-                default_schema: Any = None) -> Any:
+    def compile(self, app: Any, **options: Any) -> Any:
         """Return the decoder."""
-        del on_key_decode_error, on_value_decode_error, default_schema
+        del options
 
         async def decode(message: Any, *, propagate: bool = False) -> Any:
             del propagate
@@ -50,6 +49,8 @@ class Application(faust.App):
     ownership: Ownership
     prepare: Callable[[], Awaitable[None]] | None = None
     """Runs before anything is consumed: topics, senders, whatever must stand first."""
+    wind_up: Callable[[], Awaitable[None]] | None = None
+    """Runs when everything has stopped."""
 
     async def on_start(self) -> None:
         """Prepare, and set the watchdog."""
@@ -59,6 +60,12 @@ class Application(faust.App):
         quieten()
         self.add_future(watch(self))
         self.add_future(keep_trimming(self))
+
+    async def on_shutdown(self) -> None:
+        """Wind up."""
+        if self.wind_up is not None:
+            await self.wind_up()
+        await super().on_shutdown()
 
     def die(self, error: BaseException) -> NoReturn:
         """End the process at once, loudly: its tables are spent, and whoever restarts it finds all in the log."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import TopicPartition
+from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -17,6 +18,7 @@ from pipeline.log import Record
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from pipeline.engine.application import Application
     from pipeline.engine.ownership import Ownership
 
 FETCH_MAX_WAIT_MS = 250
@@ -34,12 +36,12 @@ class Expelled(Exception):
 class RebalanceListener(driver.ConsumerRebalanceListener):
     """Faust's listener; a static member that lost its place ends."""
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # type: ignore[override]
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  
         """Call when partitions are being revoked."""
         thread = self._thread
         coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
         if revoked and coordinator.member_id == "" and thread.app.conf.consumer_group_instance_id:
-            thread.app.die(Expelled("expelled from the consumer group: frozen for longer than the session, or a twin"))
+            cast("Application", thread.app).die(Expelled("expelled from the consumer group: frozen for longer than the session, or a twin"))
         await super().on_partitions_revoked(revoked)
 
 
@@ -66,7 +68,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch(self, wanted: frozenset[TopicPartition], epoch: int) -> list[Batch]:
         consumer = self._ensure_consumer()
         if consumer._closed:  # noqa: SLF001
-            raise driver.ConsumerStoppedError
+            raise ConsumerStoppedError
         consumer._coordinator.check_errors()  # noqa: SLF001 - nobody else asks whether it gave up
         fetcher = consumer._fetcher  # noqa: SLF001
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
@@ -83,7 +85,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _batch(self, tp: TopicPartition, rows: list[Any], assignment: Any, epoch: int) -> Batch:
         start, end = self._covered.get(tp, 0), assignment.state_value(tp)._position  # noqa: SLF001
         self._covered[tp] = end
-        topic = self.app.ownership.logical(tp.topic)
+        topic = cast("Application", self.app).ownership.logical(tp.topic)
         records = [Record(topic, tp.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in rows]
         return Batch(tp.topic, tp.partition, start, end, epoch, records)
 
@@ -120,8 +122,7 @@ class Consumer(driver.Consumer):
 
     @property
     def _ownership(self) -> Ownership:
-        ownership: Ownership = self.app.ownership  # type: ignore[attr-defined]
-        return ownership
+        return cast("Application", self.app).ownership
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -142,7 +143,7 @@ class Consumer(driver.Consumer):
 
     def _message(self, tp: TP, batch: Batch) -> ConsumerMessage:
         return ConsumerMessage(
-            batch.topic, batch.partition, batch.end - 1, None, 0, None, None, batch, None,
+            batch.topic, batch.partition, batch.end - 1, 0.0, 0, None, None, cast("bytes", batch), None,
             tp=tp, generation_id=self.app.consumer_generation_id,
         )
 

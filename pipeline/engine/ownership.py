@@ -33,7 +33,7 @@ class Duty:
     topic: str
     """Logical name of the input topic."""
     table: str
-    stage: Callable[[int], Stage]
+    stage: Callable[[int], Stage[Any]]
     """Makes the stage for a partition number."""
     agent: str
     """Name of the faust agent that consumes the topic."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,16 +44,19 @@ class Step(Protocol):
         """Step again at this instant (epoch milliseconds) at the latest; None: when something arrives."""
 
 
-class Stage(Protocol):
+StepT = TypeVar("StepT", bound=Step)
+
+
+class Stage(Protocol[StepT]):
     """The work on one owned partition. `step` decides, the engine commits, `committed` may then act."""
 
     def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
         """Take the partition over; `wake` asks for a step soon."""
 
-    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> Step:
+    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> StepT:
         """Decide what follows from `records` (maybe none) and the committed table."""
 
-    def committed(self, step: Step) -> None:
+    def committed(self, step: StepT) -> None:
         """Learn that `step` is committed: calls may start now."""
 
     async def drain(self) -> None:
@@ -66,6 +69,13 @@ class Stage(Protocol):
         """Let go."""
 
 
+class NotYet(Exception):
+    """A stage cannot decide about its records now; they are given to it again when it asks to be woken, or in a second."""
+
+
+NOT_YET_MS = 1_000
+
+
 class Hole(Exception):
     """Records between two batches were never delivered; going on would lose them."""
 
@@ -73,7 +83,7 @@ class Hole(Exception):
 class Partition:
     """Runs one stage over one partition, one transaction at a time."""
 
-    def __init__(self, topic: str, number: int, table: FencedTable, stage: Stage, now_ms: Callable[[], int]) -> None:
+    def __init__(self, topic: str, number: int, table: FencedTable, stage: Stage[Any], now_ms: Callable[[], int]) -> None:
         self.topic = topic
         self.number = number
         self.table = table
@@ -87,6 +97,8 @@ class Partition:
         """The input offset behind the last committed record."""
         self._wake = asyncio.Event()
         self._wake_ms: int | None = 0
+        self._not_before_ms = 0
+        """The stage asked for a rest: no step before this, unless it wakes us."""
         self._parked = asyncio.Event()
         self._running = False
         self.committing_since: float | None = None
@@ -133,7 +145,11 @@ class Partition:
             await self._cycle()
 
     async def _wait(self) -> None:
-        if self._inbox and self._running:
+        resting_ms = self._not_before_ms - self._now_ms()
+        if self._inbox and self._running and resting_ms <= 0:
+            return
+        if self._inbox and resting_ms > 0:
+            await asyncio.sleep(resting_ms / 1000)
             return
         delay = IDLE_S if self._wake_ms is None else min(IDLE_S, (self._wake_ms - self._now_ms()) / 1000)
         if not self._wake.is_set() and delay > 0:
@@ -145,8 +161,14 @@ class Partition:
 
     async def _cycle(self) -> None:
         records = [self._inbox.popleft() for _ in range(min(STEP_RECORDS, len(self._inbox)))]
-        step = self.stage.step(records, self.table, self._now_ms())
+        try:
+            step = self.stage.step(records, self.table, self._now_ms())
+        except NotYet:
+            self._inbox.extendleft(reversed(records))
+            self._not_before_ms = self._now_ms() + NOT_YET_MS
+            return
         next_offset = self._applied_up_to(records[-1].offset) if records else None
+        self._not_before_ms = 0
         await self._commit(step, next_offset)
         self.applied = next_offset or self.applied
         self._wake_ms = step.wake_ms

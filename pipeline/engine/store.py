@@ -49,10 +49,10 @@ class RocksStore:
         rows = self._db.iter()
         rows.seek(start)
         while rows.valid():
-            key: bytes = rows.key()  # type: ignore[assignment]
+            key: bytes = rows.key()
             if key >= end:
                 return
-            yield key, rows.value()  # type: ignore[misc]
+            yield key, rows.value()
             rows.next()
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], position: int) -> None:

@@ -35,7 +35,10 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNee
     admin = AIOKafkaAdminClient(**connection)
     await admin.start()
     try:
-        existing = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(list(wanted)) if t["partitions"]}
+        # Only what is listed is described: describing a missing topic by name could create it.
+        listed = set(wanted) & set(await admin.list_topics())
+        described = await admin.describe_topics(sorted(listed)) if listed else []
+        existing = {topic["topic"]: len(topic["partitions"]) for topic in described}
         differing = [_mend(wanted[name], count, connection) for name, count in existing.items()
                      if count != wanted[name].partitions]
         if differing:

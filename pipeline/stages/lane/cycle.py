@@ -26,7 +26,7 @@ REPLAY_HORIZON_MS = 23 * 3_600_000
 class RequestBuilder(Protocol):
     """Builds the request of a call, byte for byte; the same arguments give the same bytes."""
 
-    def __call__(self, works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:
+    def __call__(self, works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None, /) -> Request:
         """Return the request for `works`."""
 
 

@@ -1,0 +1,33 @@
+"""What became of a request? The same bytes under the same Idempotency-Key: its answer is the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pipeline.channels.email.verdict import NAMES, Meaning
+from pipeline.domain.verdict import AskLater, Resolution, Unanswerable, Unknown, Verdict
+
+if TYPE_CHECKING:
+    from pipeline.domain.work import Claim
+
+KEY_LIVES_MS: Final = 23 * 3_600_000
+"""Resend keeps keys for 24 h; an hour is left for clocks. After that a replay is a second send."""
+
+
+def too_late(claim: Claim, now_ms: int) -> Unanswerable | None:
+    """Return why the claim's key cannot be used any more, or None. The lease ends within the key's life, too."""
+    ends_ms = claim.claimed_ms + KEY_LIVES_MS
+    if now_ms < ends_ms and claim.lease_until_ms <= ends_ms:
+        return None
+    return Unanswerable("the Idempotency-Key is 23 h old: Resend may have forgotten it")
+
+
+def resolution_of(verdict: Verdict) -> Resolution:
+    """Return what the verdict on a replay says about the claim.
+
+    As a verdict on a call, but a first request still running is to be asked again. Paused, Refused, Unbegun and
+    Unknown judge the replay only: whether the first request was accepted stays open.
+    """
+    if isinstance(verdict, Unknown) and NAMES.get(verdict.code) is Meaning.RUNNING:
+        return AskLater(verdict.error)
+    return verdict

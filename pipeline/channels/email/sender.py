@@ -1,0 +1,124 @@
+"""E-mail through Resend: frozen batches under their Idempotency-Key."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+import resend
+from resend.exceptions import ResendError
+
+from pipeline.channels.email import payload, resolve, verdict
+from pipeline.channels.http import Answer, Clock, Unreached, Wire
+from pipeline.domain.sender import CheckFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pipeline.domain.account import ResendAccount
+    from pipeline.domain.verdict import Resolution, Verdict
+    from pipeline.domain.work import Claim, Request, Work
+
+SEND_ONLY = "restricted_api_key"
+"""What a key that may only send is told when it reads: it is a good key."""
+
+
+class ResendSender:
+    """A Resend account; of its `addresses` the first is used where a touch names none."""
+
+    replays: Final = True
+
+    def __init__(self, account: ResendAccount, addresses: Sequence[str], *, request_timeout_ms: int, now_ms: Clock) -> None:
+        self._account = account
+        self._addresses = tuple(addresses)
+        self._now_ms = now_ms
+        key = {"Authorization": f"Bearer {account.api_key}"}
+        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms)
+
+    async def open(self) -> None:
+        """Make ready to call."""
+        await self._wire.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._wire.close()
+
+    def request(
+        self, works: Sequence[Work], claim_id: str, lease_until_ms: int, window_closes_ms: int | None
+    ) -> Request:
+        """Return the request that sends `works`; lease and window have no place in it."""
+        del lease_until_ms, window_closes_ms
+        return payload.build(works, claim_id, self._addresses[0])
+
+    async def call(self, claim: Claim) -> Verdict:
+        """Send the claim's bytes under its key."""
+        # Not `resend.Batch.send_async`: it encodes its own JSON, and a replay must be the claim's bytes, also after
+        # an upgrade of the library. It also hides whether anything was sent behind one error code.
+        key = {"Idempotency-Key": claim.request.handle}
+        answer = await self._wire.post(claim.request, claim.lease_until_ms, key)
+        if not isinstance(answer, Answer):
+            return answer
+        return verdict.judge(answer, len(claim.works), self._now_ms())
+
+    async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
+        """Send the same bytes under the same key again, within the claim's renewed lease; never past 23 h."""
+        del known_ids
+        return resolve.too_late(claim, self._now_ms()) or resolve.resolution_of(await self.call(claim))
+
+    async def check(self) -> str:
+        """Ask for the account's domains. Raises CheckFailed."""
+        url = self._account.base_url
+        try:
+            with _speaking_through(self._wire):
+                found = await resend.Domains.list_async()
+        except ResendError as error:
+            if error.error_type == SEND_ONLY:
+                return f"Resend at {url}: the key may send only, which is enough"
+            raise CheckFailed(f"Resend at {url}: {error.message}; {_mend(str(error.code))}") from error
+        domains = [f"{each.get('name')} ({each.get('status')})" for each in found.get("data") or ()]
+        return f"Resend at {url}: {', '.join(domains) or 'no domain is verified yet'}"
+
+
+class _Client(resend.AsyncHTTPClient):
+    """The resend library over the wire of whoever asks: its own client and its key are globals of the process."""
+
+    async def request(  # noqa: PLR0917  the library's signature
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        json: object = None,
+        files: object = None,
+        data: object = None,
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Ask over the present wire; the sender's key wins over the library's."""
+        del json, files, data
+        if method.upper() != "GET":
+            raise NotImplementedError("the library only reads: what sends goes out under a claim")
+        wire = _WIRE.get()
+        said = {name: value for name, value in headers.items() if name != "Authorization"}
+        try:
+            answer = await wire.get(url.removeprefix(resend.api_url), headers=said)
+        except Unreached as error:
+            raise ResendError(0, "unreached", f"cannot be reached ({error})", "") from error
+        return answer.body, answer.status, answer.headers
+
+
+_WIRE: ContextVar[Wire] = ContextVar("wire")
+_CLIENT = _Client()
+
+
+@contextmanager
+def _speaking_through(wire: Wire) -> Iterator[None]:
+    """Let the library speak through `wire` in this task."""
+    resend.default_async_http_client = _CLIENT
+    token = _WIRE.set(wire)
+    try:
+        yield
+    finally:
+        _WIRE.reset(token)
+
+
+def _mend(code: str) -> str:
+    return "check api_key" if code in ("401", "403") else "check base_url and that it is up"

@@ -1,0 +1,141 @@
+"""SMS through Twilio: plain HTTP for what sends, Twilio's library for what reads."""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64encode
+from typing import TYPE_CHECKING, Final
+
+from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.http import AsyncHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from pipeline.channels.http import Answer, Clock, Unreached, Wire, retry_after_s
+from pipeline.channels.sms import payload, resolve, verdict
+from pipeline.domain.sender import CheckFailed
+from pipeline.domain.verdict import AskLater, Resolution, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline.domain.account import TwilioAccount
+    from pipeline.domain.work import Claim, Request, Work
+
+PAGE = 500
+MOST_PAGES = 40
+"""Messages to one number: 20,000 are no answer."""
+
+
+class TwilioSender:
+    """A Twilio number, or a Messaging Service."""
+
+    replays: Final = False
+
+    def __init__(self, account: TwilioAccount, *, request_timeout_ms: int, now_ms: Clock) -> None:
+        self._account = account
+        self._now_ms = now_ms
+        pair = f"{account.account_sid}:{account.auth_token}".encode()
+        key = {"Authorization": f"Basic {b64encode(pair).decode('ascii')}"}
+        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms)
+        self._library = _library(account, self._wire)
+
+    async def open(self) -> None:
+        """Make ready to call."""
+        await self._wire.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._wire.close()
+
+    def request(
+        self, works: Sequence[Work], claim_id: str, lease_until_ms: int, window_closes_ms: int | None
+    ) -> Request:
+        """Return the request that sends the one touch of `works`; Twilio knows no claim."""
+        del claim_id
+        return payload.build(works, self._account, lease_until_ms, window_closes_ms)
+
+    async def call(self, claim: Claim) -> Verdict:
+        """Send the claim's bytes."""
+        # Not `messages.create_async`: it encodes its own form, and the claim's bytes are what a look-up compares
+        # with; it also costs three times the CPU time and hides the answer's headers.
+        answer = await self._wire.post(claim.request, claim.lease_until_ms)
+        return verdict.judge(answer, self._now_ms()) if isinstance(answer, Answer) else answer
+
+    async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
+        """Look for the claim's message among those to its number, all pages."""
+        asked = resolve.question(claim)
+        messages: list[resolve.Message] = []
+        try:
+            # No DateSent filter: a message that is still queued has none.
+            page = await self._library.api.accounts(asked.account_sid).messages.page_async(to=asked.to, page_size=PAGE)
+            for _ in range(MOST_PAGES):
+                messages += page
+                page = await page.next_page_async()
+                if page is None:
+                    return resolve.first_match(messages, asked, known_ids)
+        except Unreached as error:
+            return AskLater(f"the look-up was not answered: {error}")
+        except TwilioException as error:
+            return self._ask_later(error)
+        except (ValueError, TypeError, AttributeError):  # the library reads whatever JSON it is given
+            return AskLater("the look-up's answer cannot be read")
+        return AskLater("there are too many messages to this number to tell")
+
+    async def check(self) -> str:
+        """Ask for the account. Raises CheckFailed."""
+        sid, url = self._account.account_sid, self._account.base_url
+        try:
+            found = await self._library.api.accounts(sid).fetch_async()
+        except Unreached as error:
+            raise CheckFailed(f"Twilio at {url} cannot be reached ({error}); check base_url") from error
+        except TwilioRestException as error:
+            fix = "check account_sid and auth_token" if error.status in (401, 403, 404) else "try again later"
+            raise CheckFailed(f"Twilio at {url}: {error.code}: {error.msg}; {fix}") from error
+        except (TwilioException, ValueError, TypeError, AttributeError) as error:
+            raise CheckFailed(f"Twilio at {url}: no account in its answer; check base_url") from error
+        if found.status not in (None, "active"):
+            raise CheckFailed(f"Twilio at {url}: account {sid} is {found.status}; see its console")
+        sends_as = self._account.messaging_service_sid or self._account.from_
+        return f"Twilio at {url}: account {sid} is active, sends as {sends_as}"
+
+    def _ask_later(self, error: TwilioException) -> AskLater:
+        """The library keeps the response of a page it could not read in the exception's arguments."""
+        response = error.args[1] if len(error.args) > 1 else None
+        if not isinstance(response, Response):
+            return AskLater("the look-up's answer cannot be read")
+        wait_s = retry_after_s(response.headers, self._now_ms())
+        return AskLater(f"the look-up answered HTTP {response.status_code}", wait_s)
+
+
+class _Client(AsyncHttpClient):  # type: ignore[misc]
+    """Twilio's library over our wire: its own ignores timeouts and would retry what must not be repeated."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(logging.getLogger("twilio"), is_async=True, timeout=None)
+        self._wire = wire
+
+    async def request(  # noqa: PLR0917  the library's signature
+        self,
+        method: str,
+        uri: str,
+        params: Mapping[str, str | int] | None = None,
+        data: object = None,
+        headers: Mapping[str, str] | None = None,
+        auth: object = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+        allow_redirects: bool = False,
+    ) -> Response:
+        """Ask over the wire, which knows the credentials. Raises Unreached."""
+        del data, auth, timeout, allow_redirects
+        if method.upper() != "GET":
+            raise NotImplementedError("the library only reads: what sends goes out under a claim")
+        answer = await self._wire.get(uri, params, headers)
+        return Response(answer.status, answer.body.decode("utf-8", "replace"), answer.headers)
+
+
+def _library(account: TwilioAccount, wire: Wire) -> Client:
+    client = Client(account.account_sid, account.auth_token, http_client=_Client(wire))
+    client.edge = client.region = None  # from the environment: they would rewrite the host we are configured with
+    client.api.base_url = account.base_url
+    return client

@@ -1,0 +1,134 @@
+"""WhatsApp through a session of a WAHA server. WAHA has no client library worth having: plain HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from pipeline.channels.http import Answer, Clock, Unreached, Wire
+from pipeline.channels.whatsapp import payload, resolve, verdict
+from pipeline.domain.sender import CheckFailed
+from pipeline.domain.verdict import AskLater, Paused, Resolution, Unbegun, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.domain.account import WahaAccount
+    from pipeline.domain.work import Claim, Request, Work
+
+STATUS_KEPT_MS = 2_000
+"""A session seen WORKING is believed so long. One that is not is looked at for every call: a pause must end soon."""
+
+
+class WahaSender:
+    """A WhatsApp number: one session of a WAHA server."""
+
+    replays: Final = False
+
+    def __init__(self, account: WahaAccount, *, request_timeout_ms: int, now_ms: Clock) -> None:
+        self._account = account
+        self._now_ms = now_ms
+        key = {} if account.api_key is None else {"X-Api-Key": account.api_key}
+        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms)
+        self._working_ms: int | None = None
+
+    async def open(self) -> None:
+        """Make ready to call."""
+        await self._wire.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._wire.close()
+
+    def request(
+        self, works: Sequence[Work], claim_id: str, lease_until_ms: int, window_closes_ms: int | None
+    ) -> Request:
+        """Return the request that sends the one touch of `works`; lease and window have no place in it."""
+        del lease_until_ms, window_closes_ms
+        return payload.build(works, claim_id, self._account.session, self._account.engine)
+
+    async def call(self, claim: Claim) -> Verdict:
+        """Send the claim's bytes if the session is WORKING and the lease holds."""
+        left_ms = claim.lease_until_ms - self._now_ms()
+        if left_ms <= 0:
+            return Unbegun()
+        paused = await self._session_trouble(resolve.question(claim).session, left_ms / 1000)
+        if paused is not None:
+            return paused
+        answer = await self._wire.post(claim.request, claim.lease_until_ms)
+        if not isinstance(answer, Answer):
+            return answer
+        judged = verdict.judge(answer, claim.request.handle, self._now_ms())
+        if isinstance(judged, Paused):
+            self._working_ms = None
+        return judged
+
+    async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
+        """Look the claim's message up; a session that is not WORKING may not know what it sent."""
+        asked = resolve.question(claim)
+        paused = await self._session_trouble(asked.session)
+        if paused is not None:
+            return AskLater(paused.error, paused.retry_after_s)
+        try:
+            if asked.handle and self._account.engine in payload.BY_ID:
+                return resolve.judge_id(await self._wire.get(resolve.id_path(asked)), asked)
+            return await self._ask_chat(asked, known_ids)
+        except Unreached as error:
+            return AskLater(f"the look-up was not answered: {error}")
+
+    async def check(self) -> str:
+        """Return the session's state. Raises CheckFailed."""
+        session, url = self._account.session, self._account.base_url
+        self._working_ms = None
+        paused = await self._session_trouble(session)
+        if paused is not None:
+            raise CheckFailed(f"WAHA at {url}, session {session}: {paused.error}; {_mend(paused.code)}")
+        return f"WAHA at {url}: session {session} is {verdict.WORKING} ({self._account.engine})"
+
+    async def _session_trouble(self, session: str, within_s: float | None = None) -> Paused | None:
+        """Return why the session cannot be used now, or None."""
+        now_ms = self._now_ms()
+        if self._working_ms is not None and 0 <= now_ms - self._working_ms < STATUS_KEPT_MS:
+            return None
+        try:
+            answer = await self._wire.get(f"/api/sessions/{quote(session, safe='')}", within_s=within_s)
+        except Unreached as error:
+            return Paused("connection", f"no connection: {error}")
+        paused = verdict.judge_session(answer, now_ms) or self._engine_trouble(answer)
+        self._working_ms = now_ms if paused is None else None
+        return paused
+
+    def _engine_trouble(self, answer: Answer) -> Paused | None:
+        """An engine that ignores our message ids could not be asked by them: a lost answer would become a second send."""
+        found = answer.member("engine")
+        runs = found.get("engine") if isinstance(found, dict) else None
+        wanted = self._account.engine
+        if isinstance(runs, str) and wanted in payload.BY_ID and runs not in payload.BY_ID:
+            return Paused("engine", f"the session runs on {runs}, configured is engine = {wanted!r}")
+        return None
+
+    async def _ask_chat(self, asked: resolve.Question, known_ids: frozenset[str]) -> Resolution:
+        messages: list[dict[str, object]] = []
+        for number in range(resolve.MOST_PAGES):
+            answer = await self._wire.get(resolve.chat_path(asked, number * resolve.PAGE))
+            page = resolve.page_of(answer)
+            if page is None:
+                return AskLater(f"the look-up answered HTTP {answer.status}")
+            messages += page
+            if len(page) < resolve.PAGE:
+                return resolve.first_match(messages, asked, known_ids)
+        return AskLater("the chat has too many messages since the claim to tell")
+
+
+def _mend(code: str) -> str:
+    match code:
+        case "401" | "403":
+            return "check api_key"
+        case "404" | "422":
+            return "check the session's name, and that it is created"
+        case "session":
+            return "start it and scan its code in WAHA's dashboard"
+        case "engine":
+            return "set the sender's engine to what WAHA runs"
+        case _:
+            return "check base_url and that WAHA runs"

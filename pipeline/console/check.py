@@ -1,0 +1,159 @@
+"""Is everything in place: one finding per item, with its fix. Sends nothing and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import httpx
+
+from pipeline.console.place import Failed, broker_count, partition_counts
+from pipeline.domain.sender import CheckFailed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from pipeline.console.place import Place
+    from pipeline.domain.sender import Sender
+
+ALLOWED_SKEW_S = 2.0
+"""A window must not be missed by more. `Date` has a resolution of one second, and travels half a round trip."""
+SENDER_PATIENCE_S = 30.0
+REGISTRY_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One item that was looked at."""
+
+    item: str
+    is_ok: bool
+    what: str
+    """What was found; on failure what is wrong and how it is mended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What must be there."""
+
+    partitions: Mapping[str, int]
+    """Partition count by topic, as named in Kafka."""
+    replication_factor: int
+    senders: Sequence[tuple[str, Sender]]
+    """Each with its name for people, "sms default"."""
+    channels_off: Sequence[str]
+    registry_url: str | None
+    source: str
+    """Where the configuration was read from."""
+    time_servers: Sequence[str]
+    """URLs whose `Date` is compared with our clock; the first that answers is believed."""
+
+
+async def check(place: Place, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
+    """Yield a finding per item, as soon as it is known."""
+    yield Finding("configuration", is_ok=True, what=desired.source)
+    for found in await _kafka(place, desired):
+        yield found
+    if desired.registry_url is not None:
+        yield await _registry(desired.registry_url)
+    for asked in asyncio.as_completed([_sender(name, sender) for name, sender in desired.senders]):
+        yield await asked
+    for channel in desired.channels_off:
+        yield Finding(channel, is_ok=True, what="off: it has no senders; its touches fail as channel_off")
+    yield await _clock(desired.time_servers, now_s)
+
+
+async def _kafka(place: Place, desired: Desired) -> list[Finding]:
+    try:
+        brokers, counts = await asyncio.wait_for(_ask_kafka(place), SENDER_PATIENCE_S)
+    except (Failed, TimeoutError) as error:
+        why = str(error) or f"no answer in {SENDER_PATIENCE_S:.0f} s"
+        return [Finding("kafka", is_ok=False, what=f"{why}; check kafka.bootstrap_servers and that Kafka runs")]
+    return [_brokers(place, brokers, desired.replication_factor), *_topics(place, counts, desired.partitions)]
+
+
+async def _ask_kafka(place: Place) -> tuple[int, dict[str, int]]:
+    return await broker_count(place), await partition_counts(place)
+
+
+def _brokers(place: Place, brokers: int, replication_factor: int) -> Finding:
+    if brokers < replication_factor:
+        fix = f"set kafka.replication_factor to at most {brokers}, or start more brokers"
+        return Finding("kafka", is_ok=False, what=f"{brokers} brokers, replication factor {replication_factor}; {fix}")
+    return Finding("kafka", is_ok=True, what=f"{brokers} broker{'s' if brokers > 1 else ''} at {place.servers}")
+
+
+def _topics(place: Place, found: Mapping[str, int], wanted: Mapping[str, int]) -> list[Finding]:
+    wrong = [
+        Finding(f"topic {name}", is_ok=False, what=_mend(place, name, found[name], count))
+        for name, count in wanted.items() if name in found and found[name] != count
+    ]
+    missing = [name for name in wanted if name not in found]
+    there = len(wanted) - len(missing)
+    what = f"{there} of {len(wanted)} are there" + (", the worker creates the others when it starts" if missing else "")
+    return wrong or [Finding("topics", is_ok=True, what=what)]
+
+
+def _mend(place: Place, name: str, found: int, wanted: int) -> str:
+    tool = f"kafka-topics.sh --bootstrap-server {place.servers.split(',')[0]}"
+    if found < wanted:
+        fix = f"{tool} --alter --topic {name} --partitions {wanted}"
+    else:
+        fix = f"{tool} --delete --topic {name} (its records are lost), or configure {found} partitions"
+    return f"has {found} partitions, configured are {wanted}; mend it with: {fix}"
+
+
+async def _registry(url: str) -> Finding:
+    shown = httpx.URL(url).copy_with(userinfo=b"")
+    try:
+        async with httpx.AsyncClient(timeout=REGISTRY_PATIENCE_S) as client:
+            answer = await client.get(f"{url.rstrip('/')}/subjects")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = f"{shown} cannot be reached ({type(error).__name__}); check kafka.schema_registry_url"
+        return Finding("schema registry", is_ok=False, what=why)
+    if answer.status_code != httpx.codes.OK:
+        why = f"{shown} answers {answer.status_code}; check kafka.schema_registry_url and its credentials"
+        return Finding("schema registry", is_ok=False, what=why)
+    return Finding("schema registry", is_ok=True, what=str(shown))
+
+
+async def _sender(name: str, sender: Sender) -> Finding:
+    try:
+        async with asyncio.timeout(SENDER_PATIENCE_S):
+            await sender.open()
+            try:
+                return Finding(name, is_ok=True, what=await sender.check())
+            finally:
+                await sender.close()
+    except CheckFailed as error:
+        return Finding(name, is_ok=False, what=str(error))
+    except TimeoutError:
+        return Finding(name, is_ok=False, what=f"no answer in {SENDER_PATIENCE_S:.0f} s; check its base_url")
+
+
+async def _clock(servers: Sequence[str], now_s: Callable[[], float]) -> Finding:
+    for server in servers:
+        if (skew := await _skew_s(server, now_s)) is None:
+            continue
+        host = httpx.URL(server).host
+        if abs(skew) > ALLOWED_SKEW_S:
+            way = "ahead of" if skew > 0 else "behind"
+            fix = "set it by NTP: windows and expiries are read from it"
+            return Finding("clock", is_ok=False, what=f"{abs(skew):.0f} s {way} {host}; {fix}")
+        return Finding("clock", is_ok=True, what=f"agrees with {host}")
+    return Finding("clock", is_ok=True, what="not compared: nobody who says the time could be reached")
+
+
+async def _skew_s(server: str, now_s: Callable[[], float]) -> float | None:
+    """Return how far we are ahead of the server's `Date`, or None; an unauthenticated GET, whatever it answers."""
+    began = now_s()
+    try:
+        async with httpx.AsyncClient(timeout=REGISTRY_PATIENCE_S) as client:
+            answer = await client.get(server)
+        said = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
+        return None
+    # `Date` is cut to the second: on average it was half a second later.
+    return (began + now_s()) / 2 - (said + 0.5)

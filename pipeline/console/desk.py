@@ -1,0 +1,27 @@
+"""What the commands are given by the composition root: one value, made when a command runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pipeline.console.check import Desired
+    from pipeline.console.place import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything a command needs to know of the configuration, and of the world."""
+
+    place: Place
+    create_topics: Callable[[], Awaitable[object]]
+    """Creates the topics that are missing."""
+    read_status: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches.status; raises Illegible."""
+    desired: Callable[[], Desired]
+    """What `check` looks for; senders are made anew, unopened."""
+    now_s: Callable[[], float]
+    """The clock, epoch seconds."""

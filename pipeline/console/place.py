@@ -1,0 +1,65 @@
+"""Where the commands work: the Kafka they talk to, and the names in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A Kafka as the commands need it."""
+
+    connection: Mapping[str, Any]
+    """aiokafka's connection arguments (bootstrap_servers, security…)."""
+    topic_prefix: str = ""
+
+    def topic_name(self, logical: str) -> str:
+        """Return the name in Kafka."""
+        return f"{self.topic_prefix}{logical}"
+
+    @property
+    def servers(self) -> str:
+        """The bootstrap servers, for people."""
+        servers = self.connection["bootstrap_servers"]
+        return servers if isinstance(servers, str) else ", ".join(servers)
+
+
+class Failed(Exception):
+    """A command cannot do what it was asked; the message is its one line for people."""
+
+
+async def partition_counts(place: Place) -> dict[str, int]:
+    """Return the partition count of every topic.
+
+    All topics are asked for: asking for a missing one by name could create it, with the broker's partition count.
+    Raises Failed when Kafka cannot be reached.
+    """
+    admin = AIOKafkaAdminClient(**place.connection)
+    try:
+        await admin.start()
+        names = await admin.list_topics()
+        described = await admin.describe_topics(list(names))
+    except (KafkaError, OSError) as error:
+        raise Failed(f"Kafka at {place.servers} cannot be reached: {error}") from error
+    finally:
+        await admin.close()
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+async def broker_count(place: Place) -> int:
+    """Return how many brokers are alive. Raises Failed when Kafka cannot be reached."""
+    admin = AIOKafkaAdminClient(**place.connection)
+    try:
+        await admin.start()
+        return len((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError) as error:
+        raise Failed(f"Kafka at {place.servers} cannot be reached: {error}") from error
+    finally:
+        await admin.close()

@@ -1,0 +1,67 @@
+"""One status record as a line for people: time, id, state, reason, and what else is known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pipeline.domain.story import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENDS = frozenset({*(str(state) for state in TERMINAL), "suppressed", "cancelled"})
+"""Terminal states, those reserved for later included."""
+
+COLOURS = {"sent": "green", "failed": "red", "expired": "red", "unconfirmed": "yellow", "deferred": "cyan", "retrying": "yellow"}
+
+EXTRAS = {
+    "next_attempt_at": "next", "attempt": "attempt", "sender": "sender", "provider_message_id": "id",
+    "error_code": "code", "error": "error",
+}
+
+
+def occurred_ms(told: Mapping[str, Any]) -> int:
+    """Return `occurred_at` as epoch milliseconds."""
+    return epoch_ms(told["occurred_at"])
+
+
+def line_of(told: Mapping[str, Any]) -> str:
+    """Return the line; its first four words are always time, id, state and reason (`-` for none)."""
+    words = [
+        _time(told["occurred_at"]), _printable(told["touch_id"]), f"{told['state']:<11}", f"{told.get('reason') or '-':<11}",
+    ]
+    extras = [f"{name}={_extra(member, told[member])}" for member, name in EXTRAS.items() if told.get(member)]
+    return " ".join([*words, *extras]).rstrip()
+
+
+def json_of(told: Mapping[str, Any]) -> str:
+    """Return the record as one line of JSON; instants as integer milliseconds, absent members left out."""
+    plain = {k: epoch_ms(v) if isinstance(v, datetime) else v for k, v in told.items() if v is not None}
+    return orjson.dumps(plain).decode()
+
+
+def _extra(member: str, value: Any) -> str:
+    if member == "next_attempt_at":
+        return _time(value)
+    text = _printable(str(value))
+    return orjson.dumps(text).decode() if " " in text or '"' in text else text
+
+
+def _printable(text: str) -> str:
+    # Errors are quoted from providers: nothing in them may steer a terminal.
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def epoch_ms(instant: Any) -> int:
+    """Return an instant as epoch milliseconds; it is one already, an aware datetime, or ISO 8601."""
+    if isinstance(instant, str):
+        instant = datetime.fromisoformat(instant)
+    return round(instant.timestamp() * 1000) if isinstance(instant, datetime) else int(instant)
+
+
+def _time(instant: Any) -> str:
+    at = datetime.fromtimestamp(epoch_ms(instant) / 1000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"

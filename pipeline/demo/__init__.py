@@ -1,0 +1,1 @@
+"""`make demo`, `make up`, `make down`: the whole product on one machine, against the sandbox."""

@@ -1,0 +1,67 @@
+"""A touch as a producer gives it: its fields, and which two are the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from pipeline.domain.work import Attachment, Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One message to one person, every rule kept that needs no configuration. Instants are epoch milliseconds."""
+
+    touch_id: str
+    campaign_id: str
+    lead_id: str
+    channel: Channel
+    to: str
+    subject: str | None = None
+    body: str | None = None
+    text: str | None = None
+    template: str | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    sender: str | None = None
+    time_zone: str | None = None
+    not_before_ms: int | None = None
+    expires_at_ms: int | None = None
+    attachments: tuple[Attachment, ...] = ()
+    from_: str | None = None
+    reply_to: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    priority: int = 5
+    metadata: dict[str, str] = field(default_factory=dict)
+    created_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is readable of a touch that is not valid: enough to tell its status."""
+
+    touch_id: str | None
+    campaign_id: str = ""
+    lead_id: str = ""
+    channel: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class InvalidTouch(Exception):
+    """A touch whose values break rules; the message lists each: the field, what was found, what is allowed."""
+
+    def __init__(self, faults: list[str], story: Story) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+        self.story = story
+
+
+def digest(touch: Touch) -> bytes:
+    """Return 16 bytes that are equal for two touches exactly when they are the same (`to` normalised)."""
+    said = [
+        touch.channel.value, touch.to, touch.subject, touch.body, touch.text, touch.template,
+        sorted(touch.variables.items()), touch.sender, touch.from_, touch.reply_to, sorted(touch.headers.items()),
+        [(a.filename, a.content_type, None if a.content is None else blake2b(a.content).hexdigest(), a.url)
+         for a in touch.attachments],
+    ]  # fmt: skip
+    return blake2b(json.dumps(said).encode(), digest_size=16).digest()

@@ -1,0 +1,143 @@
+"""What Prometheus is told: one registry of our own, filled by the agents, rendered for `/metrics`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.domain.story import Event
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CHANNELS = frozenset({"whatsapp", "email", "sms"})
+OTHER_CHANNEL = "other"
+"""Label for a touch whose channel is none of ours: what strangers write must not become a label."""
+
+CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+COMMIT_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+# Each `_created` series doubles the page and says nothing that a scraper uses.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """Every metric of one worker process. All methods are cheap and synchronous; durations are seconds."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._touches = Counter(
+            "pipeline_touches", "Status records committed by this process.", ["channel", "state", "reason"],
+            registry=registry,
+        )
+        self._throttled = Counter(
+            "pipeline_throttled_seconds", "Seconds a lane had work and waited for its limit.", ["channel", "sender"],
+            registry=registry,
+        )
+        self._backlog = Gauge(
+            "pipeline_lane_backlog", "Touches waiting in the lane, deferred ones not included.", ["channel", "sender"],
+            registry=registry,
+        )
+        self._calls = Counter(
+            "pipeline_calls", "Calls to providers by what their answer meant.", ["channel", "sender", "verdict"],
+            registry=registry,
+        )
+        self._call_seconds = Histogram(
+            "pipeline_call_seconds", "How long calls to providers took.", ["channel", "sender"],
+            buckets=CALL_SECONDS, registry=registry,
+        )
+        self._lookups = Counter(
+            "pipeline_lookups", "Questions about unknown outcomes by what was answered.",
+            ["channel", "sender", "resolution"], registry=registry,
+        )
+        self._open_claims = Gauge(
+            "pipeline_open_claims", "Claims without a settled outcome.", ["channel", "sender"], registry=registry,
+        )
+        self._paused = Gauge(
+            "pipeline_lane_paused", "1 while the lane is paused by an outage, else 0.", ["channel", "sender"],
+            registry=registry,
+        )
+        self._repeats = Counter(
+            "pipeline_repeats_dropped", "Touches dropped because they were accepted before.", ["channel"],
+            registry=registry,
+        )
+        self._dead_letters = Counter(
+            "pipeline_dead_letters", "Records put into touches.dead-letters.", ["reason"], registry=registry,
+        )
+        self._unknown_members = Counter(
+            "pipeline_unknown_members", "Members of JSON touches that are not in the schema, ignored.",
+            registry=registry,
+        )
+        self._commit_seconds = Histogram(
+            "pipeline_commit_seconds", "How long committing a batch took.", ["stage"],
+            buckets=COMMIT_SECONDS, registry=registry,
+        )
+
+    def told(self, channel: str, state: str, reason: str | None, count: int = 1) -> None:
+        """Count `count` committed status records."""
+        self._touches.labels(_channel(channel), state, reason or "").inc(count)
+
+    def told_all(self, events: Iterable[Event]) -> None:
+        """Count committed status records."""
+        for event in events:
+            self.told(event.channel, event.state, event.reason)
+
+    def throttled(self, channel: str, sender: str, seconds: float) -> None:
+        """Add time in which a lane had work and its limit forbade the call."""
+        self._throttled.labels(channel, sender).inc(seconds)
+
+    def backlog(self, channel: str, sender: str, waiting: int) -> None:
+        """Set how many touches wait in the lane."""
+        self._backlog.labels(channel, sender).set(waiting)
+
+    def called(self, channel: str, sender: str, verdict: str, seconds: float) -> None:
+        """Count one call and how long it took; `verdict` is the verdict's class name in lower case."""
+        self._calls.labels(channel, sender, verdict).inc()
+        self._call_seconds.labels(channel, sender).observe(seconds)
+
+    def looked_up(self, channel: str, sender: str, resolution: str) -> None:
+        """Count one question about an unknown outcome."""
+        self._lookups.labels(channel, sender, resolution).inc()
+
+    def open_claims(self, channel: str, sender: str, count: int) -> None:
+        """Set how many claims are open."""
+        self._open_claims.labels(channel, sender).set(count)
+
+    def paused(self, channel: str, sender: str, *, is_paused: bool) -> None:
+        """Set whether the lane is paused by an outage."""
+        self._paused.labels(channel, sender).set(1 if is_paused else 0)
+
+    def repeats_dropped(self, channel: str, count: int = 1) -> None:
+        """Count touches dropped as repeats."""
+        self._repeats.labels(_channel(channel)).inc(count)
+
+    def dead_lettered(self, reason: str, count: int = 1) -> None:
+        """Count dead letters."""
+        self._dead_letters.labels(reason).inc(count)
+
+    def unknown_members(self, count: int) -> None:
+        """Count ignored JSON members."""
+        self._unknown_members.inc(count)
+
+    def committed(self, stage: str, seconds: float) -> None:
+        """Observe one commit."""
+        self._commit_seconds.labels(stage).observe(seconds)
+
+    def forget_lane(self, channel: str, sender: str) -> None:
+        """Drop the gauges of a lane that another worker owns now; counters stay."""
+        for gauge in (self._backlog, self._open_claims, self._paused):
+            with suppress(KeyError):  # it was never set
+                gauge.remove(channel, sender)
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _channel(channel: str) -> str:
+    return str(channel) if channel in CHANNELS else OTHER_CHANNEL

@@ -1,0 +1,70 @@
+"""Statuses and dead letters out: Avro single object, Confluent when a registry is configured, or JSON."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from typing import Any, Protocol
+
+import orjson
+from fastavro import schemaless_writer
+
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.story import Event
+from pipeline.records import schemas
+from pipeline.records.codec import encode, event_datum
+from pipeline.records.framing import CONFLUENT
+
+
+class Writer(Protocol):
+    """Turns a datum of one schema into the value of a record."""
+
+    def __call__(self, name: str, datum: dict[str, Any]) -> bytes:
+        """Return the value for `datum` of schema `name`."""
+
+
+def single_object(name: str, datum: dict[str, Any]) -> bytes:
+    """Return `datum` as an Avro single object."""
+    return encode(name, datum)
+
+
+def json_object(name: str, datum: dict[str, Any]) -> bytes:
+    """Return `datum` as JSON: the schema's names, bytes as base64, instants as integer milliseconds."""
+    del name
+    return orjson.dumps(datum, default=_base64)
+
+
+class Confluent:
+    """Writes in the Confluent wire format, under ids that the registry gave at the start."""
+
+    def __init__(self, ids: dict[str, int]) -> None:
+        self._ids = ids
+
+    def __call__(self, name: str, datum: dict[str, Any]) -> bytes:
+        """Return `datum` framed with the id of schema `name`."""
+        out = BytesIO()
+        out.write(CONFLUENT + self._ids[name].to_bytes(4, "big"))
+        schemaless_writer(out, schemas.current(name).parsed, datum)
+        return out.getvalue()
+
+
+def status_value(write: Writer, event: Event, sequence: int) -> bytes:
+    """Return the value of `touches.status` for the `sequence`-th thing that happened to a touch."""
+    return write("status", {**event_datum(event), "sequence": sequence})
+
+
+def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:
+    """Return the value of `touches.dead-letters`."""
+    return write("dead_letter", {
+        "reason": letter.reason.value, "error": letter.error, "source_topic": letter.source_topic,
+        "source_partition": letter.source_partition, "source_offset": letter.source_offset,
+        "key": letter.key, "value": letter.value,
+        "headers": [{"name": name, "value": value} for name, value in letter.headers],
+        "touch_id": letter.touch_id, "occurred_at": letter.occurred_at_ms,
+    })  # fmt: skip
+
+
+def _base64(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,246 @@
+"""Every key there is, declared once: kind, default, meaning, environment variable that counts without a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TypeVar
+
+from pipeline.domain.limit import Limit, WarmUp
+from pipeline.domain.retry import Retry
+from pipeline.domain.window import ALL_DAYS, RECIPIENT, NeverOpens, Window
+from pipeline.domain.work import Channel
+from pipeline.settings.kinds import (
+    CLOCK,
+    CLOCK_OR_MIDNIGHT,
+    DATES,
+    FILE,
+    REGION,
+    SERVERS,
+    WEEKDAYS,
+    ZONE,
+    ZONE_OR_RECIPIENT,
+    choice,
+    duration,
+    text,
+    url,
+    whole,
+)
+from pipeline.settings.place import Wrong
+from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
+from pipeline.settings.table import ABSENT, REQUIRED, ByChannel, Many, Nested, key
+
+T = TypeVar("T")
+LONGEST_RESEND_MS = 82_800_000
+"""23 h: Resend forgets an Idempotency-Key after 24."""
+SMS_MARGIN_MS = 5_000
+"""Twilio advises a ValidityPeriod over 5 s (Messages resource), so for SMS a window's last 5 s count as closed."""
+
+_NEW_YORK = "America/New_York"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitKeys:
+    """`limit`."""
+
+    rate: int = key(whole(1, 100_000), REQUIRED, "Calls.")
+    per_ms: int = key(
+        duration(most="1d"), REQUIRED, "In any stretch of time as long as this, measured at the provider."
+    )
+    burst: int = key(whole(1, 100_000), 1, "Calls that may go at once after a pause; at most `rate`. 1 spaces evenly.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUpKeys(LimitKeys):
+    """`warm_up`."""
+
+    lasts_ms: int = key(duration(), REQUIRED, "How long, from `started_on` or the sender's first send.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryKeys:
+    """`retry`."""
+
+    first_ms: int = key(duration(), "2s", "The longest first wait; doubled after each refusal.")
+    most_ms: int = key(
+        duration(), "15m", "The longest wait ever. A wait is drawn anew between nothing and its longest."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowKeys:
+    """`window`."""
+
+    opens_s: int = key(CLOCK, REQUIRED, "First moment that is open.")
+    closes_s: int = key(CLOCK_OR_MIDNIGHT, REQUIRED, "First moment that is closed; before `opens`: on the next day.")
+    zone: str = key(
+        ZONE_OR_RECIPIENT, REQUIRED,
+        'Whose clock. "recipient": the touch\'s `time_zone`, else every zone of the number must be open.',
+    )  # fmt: skip
+    fallback_zone: str | None = key(
+        ZONE,
+        ABSENT,
+        'With zone "recipient", and then required: where no zone is known, or they are never open together.',
+    )
+    days: frozenset[int] | None = key(WEEKDAYS, ABSENT, "Days that open; every day if left out.")
+    holidays: frozenset[date] = key(DATES, [], "Days that do not, in the deciding zone.")
+
+
+def _itself(keys: T, _: Channel | None) -> T:
+    return keys
+
+
+def _limit(keys: LimitKeys, _: Channel | None) -> Limit:
+    if keys.burst > keys.rate:
+        raise Wrong(f"burst not over rate ({keys.burst} > {keys.rate})")
+    return Limit(keys.rate, keys.per_ms, keys.burst)
+
+
+def _warm_up(keys: WarmUpKeys, channel: Channel | None) -> WarmUp:
+    return WarmUp(_limit(keys, channel), keys.lasts_ms)
+
+
+def _retry(keys: RetryKeys, _: Channel | None) -> Retry:
+    if keys.first_ms > keys.most_ms:
+        raise Wrong(f"first not over most ({keys.first_ms} ms > {keys.most_ms} ms)")
+    return Retry(keys.first_ms, keys.most_ms)
+
+
+def _window(keys: WindowKeys, channel: Channel | None) -> Window:
+    if keys.zone == RECIPIENT and keys.fallback_zone is None:
+        raise Wrong('fallback_zone beside zone = "recipient"')
+    margin_ms = SMS_MARGIN_MS if channel is Channel.SMS else 0
+    days = ALL_DAYS if keys.days is None else keys.days
+    try:
+        return Window(keys.opens_s, keys.closes_s, keys.zone, keys.fallback_zone, days, keys.holidays, margin_ms)
+    except NeverOpens:
+        why = f" by more than {margin_ms // 1000} s" if margin_ms else ""
+        raise Wrong(f'closes after opens{why}, so that it opens at all ("always" for no window)') from None
+
+
+_EASTERN_DAY = {"opens": "08:00", "closes": "20:00", "zone": _NEW_YORK}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelKeys:
+    """`[channels.…]`: the same keys on each channel. A channel without senders is off."""
+
+    window: Window | None = key(
+        Nested(WindowKeys, _window, "always"), ByChannel(_EASTERN_DAY, "always", {**_EASTERN_DAY, "opens": "09:00"}),
+        "The hours in which a call may begin.",
+    )  # fmt: skip
+    limit: Limit | None = key(
+        Nested(LimitKeys, _limit, "none"),
+        ByChannel({"rate": 30, "per": "1m", "burst": 1}, {"rate": 10, "per": "1s", "burst": 1}, {"rate": 1, "per": "1s", "burst": 1}),
+        "How often each sender may call.",
+    )  # fmt: skip
+    warm_up: WarmUp | None = key(
+        Nested(WarmUpKeys, _warm_up, "none"),
+        ByChannel({"rate": 10, "per": "1m", "lasts": "7d"}, "none", "none"),
+        "The limit of a young sender.",
+    )
+    numbers: str = key(
+        choice("valid", "possible"), "valid", 'What a phone number must be; "possible": only its length counts.'
+    )
+    region: str | None = key(REGION, ABSENT, "Whose numbers are meant when one has no +; left out, they are refused.")
+    attempts: int = key(whole(1, 1_000), 5, "Transient refusals of one touch before it has failed.")
+    retry: Retry = key(
+        Nested(RetryKeys, _retry), {"first": "2s", "most": "15m"}, "Back-off between them: doubling, full jitter."
+    )
+    retry_for_ms: int = key(duration(), "3d", "From a touch's first call, outages included; then it has failed.")
+    request_timeout_ms: int = key(duration(most="10m"), "10s", "How long a call waits for its answer.")
+    lease_ms: int = key(duration("10ms", "10m"), "5s", "How long after its claim a call may begin.")
+    resolve_after_ms: int = key(
+        duration("0ms", "1h"),
+        ByChannel("5s", "0s", "30s"),
+        "How long to wait before an unknown outcome is looked up (Twilio's list lags).",
+    )
+    resolve_for_ms: int = key(duration(), "12h", "How long it is looked up, from the claim; e-mail at most 23h.")
+    unresolved: str = key(
+        choice("hold", "send"),
+        "hold",
+        'Where the provider can never tell: "hold" ends `unconfirmed`, "send" sends again.',
+    )
+    in_flight: int = key(whole(1, 1_000), ByChannel(1, 10, 10), "Calls of one sender at once.")
+    batch: int | None = key(whole(1, 100), 100, "Touches per call at most.", only=Channel.EMAIL)
+    gather_ms: int | None = key(
+        duration("0ms", "1m"), "50ms", "How long an idle sender waits for company.", only=Channel.EMAIL
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatsAppKeys(ChannelKeys):
+    """`[channels.whatsapp]`."""
+
+    senders: tuple[WahaKeys, ...] = key(Many(WahaKeys), [], "Its senders.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailKeys(ChannelKeys):
+    """`[channels.email]`."""
+
+    senders: tuple[ResendKeys, ...] = key(Many(ResendKeys), [], "Its senders.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsKeys(ChannelKeys):
+    """`[channels.sms]`."""
+
+    senders: tuple[TwilioKeys, ...] = key(Many(TwilioKeys), [], "Its senders.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSettings:
+    """`[kafka]`."""
+
+    bootstrap_servers: tuple[str, ...] = key(
+        SERVERS, ["127.0.0.1:9092"], "Where Kafka is.", variable="KAFKA_BOOTSTRAP_SERVERS"
+    )
+    security_protocol: str = key(
+        choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), "PLAINTEXT", "How to talk to it."
+    )
+    sasl_mechanism: str | None = key(
+        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ABSENT, "How to log in; required with SASL."
+    )
+    sasl_username: str | None = key(text(r"[^\x00]{1,4096}", "text"), ABSENT, "As whom; required with SASL.")
+    sasl_password: str | None = key(
+        text(r"[^\x00]{1,4096}", "text"), ABSENT, "With which password; required with SASL.", secret=True
+    )
+    ssl_cafile: str | None = key(FILE, ABSENT, "Certificates to trust (PEM), with SSL; left out, the system's.")
+    schema_registry_url: str | None = key(
+        url(user=True), ABSENT, "A Confluent schema registry; with it, `touches` may come in Confluent's framing, and statuses go out in it.",
+        secret=True, variable="SCHEMA_REGISTRY_URL",
+    )  # fmt: skip
+    topic_prefix: str = key(
+        text(r"[A-Za-z0-9._-]{0,100}", "up to 100 of A-Z a-z 0-9 . _ -"), "", "Goes before every topic and the application id.",
+        variable="KAFKA_TOPIC_PREFIX",
+    )  # fmt: skip
+    replication_factor: int = key(
+        whole(1, 100), 1, "Of the topics we create; from 3 on they need two in-sync replicas."
+    )
+    status_format: str = key(choice("avro", "json"), "avro", "Of `touches.status` and `touches.dead-letters`.")
+    partitions: int = key(whole(1, 10_000), 8, "Of `touches`, and of all topics but the channels'.")
+    lanes: int = key(whole(1, 10_000), 8, "Partitions of each channel's topic: the most senders it can have.")
+    session_timeout_ms: int = key(duration("6s", "30m"), "10s", "After how long a silent worker's partitions move.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelsKeys:
+    """`[channels]`."""
+
+    whatsapp: WhatsAppKeys = key(Nested(WhatsAppKeys, _itself, channel=Channel.WHATSAPP), {}, "WhatsApp, by WAHA.")
+    email: EmailKeys = key(Nested(EmailKeys, _itself, channel=Channel.EMAIL), {}, "E-mail, by Resend.")
+    sms: SmsKeys = key(Nested(SmsKeys, _itself, channel=Channel.SMS), {}, "SMS, by Twilio.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileKeys:
+    """The file."""
+
+    data_dir: str = key(
+        FILE, "data", "Where a worker keeps its tables; faust's `--datadir` wins. One folder per process."
+    )
+    dedup_for_ms: int = key(duration("1s"), "30d", "How long an ended touch is remembered, and `touches` retained.")
+    templates: str = key(FILE, "templates", "Where the templates are.")
+    kafka: KafkaSettings = key(Nested(KafkaSettings, _itself), {}, "")
+    channels: ChannelsKeys = key(Nested(ChannelsKeys, _itself), {}, "")

@@ -1,0 +1,219 @@
+"""The kinds of values a key may have: each says in words what it allows, and turns the text of a file into a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time
+from difflib import get_close_matches
+from email.utils import getaddresses
+from typing import Final, Never
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+import phonenumbers
+
+from pipeline.domain.window import RECIPIENT, is_zone
+from pipeline.settings.place import Wrong
+from pipeline.settings.table import Scalar
+
+_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+_SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[1-9]\d{0,4})?")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NO_SPACE = re.compile(r"[!-~]{1,4096}")
+_LAST_PORT: Final = 65_535
+_LONGEST_MS: Final = 3650 * _UNIT_MS["d"]
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def duration_ms(text: str) -> int:
+    """Return a duration such as "250ms", "5s", "10m", "12h" or "30d" in milliseconds; raise Wrong."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise Wrong
+    return int(found[1]) * _UNIT_MS[found[2]]
+
+
+def duration(least: str = "1ms", most: str = "3650d") -> Scalar[int]:
+    """A duration in milliseconds between `least` and `most`."""
+    low, high = duration_ms(least), duration_ms(most)
+
+    def parse(value: object) -> int:
+        found = duration_ms(_text(value))
+        return found if low <= found <= high else _wrong()
+
+    if high == _LONGEST_MS:
+        return Scalar(f'a duration such as "250ms" "5s" "10m" "12h" "30d", at least "{least}"', parse)
+    return Scalar(f'a duration such as "250ms" "5s" "10m" "12h" "30d", from "{least}" to "{most}"', parse)
+
+
+def whole(least: int, most: int) -> Scalar[int]:
+    """A whole number between `least` and `most`."""
+
+    def parse(value: object) -> int:
+        fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+        return value if fits and isinstance(value, int) else _wrong()
+
+    return Scalar(f"a whole number from {least} to {most}", parse)
+
+
+def choice(*words: str) -> Scalar[str]:
+    """One of `words`."""
+
+    def parse(value: object) -> str:
+        return str(value) if isinstance(value, str) and value in words else _wrong()
+
+    return Scalar(" or ".join(f'"{word}"' for word in words), parse)
+
+
+def text(pattern: str, allowed: str) -> Scalar[str]:
+    """Text that matches `pattern` as a whole."""
+    compiled = re.compile(pattern)
+
+    def parse(value: object) -> str:
+        found = _text(value)
+        return str(found) if compiled.fullmatch(found) else _wrong()
+
+    return Scalar(allowed, parse)
+
+
+def url(*, query: bool = False, user: bool = False) -> Scalar[str]:
+    """An http or https URL; without the slash at its end if it is a base (no `query`)."""
+
+    def parse(value: object) -> str:
+        found = str(_text(value))
+        _check_url(found, query=query, user=user)
+        return found if query else found.rstrip("/")
+
+    return Scalar("a URL such as " + ('"https://example.com/status"' if query else '"http://127.0.0.1:3000"'), parse)
+
+
+def array(kind: Callable[[object], str], allowed: str, *, least: int = 1, one: bool = True) -> Scalar[tuple[str, ...]]:
+    """An array of what `kind` parses, without repeats; with `one` a single one may stand without brackets."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        items = [value] if one and isinstance(value, str) else value
+        if not isinstance(items, list) or len(items) < least:
+            raise Wrong
+        found = tuple(dict.fromkeys(kind(item) for item in items))
+        return found if len(found) == len(items) else _wrong("each only once")
+
+    return Scalar(allowed, parse)
+
+
+def _servers(value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list) or not items:
+        raise Wrong
+    return tuple(dict.fromkeys(_server(item) for item in items))
+
+
+def _server(value: object) -> str:
+    found = _SERVER.fullmatch(_text(value).strip())
+    if found is None or (found[2] and int(found[2][1:]) > _LAST_PORT):
+        raise Wrong
+    return found[1] + (found[2] or ":9092")
+
+
+def _mail_address(value: object) -> str:
+    found = str(_text(value))
+    parsed = getaddresses([found])
+    if not found.isprintable() or len(parsed) != 1 or not re.fullmatch(r"[^@\s]+@[^@\s]+", parsed[0][1]):
+        raise Wrong
+    return found
+
+
+def _clock(value: object) -> int:
+    if isinstance(value, time) and value.microsecond == 0:
+        return value.hour * 3600 + value.minute * 60 + value.second
+    found = _CLOCK.fullmatch(_text(value))
+    if found is None:
+        raise Wrong
+    return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0)
+
+
+def _clock_or_midnight(value: object) -> int:
+    return 86_400 if value in ("24:00", "24:00:00") else _clock(value)
+
+
+def _zone(value: object) -> str:
+    name = str(_text(value))
+    if is_zone(name):
+        return name
+    close = get_close_matches(name, sorted(available_timezones()), n=1)
+    raise Wrong(f'did you mean "{close[0]}"?' if close else "")
+
+
+def _zone_or_recipient(value: object) -> str:
+    return RECIPIENT if value == RECIPIENT else _zone(value)
+
+
+def _date(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    found = _text(value)
+    try:
+        return date.fromisoformat(found) if _DATE.fullmatch(found) else _wrong()
+    except ValueError:
+        raise Wrong from None
+
+
+def _dates(value: object) -> frozenset[date]:
+    return frozenset(_date(item) for item in value) if isinstance(value, list) else _wrong()
+
+
+def _days(value: object) -> frozenset[int]:
+    if not isinstance(value, list) or not value or not all(isinstance(day, str) and day in DAYS for day in value):
+        raise Wrong
+    return frozenset(DAYS.index(day) for day in value)
+
+
+def _region(value: object) -> str:
+    return str(value) if isinstance(value, str) and value in phonenumbers.SUPPORTED_REGIONS else _wrong()
+
+
+def _callback(value: object) -> str:
+    found = str(_text(value))
+    without = found.replace("{touch_id}", "touch")
+    if "{" in without or "}" in without:
+        raise Wrong("the only thing filled in is {touch_id}")
+    _check_url(without, query=True, user=True)  # Twilio sends a user and password given there (basic authentication)
+    return found
+
+
+def _check_url(found: str, *, query: bool, user: bool) -> None:
+    try:
+        parts = urlsplit(found)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise Wrong from None
+    if not right or not _NO_SPACE.fullmatch(found) or parts.fragment or (parts.query and not query):
+        raise Wrong
+    if parts.username is not None and not user:
+        raise Wrong("without user and password")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else _wrong()
+
+
+def _wrong(more: str = "") -> Never:
+    raise Wrong(more)
+
+
+SERVERS = Scalar('one or more "host:port"', _servers)
+CLOCK = Scalar('"HH:MM" or "HH:MM:SS"', _clock)
+CLOCK_OR_MIDNIGHT = Scalar('"HH:MM", "HH:MM:SS" or "24:00"', _clock_or_midnight)
+ZONE = Scalar('an IANA time zone such as "America/New_York"', _zone)
+ZONE_OR_RECIPIENT = Scalar('an IANA time zone such as "America/New_York", or "recipient"', _zone_or_recipient)
+DATE = Scalar("a date such as 2026-11-01", _date)
+DATES = Scalar("an array of dates such as [2026-12-25]", _dates)
+WEEKDAYS = Scalar("an array of " + " ".join(f'"{day}"' for day in DAYS), _days)
+REGION = Scalar('a region in two capital letters such as "US"', _region)
+CALLBACK = Scalar('a URL such as "https://example.com/status/{touch_id}"', _callback)
+SECRET = text(r"[!-~]{1,4096}", "text without blanks")
+NAME = text(r"[^\x00-\x1f\x7f]{1,128}", "1 to 128 characters, none of them a control character")
+FILE = text(r"[^\x00]+", "a path")
+SENDER_ADDRESSES = array(_mail_address, 'one address or an array of them, each "a@b.c" or "Name <a@b.c>"')

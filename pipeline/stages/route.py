@@ -1,0 +1,192 @@
+"""The router: decode, judge, compose, drop repeats, refuse conflicts, choose the sender, send on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from pipeline.composer import Composer, NotComposable
+from pipeline.domain.address import BadAddress, normal_email, normal_phone
+from pipeline.domain.dead_letter import DeadLetter, DeadReason
+from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.reading import parse_touch
+from pipeline.domain.rules import SMS_CHARACTERS
+from pipeline.domain.sender_choice import choose_sender
+from pipeline.domain.story import Event, Reason, State
+from pipeline.domain.touch import InvalidTouch, Story, Touch, digest
+from pipeline.domain.work import Channel, Content, Work
+from pipeline.flow import DEAD_LETTERS, RESULTS, channel_topic
+from pipeline.log import Output, Overlay, Record, Table
+from pipeline.records import encode_event, encode_work
+from pipeline.records.framing import Undecodable
+from pipeline.stages.expiry import forget, recall, remember
+from pipeline.stages.step import Step
+
+DeadLetterEncoder = Callable[[DeadLetter], bytes]
+REFUSED = b"refused"
+"""Digest of a story that ended at the door without being readable: nothing is the same as it."""
+
+
+class Reader(Protocol):
+    """Reads the value of a record."""
+
+    def read(self, value: bytes | None) -> dict[str, Any]:
+        """Return the datum; raise Undecodable."""
+
+    def unknown_members(self, datum: Mapping[str, Any]) -> int:
+        """Return how many members of `datum` no touch has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the router needs to judge by."""
+
+    policies: Mapping[Channel, ChannelPolicy]
+    reader: Reader
+    composer: Composer
+    bury: DeadLetterEncoder
+    dedup_for_ms: int
+    prefix: str
+    """Of topic names, for the dead letters' source."""
+
+
+class Router:
+    """The stage over one partition of `touches`; its table is `accepted`: touch_id → digest."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
+        """Send each touch on its way, or say why not."""
+        view, step = Overlay(table), Step()
+        for record in batch:
+            _Arrival(self._door, record, view, step, now_ms).route()
+        step.wake_ms = forget(view, now_ms)
+        step.changes = view.changes
+        return step
+
+
+class _Arrival:
+    """One record of `touches` at the door."""
+
+    def __init__(self, door: Door, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
+        self._door, self._record, self._view, self._step, self._now_ms = door, record, view, step, now_ms
+
+    def route(self) -> None:
+        try:
+            datum = self._door.reader.read(self._record.value)
+        except Undecodable as error:
+            self._bury(DeadReason.UNDECODABLE, str(error), None)
+            return
+        self._step.counts["unknown_members",] += self._door.reader.unknown_members(datum)
+        try:
+            touch, policy = self._normalised(parse_touch(datum, self._record.timestamp_ms))
+            self._admit(touch, policy)
+        except InvalidTouch as error:
+            self._refuse_invalid(error.story, str(error))
+
+    def _normalised(self, touch: Touch) -> tuple[Touch, ChannelPolicy]:
+        policy = self._door.policies[touch.channel]
+        try:
+            if touch.channel is Channel.EMAIL:
+                to = normal_email(touch.to)
+                if touch.reply_to is not None:
+                    normal_email(touch.reply_to)
+            else:
+                to = normal_phone(touch.to, policy.region, policy.numbers)
+        except BadAddress as error:
+            raise InvalidTouch([str(error)], _story(touch)) from None
+        return replace(touch, to=to), policy
+
+    def _admit(self, touch: Touch, policy: ChannelPolicy) -> None:
+        mark = digest(touch)
+        known = recall(self._view, touch.touch_id.encode())
+        if known == mark:
+            self._step.counts["repeat", touch.channel.value] += 1
+            return
+        sender = _find_sender(touch, policy)
+        content = self._composed(touch, sender) if isinstance(sender, SenderPolicy) else None
+        if known is not None:
+            self._bury(DeadReason.CONFLICT, "another touch with this touch_id and other content came before", touch.touch_id)
+            return
+        self._remember(touch, mark, policy)
+        if not isinstance(sender, SenderPolicy):
+            self._tell(touch, State.FAILED, sender.reason, error=sender.error)
+        elif touch.expires_at_ms is not None and touch.expires_at_ms <= max(self._now_ms, touch.not_before_ms or 0):
+            self._tell(touch, State.EXPIRED, Reason.EXPIRES_AT)
+        elif content is not None:
+            self._tell(touch, State.ACCEPTED, sender=sender.name)
+            self._send_on(touch, sender, content, mark)
+
+    def _composed(self, touch: Touch, sender: SenderPolicy) -> Content:
+        if touch.from_ is not None and touch.from_ not in sender.addresses:
+            allowed = ", ".join(sender.addresses)
+            raise InvalidTouch([f"from is {touch.from_!r}; sender {sender.name!r} has: {allowed}"], _story(touch))
+        try:
+            content = self._door.composer.compose(touch)
+        except NotComposable as error:
+            raise InvalidTouch([str(error)], _story(touch)) from None
+        if touch.channel is Channel.SMS and len(content.body or "") > SMS_CHARACTERS:
+            raise InvalidTouch([f"the text has {len(content.body or '')} characters; an SMS has at most {SMS_CHARACTERS}"],
+                               _story(touch))  # fmt: skip
+        return content
+
+    def _send_on(self, touch: Touch, sender: SenderPolicy, content: Content, mark: bytes) -> None:
+        work = Work(
+            touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel, touch.to, sender.name,
+            touch.sender is not None, content, mark, self._record.partition, touch.priority, touch.time_zone,
+            touch.not_before_ms, touch.expires_at_ms, touch.metadata, touch.created_at_ms,
+        )  # fmt: skip
+        key = touch.touch_id.encode()
+        self._step.outputs.append(Output(channel_topic(touch.channel), sender.lane, key, encode_work(work)))
+
+    def _refuse_invalid(self, story: Story, error: str) -> None:
+        self._bury(DeadReason.INVALID, error, story.touch_id)
+        if story.touch_id is None or recall(self._view, story.touch_id.encode()) is not None:
+            return
+        remember(self._view, story.touch_id.encode(), REFUSED, self._now_ms + self._door.dedup_for_ms)
+        self._event(Event(story.touch_id, story.campaign_id, story.lead_id, story.channel, State.FAILED, self._now_ms,
+                          Reason.INVALID, error=error, metadata=story.metadata))  # fmt: skip
+
+    def _remember(self, touch: Touch, mark: bytes, policy: ChannelPolicy) -> None:
+        """Remember the touch until `dedup_for` after the last instant at which it can reasonably end."""
+        ends_ms = max(self._now_ms, touch.not_before_ms or 0) + policy.retry_for_ms
+        remember(self._view, touch.touch_id.encode(), mark, ends_ms + self._door.dedup_for_ms)
+
+    def _tell(self, touch: Touch, state: State, reason: Reason | None = None, *, sender: str | None = None,
+              error: str | None = None) -> None:  # fmt: skip
+        self._event(Event(touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel.value, state, self._now_ms,
+                          reason, sender=sender, error=error, metadata=touch.metadata))  # fmt: skip
+
+    def _event(self, event: Event) -> None:
+        self._step.outputs.append(Output(RESULTS, self._record.partition, event.touch_id.encode(), encode_event(event)))
+
+    def _bury(self, reason: DeadReason, error: str, touch_id: str | None) -> None:
+        record = self._record
+        letter = DeadLetter(reason, error, self._door.prefix + record.topic, record.partition, record.offset,
+                            record.key, record.value, record.headers, touch_id, self._now_ms)  # fmt: skip
+        self._step.outputs.append(Output(DEAD_LETTERS, record.partition, record.key, self._door.bury(letter)))
+        self._step.counts["dead", reason.value] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class NoSender:
+    """Nobody can send the touch."""
+
+    reason: Reason
+    error: str
+
+
+def _find_sender(touch: Touch, policy: ChannelPolicy) -> SenderPolicy | NoSender:
+    if not policy.senders:
+        return NoSender(Reason.CHANNEL_OFF, f"no sender is configured for {touch.channel.value}")
+    if touch.sender is None:
+        return choose_sender(policy.senders, touch.to)
+    names = ", ".join(each.name for each in policy.senders)
+    pinned = policy.sender_named(touch.sender)
+    return pinned or NoSender(Reason.UNKNOWN_SENDER, f"no sender is called {touch.sender!r}; there is: {names}")
+
+
+def _story(touch: Touch) -> Story:
+    return Story(touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel.value, touch.metadata)

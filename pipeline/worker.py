@@ -1,0 +1,283 @@
+"""The composition root: settings → clock, senders, stages, agents, app. The only reader of the environment."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import random
+import sys
+import time
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, assert_never
+
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+
+from pipeline import flow
+from pipeline.agents.lane import LaneAgent
+from pipeline.agents.router import RouterAgent
+from pipeline.agents.steady import SteadyAgent
+from pipeline.channels.email.sender import ResendSender
+from pipeline.channels.sms.sender import TwilioSender
+from pipeline.channels.whatsapp.sender import WahaSender
+from pipeline.composer import TemplateComposer
+from pipeline.console import place as console_place
+from pipeline.console import reading
+from pipeline.console.check import Desired
+from pipeline.console.commands import accept_datadir, install
+from pipeline.console.desk import Desk
+from pipeline.console.web import WEB_SETTINGS, add_endpoints
+from pipeline.domain.work import Channel
+from pipeline.engine.application import Application, create_application
+from pipeline.engine.ownership import Duty, Place
+from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
+from pipeline.metrics import Metrics
+from pipeline.records.framing import TouchReader
+from pipeline.records.registry import Registry, RegistryAway
+from pipeline.records.writing import Confluent, Writer, dead_letter_value, json_object, single_object, status_value
+from pipeline.settings import Settings, SettingsError, load
+from pipeline.stages.dedup import Dedup
+from pipeline.stages.lane import Lane
+from pipeline.stages.route import Door, Router
+from pipeline.stages.schedule import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pipeline.domain.sender import Sender
+    from pipeline.domain.work import Request, Work
+    from pipeline.engine.partition import Stage
+
+log = logging.getLogger(__name__)
+
+APPLICATION = "pipeline"
+DATA_DIR_VARIABLE = "F_DATADIR"
+"""Set by faust from its --datadir."""
+OWN_IDS = frozenset({"NOWEB", "GOWS"})
+"""WAHA engines that take our message id (WAHA 2026.4.3): look-ups need no text there."""
+DRAIN_SLACK_S = 1.0
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+def now_ms() -> int:
+    """Return the clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def create_app() -> Application:
+    """Return the app that the environment configures. A wrong configuration ends the process, one line per fault."""
+    try:
+        settings = load(os.environ, Path.cwd())
+    except SettingsError as error:
+        _stop(EXIT_USAGE, *error.lines)
+    return Worker(settings, Path(os.environ.get(DATA_DIR_VARIABLE) or settings.data_dir)).app
+
+
+def _stop(code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        print(f"pipeline: error: {line}", file=sys.stderr)  # noqa: T201 - there is no logging yet
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class Worker:
+    """One worker process, put together."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.folder = folder
+        self.registry = None if settings.kafka.schema_registry_url is None else Registry(settings.kafka.schema_registry_url)
+        self.senders = {
+            (channel, each.name): make_sender(settings, channel, each.name)
+            for channel, policy in settings.channels.items() for each in policy.senders
+        }  # fmt: skip
+        self._writer: Writer = single_object
+        self.place = Place(connection_of(settings), settings.kafka.topic_prefix + APPLICATION,
+                           settings.kafka.topic_prefix, folder / "tables")  # fmt: skip
+        self.app = self._create()
+
+    def _create(self) -> Application:
+        app = create_application(
+            self.place, self._duties(), now_ms,
+            instance_id=None, session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
+            datadir=str(self.folder), **WEB_SETTINGS,
+        )  # fmt: skip
+        app.prepare = self._prepare
+        app.wind_up = self._wind_up
+        add_endpoints(app, self.metrics, lambda: None if app.ownership.is_ready else "partitions are being taken over")
+        accept_datadir()
+        install(partial(make_desk, self.settings))
+        return app
+
+    # --- before anything is consumed -------------------------------------------------------------------------
+
+    async def _prepare(self) -> None:
+        self.app.conf.consumer_group_instance_id = _claim_folder(self.folder)
+        try:
+            created = await ensure_topics(self.place.connection, needed_topics(self.settings), self.settings.kafka.replication_factor)
+        except TopicsDiffer as error:
+            _stop(EXIT_FAILED, *str(error).splitlines())
+        except (KafkaError, OSError) as error:
+            servers = ",".join(self.settings.kafka.bootstrap_servers)
+            _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {type(error).__name__}: {error}")
+        if created:
+            log.info("created topics: %s", ", ".join(created))
+        self._writer = self._choose_writer()
+        for sender in self.senders.values():
+            await sender.open()
+
+    async def _wind_up(self) -> None:
+        for sender in self.senders.values():
+            await sender.close()
+
+    def _choose_writer(self) -> Writer:
+        if self.settings.kafka.status_format == "json":
+            return json_object
+        if self.registry is None:
+            return single_object
+        try:
+            return Confluent({
+                name: self.registry.register(self.place.topic_name(topic), name)
+                for topic, name in ((flow.STATUS, "status"), (flow.DEAD_LETTERS, "dead_letter"))
+            })  # fmt: skip
+        except RegistryAway as error:
+            _stop(EXIT_FAILED, str(error))
+
+    # --- the road ----------------------------------------------------------------------------------------------
+
+    def _duties(self) -> list[Duty]:
+        stages: dict[str, Callable[[int], Stage[Any]]] = {
+            "router": self._router, "scheduler": self._scheduler, "dedup": self._dedup,
+        }  # fmt: skip
+        for channel in Channel:
+            stages[f"{channel.value} lanes"] = partial(self._lane, channel)
+        return [
+            Duty(stretch.topic, stretch.table, stages[stretch.read_by], stretch.read_by, stretch.trims)
+            for stretch in flow.ROAD if stretch.read_by is not None and stretch.table is not None
+        ]  # fmt: skip
+
+    def _router(self, _: int) -> RouterAgent:
+        settings = self.settings
+        door = Door(
+            settings.channels, TouchReader(self.registry), TemplateComposer(settings.templates),
+            lambda letter: dead_letter_value(self._writer, letter), settings.dedup_for_ms, settings.kafka.topic_prefix,
+        )  # fmt: skip
+        return RouterAgent(Router(door), self.registry, self.metrics)
+
+    def _scheduler(self, _: int) -> SteadyAgent:
+        return SteadyAgent(Scheduler(), self.metrics)
+
+    def _dedup(self, _: int) -> SteadyAgent:
+        return SteadyAgent(
+            Dedup(lambda event, sequence: status_value(self._writer, event, sequence), self.settings.dedup_for_ms),
+            self.metrics,
+        )
+
+    def _lane(self, channel: Channel, number: int) -> LaneAgent:
+        policy = self.settings.channels[channel]
+        at_work = policy.sender_on(number)
+        sender = None if at_work is None else self.senders[channel, at_work.name]
+        lane = Lane(
+            policy, number, _no_request if sender is None else sender.request,
+            replays=channel is Channel.EMAIL,
+            by_text=channel is Channel.SMS or (channel is Channel.WHATSAPP and at_work is not None
+                                               and at_work.engine not in OWN_IDS),
+            dedup_for_ms=self.settings.dedup_for_ms,
+        )  # fmt: skip
+        return LaneAgent(
+            lane, sender, channel=channel.value, name="" if at_work is None else at_work.name, now_ms=now_ms,
+            draw=random.random, drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S, metrics=self.metrics,
+        )  # fmt: skip
+
+
+def _no_request(works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:
+    del works, claim_id, lease_until_ms, closes_ms
+    raise AssertionError("a lane without a sender claims nothing")
+
+
+def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
+    """Return the client of one configured sender, not opened yet."""
+    policy = settings.channels[channel]
+    own = policy.sender_named(name)
+    assert own is not None
+    timing: dict[str, Any] = {"request_timeout_ms": policy.request_timeout_ms, "now_ms": now_ms}
+    match channel:
+        case Channel.WHATSAPP:
+            return WahaSender(settings.waha[name], **timing)
+        case Channel.EMAIL:
+            return ResendSender(settings.resend[name], own.addresses[0], **timing)
+        case Channel.SMS:
+            return TwilioSender(settings.twilio[name], **timing)
+        case _:
+            assert_never(channel)
+
+
+def make_desk(settings: Settings) -> Desk:
+    """Return what the commands need."""
+    connection, prefix = connection_of(settings), settings.kafka.topic_prefix
+    topics = needed_topics(settings)
+    url = settings.kafka.schema_registry_url
+
+    def desired() -> Desired:
+        senders = [(f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
+                   for channel, policy in settings.channels.items() for each in policy.senders]  # fmt: skip
+        urls = [each.base_url for each in settings.waha.values()]
+        urls += [each.base_url for each in settings.resend.values()]
+        urls += [each.base_url for each in settings.twilio.values()]
+        return Desired(
+            {topic.name: topic.partitions for topic in topics}, settings.kafka.replication_factor, senders,
+            [channel.value for channel, policy in settings.channels.items() if not policy.senders], url,
+            settings.source, urls,
+        )  # fmt: skip
+
+    return Desk(
+        console_place.Place(connection, prefix),
+        lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
+        reading.Reader("status", None if url is None else reading.registry(url)),
+        desired, time.time,
+    )  # fmt: skip
+
+
+def connection_of(settings: Settings) -> Mapping[str, Any]:
+    """Return aiokafka's connection arguments."""
+    kafka = settings.kafka
+    secure = {} if kafka.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") else {
+        "ssl_context": create_ssl_context(cafile=kafka.ssl_cafile),
+    }  # fmt: skip
+    sasl = {} if kafka.sasl_mechanism is None else {
+        "sasl_mechanism": kafka.sasl_mechanism,
+        "sasl_plain_username": kafka.sasl_username,
+        "sasl_plain_password": kafka.sasl_password,
+    }  # fmt: skip
+    return {"bootstrap_servers": list(kafka.bootstrap_servers), "security_protocol": kafka.security_protocol, **secure, **sasl}
+
+
+def needed_topics(settings: Settings) -> list[TopicNeeded]:
+    """Return every topic the configuration needs, by its name in Kafka."""
+    kafka = settings.kafka
+    specs = flow.topics(partitions=kafka.partitions, lanes=kafka.lanes, replication=kafka.replication_factor,
+                        dedup_for_ms=settings.dedup_for_ms)  # fmt: skip
+    return [TopicNeeded(kafka.topic_prefix + spec.name, spec.partitions, spec.settings) for spec in specs]
+
+
+_locks: list[int] = []
+"""File descriptors held for the life of the process."""
+
+
+def _claim_folder(folder: Path) -> str:
+    """Lock the data folder for this process and return the instance id that lives in it; refuse a second worker."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _stop(EXIT_FAILED, f"data folder {folder} is in use by another worker; give each its own with --datadir")
+    _locks.append(lock)
+    kept = folder / "instance-id"
+    if not kept.exists():
+        kept.write_text(uuid.uuid4().hex)
+    return kept.read_text().strip()

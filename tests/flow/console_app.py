@@ -1,0 +1,41 @@
+"""A faust app that has our commands and no agents, so that commands are tried as users do."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import faust
+
+from pipeline import flow
+from pipeline.console.check import Desired
+from pipeline.console.commands import accept_datadir, install
+from pipeline.console.desk import Desk
+from pipeline.console.place import Place
+from pipeline.console.reading import Reader
+from pipeline.console.web import WEB_SETTINGS, add_endpoints
+from pipeline.engine.topics import TopicNeeded, ensure_topics
+from pipeline.metrics import Metrics
+
+SERVERS, PREFIX = os.environ["CONSOLE_TEST"].split("|")
+PLACE = Place({"bootstrap_servers": [SERVERS]}, PREFIX)
+NEEDED = [
+    TopicNeeded(PLACE.topic_name(spec.name), spec.partitions, spec.settings)
+    for spec in flow.topics(partitions=2, lanes=2, replication=1, dedup_for_ms=86_400_000)
+]
+
+
+def desk() -> Desk:
+    return Desk(
+        PLACE,
+        lambda: ensure_topics(PLACE.connection, NEEDED, 1),
+        Reader("status"),
+        lambda: Desired({topic.name: topic.partitions for topic in NEEDED}, 1, [], ["sms"], None, "environment", []),
+        time.time,
+    )
+
+
+app = faust.App("console-test", broker=f"kafka://{SERVERS}", web_tables_enabled=False, topic_disable_leader=True, **WEB_SETTINGS)
+install(desk)
+accept_datadir()
+add_endpoints(app, Metrics(), lambda: None)

@@ -1,0 +1,105 @@
+"""The demo's own decisions: its configuration, its counts, and that nothing is left running."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline.demo.config import config_of
+from pipeline.demo.findings import Measured, findings
+from pipeline.demo.stack import _born, stop_leftovers
+from pipeline.demo.tally import NO_CHANNEL, Tally, _add, channel_of
+from pipeline.domain.window import Closed, Open, gate, zones_of
+from pipeline.domain.work import Channel
+from pipeline.settings import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOON = datetime(2026, 11, 24, 17, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("hours", range(0, 24 * 365, 61))
+def test_whenever_the_demo_is_started_america_is_open_and_tokyo_asleep(tmp_path: Path, hours: int):
+    now_s = NOON + hours * 3600
+    (tmp_path / "pipeline.toml").write_text(config_of("127.0.0.1:9092", "http://127.0.0.1:1", "templates", now_s))
+    settings = load({"PIPELINE_CONFIG": "pipeline.toml"}, tmp_path)
+    for channel in (Channel.WHATSAPP, Channel.SMS):
+        window = settings.channels[channel].window
+        for zone, expected in (("America/New_York", Open), ("America/Los_Angeles", Open), ("Asia/Tokyo", Closed)):
+            found = gate(window, zones_of(window, zone, None), int(now_s * 1000))
+            assert isinstance(found, expected), (zone, now_s)
+
+
+def told(touch_id: str, state: str, **more: Any) -> dict[str, Any]:
+    empty = {"reason": None, "error": None, "error_code": None, "next_attempt_at": None, "provider_message_id": None}
+    return {"touch_id": touch_id, "channel": "sms", "state": state, **empty, **more}
+
+
+def tally_of(*records: dict[str, Any], dead_letters: tuple[dict[str, Any], ...] = ()) -> Tally:
+    tally = Tally()
+    for record in records:
+        _add(tally, "touches.status", record)
+    for letter in dead_letters:
+        _add(tally, "touches.dead-letters", letter)
+    return tally
+
+
+def test_a_touch_is_settled_when_it_has_ended_or_waits_for_later():
+    tally = tally_of(
+        told("a", "sent"), told("b", "deferred", next_attempt_at=1_001), told("c", "deferred", next_attempt_at=999), told("d", "accepted"),
+    )
+    assert [tally.is_settled(each, until_ms=1_000) for each in "abcde"] == [True, True, False, False, False]
+
+
+def test_only_the_last_record_of_a_touch_counts():
+    tally = tally_of(told("a", "accepted"), told("a", "retrying"), told("a", "sent"))
+    assert tally.states() == {("sms", "sent"): 1}
+
+
+@pytest.mark.parametrize(("value", "channel"), [
+    (b'{"channel":"sms"}', "sms"), (b'{"channel":"fax"}', NO_CHANNEL), (b"{nope", NO_CHANNEL), (None, NO_CHANNEL), (b"[]", NO_CHANNEL),
+    (b'{"channel":["sms"]}', NO_CHANNEL),
+])
+def test_the_channel_of_a_dead_letter_is_read_where_it_can_be(value: bytes | None, channel: str):
+    assert channel_of(value) == channel
+
+
+def test_what_was_not_seen_has_no_proof():
+    assert not any(each.proof for each in findings(Tally(), Measured({}, {})))
+
+
+def test_everything_that_was_seen_has_its_proof():
+    tally = tally_of(
+        told("w", "sent", channel="whatsapp"), told("e", "sent", channel="email"),
+        told("s", "retrying", reason="backoff", error_code="500"), told("s", "sent"),
+        told("d", "deferred", reason="window", next_attempt_at=1_795_521_784_567),
+        told("x", "failed", reason="invalid", error="no number"),
+        dead_letters=(
+            {"reason": "undecodable", "value": b"{nope", "error": "no JSON", "touch_id": None},
+            {"reason": "conflict", "value": b"{}", "error": "other content", "touch_id": "w"},
+        ),
+    )
+    proofs = [each.proof for each in findings(tally, Measured({"sms": 1.5}, {"sms": 1.0}))]
+    assert all(proofs)
+    assert "s: retrying → sent (backoff, 500)" in proofs
+    assert "d: sms at 2026-11-24 12:03 UTC" in proofs
+
+
+def test_what_an_earlier_run_left_is_stopped_and_strangers_are_not(tmp_path: Path):
+    left, stranger = (subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2))
+    try:
+        (tmp_path / "pids.json").write_text(json.dumps([[left.pid, _born(left.pid)], [stranger.pid, "another birth"]]))
+        assert stop_leftovers(tmp_path) == 1
+        assert left.wait(5) == -15
+        assert stranger.poll() is None
+        assert stop_leftovers(tmp_path) == 0
+    finally:
+        for process in (left, stranger):
+            process.kill()
+            process.wait()

@@ -1,0 +1,165 @@
+"""The limit: never more than `rate` in any window at the provider, nearly all of what is allowed, time moved by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.domain.limit import Limit, PastCall, WarmUp, calls_to_remember, limit_at, next_start_ms
+
+MINUTE = 60_000
+LONGEST_MS = 5_000
+LIMITS = st.builds(
+    Limit,
+    rate=st.integers(1, 40),
+    per_ms=st.sampled_from([100, 1_000, 1_001, 7_777, MINUTE]),
+    burst=st.integers(1, 40),
+)
+Latency = Callable[[], int]
+
+
+def calls_made(limit_of: Callable[[int], Limit], latency: Latency, count: int, start_ms: int = 0) -> list[PastCall]:
+    """Make `count` calls, each as soon as allowed; a call without an answer yet counts as long as it can."""
+    now, made = start_ms, list[PastCall]()
+    while len(made) < count:
+        limit = limit_of(now)
+        seen = [
+            call if call.end_ms <= now else PastCall(call.start_ms, call.start_ms + 2 * LONGEST_MS) for call in made
+        ]
+        due = next_start_ms(limit, seen, now)
+        if due == now:
+            made.append(PastCall(now, now + latency()))
+            continue
+        answers = (call.end_ms for call in made if call.end_ms > now)
+        now = min(due, min(answers, default=due))
+    return made
+
+
+def most_in_a_window(arrivals: list[int], per_ms: int) -> int:
+    """Return the most arrivals in any half-open window of `per_ms`."""
+    arrivals = sorted(arrivals)
+    return max(sum(1 for other in arrivals if at <= other < at + per_ms) for at in arrivals)
+
+
+@settings(max_examples=150, deadline=None)
+@given(LIMITS, st.integers(0, 2**32), st.sampled_from([0, 10, 300, LONGEST_MS]), st.booleans())
+def test_no_window_at_the_provider_holds_more_than_the_rate(limit: Limit, seed: int, longest: int, edges: bool) -> None:
+    dice = random.Random(seed)
+    made = calls_made(lambda _: limit, lambda: dice.randint(0, longest), 3 * limit.rate + 5)
+    arrivals = [dice.choice(call) if edges else dice.randint(*call) for call in made]
+    assert most_in_a_window(arrivals, limit.per_ms) <= limit.rate
+
+
+@settings(max_examples=50, deadline=None)
+@given(LIMITS, LIMITS, st.integers(0, 2**32))
+def test_a_limit_that_gets_stricter_holds_for_every_call_from_then_on(wide: Limit, tight: Limit, seed: int) -> None:
+    dice = random.Random(seed)
+    latency = lambda: dice.randint(0, 2_000)  # noqa: E731
+    before = calls_made(lambda _: wide, latency, 2 * wide.rate)
+    changed_ms = before[-1].end_ms
+    made = list(before)
+    for _ in range(2 * tight.rate):
+        start = next_start_ms(tight, made, max(changed_ms, made[-1].end_ms))
+        made.append(PastCall(start, start + latency()))
+    arrivals = [dice.choice(call) for call in made]
+    for late in range(len(before), len(made)):
+        window = [at for at in arrivals[: late + 1] if arrivals[late] - tight.per_ms < at <= arrivals[late]]
+        assert len(window) <= tight.rate
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [Limit(30, MINUTE), Limit(10, MINUTE), Limit(10, 1_000), Limit(7, 1_000), Limit(300, 1_000), Limit(1, 1_000)],
+    ids=lambda limit: f"{limit.rate}-per-{limit.per_ms}ms",
+)
+@pytest.mark.parametrize("late_ms", [0, 2], ids=["on-time", "two-ms-late"])
+def test_at_least_98_percent_of_the_rate_is_used(limit: Limit, late_ms: int) -> None:
+    latency_ms = min(10, limit.per_ms // 200)
+    made, now = list[PastCall](), 0
+    count = 10 * limit.rate
+    while len(made) <= count:
+        now = next_start_ms(limit, made[-limit.rate :], now)
+        started = now + (late_ms if limit.rate <= 30 else 0)
+        made.append(PastCall(started, started + latency_ms))
+    spent_ms = made[-1].start_ms - made[0].start_ms
+    deducted_ms = 10 * (latency_ms + late_ms)  # one latency, and one late start, per `per`: the price of exactness
+    assert count * limit.per_ms / limit.rate >= 0.98 * (spent_ms - deducted_ms)
+
+
+def starts(limit: Limit, count: int) -> Iterator[int]:
+    made = list[PastCall]()
+    for _ in range(count):
+        start = next_start_ms(limit, made, 1_000_000)
+        made.append(PastCall(start, start))
+        yield start - 1_000_000
+
+
+def test_the_first_call_ever_goes_at_once_and_the_next_are_evenly_spaced() -> None:
+    assert list(starts(Limit(30, MINUTE), 4)) == [0, 2_000, 4_000, 6_000]
+
+
+def test_spacing_that_is_no_whole_millisecond_is_rounded_up_without_drift() -> None:
+    assert list(starts(Limit(7, 1_000), 8)) == [0, 143, 286, 429, 572, 715, 858, 1000]
+
+
+def test_a_burst_goes_at_once_and_the_rate_still_holds() -> None:
+    assert list(starts(Limit(4, 1_000, burst=3), 8)) == [0, 0, 0, 250, 1_000, 1_000, 1_000, 1_250]
+
+
+def test_a_burst_is_saved_up_while_idle() -> None:
+    limit, calls = Limit(30, MINUTE, burst=2), [PastCall(0, 0), PastCall(0, 0)]
+    assert next_start_ms(limit, calls, 0) == 2_000
+    assert next_start_ms(limit, [*calls, PastCall(10_000, 10_000)], 10_000) == 10_000
+
+
+def test_the_edge_is_exact_to_the_millisecond() -> None:
+    limit, calls = Limit(1, 1_000), [PastCall(0, 40)]
+    assert next_start_ms(limit, calls, 1_039) == 1_040
+    assert next_start_ms(limit, calls, 1_040) == 1_040
+    assert next_start_ms(limit, calls, 1_041) == 1_041
+
+
+def test_an_answer_that_is_long_in_coming_holds_back_the_call_one_rate_later() -> None:
+    limit, slow = Limit(2, 1_000), PastCall(0, 4_000)
+    assert next_start_ms(limit, [slow], 0) == 500
+    assert next_start_ms(limit, [slow, PastCall(500, 510)], 510) == 5_000
+
+
+WARM = WarmUp(Limit(10, MINUTE), lasts_ms=7 * 86_400_000)
+FULL = Limit(30, MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("started_ms", "now_ms", "limit"),
+    [
+        (None, 0, WARM.limit),
+        (1_000, 0, WARM.limit),
+        (1_000, 1_000 + WARM.lasts_ms - 1, WARM.limit),
+        (1_000, 1_000 + WARM.lasts_ms, FULL),
+    ],
+    ids=["before-the-first-send", "before-its-start", "last-millisecond", "warm"],
+)
+def test_a_sender_is_warm_once_its_time_is_over(started_ms: int | None, now_ms: int, limit: Limit) -> None:
+    assert limit_at(FULL, WARM, started_ms, now_ms) == limit
+
+
+def test_without_warm_up_the_limit_holds_from_the_first_call() -> None:
+    assert limit_at(FULL, None, None, 0) == FULL
+    assert limit_at(None, WARM, 0, WARM.lasts_ms) is None
+
+
+def test_enough_calls_are_remembered_for_both_limits() -> None:
+    assert calls_to_remember(FULL, WARM) == calls_to_remember(FULL, None) == 30
+    assert calls_to_remember(None, WARM) == 10
+    assert calls_to_remember(None, None) == 0
+
+
+def test_the_end_of_the_warm_up_is_no_leap() -> None:
+    end_ms = 10 * MINUTE
+    made = calls_made(lambda now: WARM.limit if now < end_ms else FULL, lambda: 50, 160)
+    assert most_in_a_window([call.end_ms for call in made], MINUTE) <= 30
+    assert most_in_a_window([call.start_ms for call in made if call.start_ms < end_ms], MINUTE) <= 10

@@ -1,0 +1,203 @@
+"""The router: what gets in, what is refused, and what is told about it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.composer import TemplateComposer
+from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.work import Channel
+from pipeline.flow import DEAD_LETTERS, RESULTS
+from pipeline.log import MemoryTable, Record
+from pipeline.records import decode_event, decode_work
+from pipeline.records.codec import decode, encode
+from pipeline.records.framing import TouchReader
+from pipeline.records.writing import dead_letter_value, single_object
+from pipeline.stages.route import Door, Router
+
+NOW = 1_700_000_000_000
+SMS = {"touch_id": "t1", "campaign_id": "c", "lead_id": "l", "channel": "sms", "to": "+1 212 555 2368", "body": "hello"}
+EMAIL = {"touch_id": "e1", "campaign_id": "c", "lead_id": "l", "channel": "email", "to": "Ann@EXAMPLE.com",
+         "subject": "s", "body": "<p>hi</p>"}
+
+
+class Entrance:
+    def __init__(self, folder, **senders):
+        policies = {
+            Channel.SMS: senders.get("sms", (SenderPolicy("default", 2, ("+15005550006",)),)),
+            Channel.EMAIL: senders.get("email", (SenderPolicy("default", 1, ("a@example.com", "b@example.com")),)),
+            Channel.WHATSAPP: senders.get("whatsapp", ()),
+        }
+        policies = {c: ChannelPolicy(c, s, None, None, None) for c, s in policies.items()}
+        self.router = Router(Door(policies, TouchReader(), TemplateComposer(folder),
+                                  lambda letter: dead_letter_value(single_object, letter), 30 * 86_400_000, "p."))
+        self.table = MemoryTable()
+        self.offset = 0
+
+    def give(self, *touches, now=NOW, partition=3):
+        records = []
+        for touch in touches:
+            value = touch if isinstance(touch, bytes | None) else json.dumps(touch).encode()
+            records.append(Record("touches", partition, self.offset, now, b"key", value, (("h", b"v"),)))
+            self.offset += 1
+        step = self.router.step(records, self.table, now)
+        self.table.apply(step.changes)
+        self.step = step
+        self.events = [decode_event(o.value) for o in step.outputs if o.topic == RESULTS]
+        self.dead = [decode("dead_letter", o.value) for o in step.outputs if o.topic == DEAD_LETTERS]
+        self.works = [(o.topic, o.partition, decode_work(o.value)) for o in step.outputs if o.topic not in (RESULTS, DEAD_LETTERS)]
+        assert all(o.partition == partition for o in step.outputs if o.topic == RESULTS)
+        return self
+
+    def told(self):
+        return [(e.state.value, e.reason.value if e.reason else None) for e in self.events]
+
+
+@pytest.fixture
+def door(tmp_path):
+    hello = tmp_path / "hello"
+    hello.mkdir()
+    (hello / "sms.txt").write_text("Hello {{ name }}\n")
+    (hello / "email.html").write_text("<p>{{ name }}</p>\n")
+    (hello / "subject.txt").write_text("For {{ name }}\n")
+    return Entrance(tmp_path)
+
+
+def test_a_valid_touch_is_accepted_and_sent_to_its_senders_lane(door):
+    door.give(SMS)
+    assert door.told() == [("accepted", None)]
+    (topic, lane, work), = door.works
+    assert (topic, lane, work.to, work.content.body, work.origin) == ("touches.sms", 2, "+12125552368", "hello", 3)
+
+
+def test_the_same_touch_again_is_dropped_and_counted(door):
+    door.give(SMS, SMS)
+    assert len(door.works) == 1
+    door.give(SMS)
+    assert (door.works, door.events, door.dead) == ([], [], [])
+    assert door.step.counts["repeat", "sms"] == 1
+
+
+def test_a_repeat_that_differs_in_what_does_not_count_is_the_same(door):
+    door.give(SMS)
+    door.give({**SMS, "metadata": {"a": "b"}, "priority": 1, "to": "+12125552368"})
+    assert (door.events, door.dead) == ([], [])
+
+
+def test_other_content_under_the_same_id_is_a_conflict_and_a_dead_letter_only(door):
+    door.give(SMS, {**SMS, "body": "other"})
+    assert door.told() == [("accepted", None)]
+    assert [(d["reason"], d["touch_id"], d["source_topic"], d["headers"]) for d in door.dead] == [
+        ("conflict", "t1", "p.touches", [{"name": "h", "value": b"v"}])]
+
+
+@pytest.mark.parametrize("value", [
+    None, b"", b"\x00\xff\xfe", b"[1]", b"{broken", b"\xc3\x01\x00\x00\x00\x00\x00\x00\x00\x00", b"\xc3\x01", b'{"a": NaN}',
+    b'{"touch_id": "\\ud800"}', b'{"a":' * 1000 + b"1" + b"}" * 1000, b"\x00" * 40, "tëxt".encode("utf-16"), b"null", b'"x"',
+])  # fmt: skip
+def test_what_cannot_be_read_is_a_dead_letter_with_its_raw_bytes(door, value):
+    door.give(value, SMS)
+    (letter,) = door.dead
+    assert (letter["reason"], letter["value"], letter["key"], letter["source_offset"]) == ("undecodable", value, b"key", 0)
+    assert letter["error"]
+    assert door.told() == [("accepted", None)], "the touch behind it is not delayed"
+
+
+@pytest.mark.parametrize(("change", "names"), [
+    ({"to": "12"}, "phone"), ({"to": "2125552368"}, "region"), ({"to": "+12125552368;ext=5"}, "extension"),
+    ({"channel": "fax"}, "channel"), ({"lead_id": None}, "lead_id"), ({"lead_id": "a\u0007b"}, "lead_id"), ({"body": 5}, "body"),
+    ({"body": None}, "body"), ({"body": "x" * 1601}, "1600"), ({"template": "hello"}, "template"),
+    ({"body": None, "template": "nope"}, "sms.txt"), ({"body": None, "template": "hello"}, "name"),
+    ({"body": None, "template": "../hello"}, "template"), ({"body": None, "text": "x", "template": "hello"}, "text and template"),
+    ({"time_zone": "Mars/Base"}, "time_zone"), ({"not_before": "tomorrow"}, "not_before"), ({"priority": 10}, "priority"),
+    ({"priority": True}, "priority"), ({"headers": {"X-A": "b"}}, "headers"), ({"reply_to": "a@b.cd"}, "reply_to"),
+    ({"attachments": [{"filename": "a", "url": "https://x"}]}, "attachments"), ({"variables": {"a": []}}, "variables.a"),
+])  # fmt: skip
+def test_a_broken_rule_is_a_dead_letter_and_failed_invalid_naming_the_field(door, change, names):
+    touch = {k: v for k, v in {**SMS, **change}.items() if v is not None}
+    door.give(touch)
+    assert door.told() == [("failed", "invalid")]
+    assert [d["reason"] for d in door.dead] == ["invalid"]
+    assert names in door.events[0].error.lower() or names in door.events[0].error
+    door.give(touch)
+    assert (door.told(), [d["reason"] for d in door.dead]) == ([], ["invalid"]), "its story is told once"
+
+
+@pytest.mark.parametrize("change", [
+    {"subject": None}, {"body": None}, {"to": "a@example.com, b@example.com"}, {"to": "nobody"}, {"from": "c@example.com"},
+    {"headers": {"Subject": "x"}}, {"headers": {"X-A": "a\r\nBcc: b"}}, {"headers": {"Content-Type": "x"}}, {"headers": {"a b": "c"}},
+    {"subject": "two\nlines"}, {"attachments": [{"filename": "a"}]}, {"attachments": [{"filename": "a", "content": "%%"}]},
+    {"reply_to": "nobody"},
+])  # fmt: skip
+def test_a_broken_email_rule_is_invalid(door, change):
+    door.give({k: v for k, v in {**EMAIL, **change}.items() if v is not None})
+    assert door.told() == [("failed", "invalid")]
+
+
+def test_an_unreadable_touch_id_is_a_dead_letter_only(door):
+    door.give({**SMS, "touch_id": "not ok"})
+    assert (door.told(), [d["reason"] for d in door.dead]) == ([], ["invalid"])
+
+
+def test_an_email_keeps_its_case_before_the_at_and_not_behind(door):
+    door.give({**EMAIL, "from": "b@example.com", "headers": {"List-Unsubscribe": "<https://x>"}})
+    (_, _, work), = door.works
+    assert (work.to, work.content.from_, work.content.headers) == ("Ann@example.com", "b@example.com", {"List-Unsubscribe": "<https://x>"})
+
+
+def test_a_template_is_rendered_escaped_in_html_only_and_loses_its_last_line_break(door):
+    both = {"template": "hello", "variables": {"name": "A & B"}}
+    touch = {k: v for k, v in SMS.items() if k != "body"}
+    mail = {k: v for k, v in EMAIL.items() if k not in ("body", "subject")}
+    door.give({**touch, **both}, {**mail, **both})
+    said = [work.content for _, _, work in door.works]
+    assert said[0].body == "Hello A & B"
+    assert (said[1].subject, said[1].body) == ("For A & B", "<p>A &amp; B</p>")
+
+
+def test_a_channel_without_senders_and_an_unknown_sender_fail_without_a_dead_letter(door):
+    door.give({**SMS, "touch_id": "w", "channel": "whatsapp"}, {**SMS, "touch_id": "s", "sender": "other"})
+    assert door.told() == [("failed", "channel_off"), ("failed", "unknown_sender")]
+    assert door.dead == []
+
+
+def test_one_that_has_expired_or_cannot_go_before_it_does_has_its_terminal_only(door):
+    door.give({**SMS, "expires_at": NOW}, {**SMS, "touch_id": "t2", "not_before": NOW + 5, "expires_at": NOW + 5})
+    assert door.told() == [("expired", "expires_at")] * 2
+
+
+def test_json_may_begin_with_a_mark_and_space_and_has_unknown_members_counted(door):
+    door.give(b"\xef\xbb\xbf \n" + json.dumps({**SMS, "colour": "red", "metadata": {"n": 5, "b": True}}).encode())
+    assert door.told() == [("accepted", None)]
+    assert door.events[0].metadata == {"n": "5", "b": "true"}
+    assert door.step.counts["unknown_members",] == 1
+
+
+def test_an_avro_single_object_is_read(door):
+    datum = {**SMS, "variables": {}, "attachments": [], "headers": {}, "priority": 2, "metadata": {}, "not_before": 1_700_000_100_000}
+    value = encode("touch", datum)
+    door.give(value, value[:-3], value + b"x")
+    (_, _, work), = door.works
+    assert (work.priority, work.not_before_ms) == (2, 1_700_000_100_000)
+    assert [d["reason"] for d in door.dead] == ["undecodable"] * 2
+
+
+def test_a_megabyte_flows(door):
+    door.give({**EMAIL, "body": "x" * 900_000})
+    assert door.told() == [("accepted", None)]
+
+
+def test_iso_instants_need_an_offset(door):
+    door.give({**SMS, "expires_at": "2030-01-01T09:00:00+01:00"}, {**SMS, "touch_id": "x", "expires_at": "2030-01-01T09:00:00"})
+    assert door.told() == [("accepted", None), ("failed", "invalid")]
+    assert door.works[0][2].expires_at_ms == 1_893_484_800_000
+
+
+def test_a_touch_is_forgotten_when_its_time_is_over(door):
+    door.give(SMS)
+    later = NOW + (30 + 3) * 86_400_000 + 1
+    door.give(now=later)
+    door.give(SMS, now=later)
+    assert door.told() == [("accepted", None)]
