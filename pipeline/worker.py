@@ -209,7 +209,7 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
         case Channel.WHATSAPP:
             return WahaSender(settings.waha[name], **timing)
         case Channel.EMAIL:
-            return ResendSender(settings.resend[name], own.addresses[0], **timing)
+            return ResendSender(settings.resend[name], own.addresses, **timing)
         case Channel.SMS:
             return TwilioSender(settings.twilio[name], **timing)
         case _:

@@ -237,7 +237,8 @@ def _verdict_without_answer(progress: Progress, reason: str) -> Paused | Unbegun
 
 def _reason(error: BaseException) -> str:
     # httpx-aiohttp calls every lost connection a ConnectTimeout; aiohttp's own exception says what it was.
-    error = error.__cause__ or error
+    if isinstance(error, httpx.TransportError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, TimeoutError):
         return "timed out"
     said = " ".join(str(error).split())

@@ -30,7 +30,7 @@ resolve_after = "1s"
 [[channels.whatsapp.senders]]
 name = "default"
 lane = 0
-base_url = "$sandbox"
+base_url = "$sandbox/waha"
 api_key = "demo"
 
 [channels.email]
@@ -41,7 +41,7 @@ retry = { first = "500ms", most = "2s" }
 [[channels.email.senders]]
 name = "default"
 lane = 1
-base_url = "$sandbox"
+base_url = "$sandbox/resend"
 api_key = "re_demo"
 from = ["Demo <demo@example.com>"]
 
@@ -54,7 +54,7 @@ resolve_after = "1s"
 [[channels.sms.senders]]
 name = "default"
 lane = 2
-base_url = "$sandbox"
+base_url = "$sandbox/twilio"
 account_sid = "ACdemo"
 auth_token = "demo"
 from = "+15005550006"

@@ -1,0 +1,163 @@
+"""Resend: batches with idempotency keys, single e-mails with attachments (providers: resend.com/docs, OpenAPI 1.5)."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up
+from pipeline.sandbox.store import Message, Store
+
+if TYPE_CHECKING:
+    from pipeline.sandbox.rules import Rule, Rules
+
+MOST = 100
+KEY_MS = 24 * 3_600_000
+TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
+STATUS_NAMES = {
+    400: "validation_error", 401: "missing_api_key", 403: "invalid_api_key", 404: "not_found", 409: "resource_locked",
+    422: "validation_error", 429: "rate_limit_exceeded", 500: "application_error", 503: "service_unavailable",
+}  # fmt: skip
+
+
+class Resend:
+    """Resend's API under a prefix."""
+
+    def __init__(self, store: Store, rules: Rules) -> None:
+        self._store = store
+        self._rules = rules
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.post(f"{prefix}/emails/batch", self._batch),
+            web.post(f"{prefix}/emails", self._single),
+            web.get(f"{prefix}/emails/{{id}}", self._get),
+            web.get(f"{prefix}/domains", self._domains),
+        ]
+
+    async def _batch(self, request: web.Request) -> web.Response:
+        return await self._send(request, is_batch=True)
+
+    async def _single(self, request: web.Request) -> web.Response:
+        return await self._send(request, is_batch=False)
+
+    async def _send(self, request: web.Request, *, is_batch: bool) -> web.Response:
+        body = await request.read()
+        mails = _parse(body, is_batch=is_batch)
+        arrival = self._store.arrive("resend", _key_of(request), len(mails) if isinstance(mails, list) else 0)
+        first: Any = mails[0] if mails else {}
+        text = body.decode("utf-8", "replace")
+        rule = self._rules.pick("resend", "send", _first_to(first), text)
+        if await before(request, rule):
+            return hang_up(request)
+        answer = self._judge(request, body, mails, rule, text, is_batch=is_batch)
+        arrival.status = answer.status
+        return await after(request, rule, answer) if answer.status == 200 else answer  # noqa: PLR2004
+
+    def _judge(self, request: web.Request, body: bytes, mails: list[Any] | None, rule: Rule | None, text: str, *, is_batch: bool) -> web.Response:
+        if not _key_of(request):
+            return _error(401, "missing_api_key", "Missing API key in the authorization header")
+        if rule is not None and rule.status is not None:
+            return _error(rule.status, rule.code or STATUS_NAMES.get(rule.status, "application_error"), "as told", rule.headers)
+        if (refused := self._magic(mails or [])) is not None:
+            return refused
+        key = request.headers.get("Idempotency-Key")
+        if key is not None and not 1 <= len(key) <= 256:  # noqa: PLR2004
+            return _error(400, "invalid_idempotency_key", "The key must be between 1-256 chars")
+        if key is not None and (known := self._store.by_key.get(key)) is not None and self._store.now_ms() - known[0] < KEY_MS:
+            if known[1] != body:
+                return _error(409, "invalid_idempotent_request", "Same idempotency key used with a different request payload")
+            return web.json_response(known[2])
+        wrong = _validate(mails, is_batch=is_batch)
+        if wrong is not None:
+            return wrong
+        answer = self._accept(mails or [], request, key, is_batch=is_batch)
+        if key is not None:
+            self._store.by_key[key] = (self._store.now_ms(), body, answer)
+        return web.json_response(answer)
+
+    def _magic(self, mails: list[Any]) -> web.Response | None:
+        for mail in mails:
+            said = f"{mail.get('subject', '')} {mail.get('html', '')} {mail.get('text', '')}" if isinstance(mail, dict) else ""
+            if (found := MAGIC.search(said)) is not None:
+                mark = ("resend", said)
+                self._store.tries[mark] += 1
+                if self._store.tries[mark] <= MAGIC_TIMES[found[1]]:
+                    return _error(409, "resource_locked", "The resource is locked, try again")
+        return None
+
+    def _accept(self, mails: list[Any], request: web.Request, key: str | None, *, is_batch: bool) -> Any:
+        ids = []
+        for mail in mails:
+            to = mail["to"] if isinstance(mail["to"], str) else mail["to"][0]
+            message = Message(
+                "resend", str(uuid.uuid4()), to, mail.get("html") or mail.get("text") or "", mail["from"],
+                self._store.now_ms(), mail["subject"], key, {tag["name"]: tag["value"] for tag in mail.get("tags", [])},
+                {"attachments": [a.get("filename") for a in mail.get("attachments", [])], "text": mail.get("text"),
+                 "headers": mail.get("headers"), "reply_to": mail.get("reply_to")},
+            )  # fmt: skip
+            ids.append({"id": self._store.accept(message).id})
+        return {"data": ids} if is_batch else ids[0]
+
+    async def _get(self, request: web.Request) -> web.Response:
+        message = self._store.by_id.get(request.match_info["id"])
+        if message is None:
+            return _error(404, "not_found", "Email not found")
+        return web.json_response({"object": "email", "id": message.id, "to": [message.to], "from": message.sender,
+                                  "subject": message.subject, "last_event": "sent"})  # fmt: skip
+
+    async def _domains(self, request: web.Request) -> web.Response:
+        if not _key_of(request):
+            return _error(401, "missing_api_key", "Missing API key")
+        return web.json_response({"data": [{"id": "d1", "name": "example.com", "status": "verified"}]})
+
+
+def _parse(body: bytes, *, is_batch: bool) -> list[Any] | None:
+    try:
+        datum = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return (datum if isinstance(datum, list) else None) if is_batch else [datum]
+
+
+def _validate(mails: list[Any] | None, *, is_batch: bool) -> web.Response | None:
+    if not mails or not all(isinstance(mail, dict) for mail in mails):
+        return _error(422, "validation_error", "The body must be an array of e-mails" if is_batch else "The body must be an e-mail")
+    if len(mails) > MOST:
+        return _error(422, "validation_error", "The batch must contain at most 100 e-mails")
+    for at, mail in enumerate(mails):
+        for field in ("from", "to", "subject"):
+            if not mail.get(field):
+                return _error(422, "missing_required_field", f"Missing `{field}` field at {at}")
+        if not (mail.get("html") or mail.get("text")):
+            return _error(422, "missing_required_field", f"Missing `html` or `text` field at {at}")
+        if is_batch and mail.get("attachments"):
+            return _error(422, "validation_error", "Attachments are not supported in a batch")
+        if "@" not in str(mail["from"]):
+            return _error(422, "invalid_from_address", "Invalid `from` field")
+        to = mail["to"] if isinstance(mail["to"], list) else [mail["to"]]
+        if not all(isinstance(each, str) and "@" in each for each in to):
+            return _error(422, "validation_error", f"Invalid `to` field at {at}")
+        for tag in mail.get("tags", []):
+            if not (TAG.fullmatch(tag.get("name", "")) and TAG.fullmatch(tag.get("value", ""))):
+                return _error(422, "validation_error", "Tags should only contain ASCII letters, numbers, underscores, or dashes")
+    return None
+
+
+def _key_of(request: web.Request) -> str:
+    kind, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key if kind == "Bearer" else ""
+
+
+def _first_to(mail: Any) -> str:
+    to = mail.get("to", "") if isinstance(mail, dict) else ""
+    return str(to[0] if isinstance(to, list) and to else to)
+
+
+def _error(status: int, name: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"statusCode": status, "message": message, "name": name}, status=status, headers=headers)

@@ -1,0 +1,92 @@
+"""What the sandbox accepted, and every request to send that arrived."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Message:
+    """One accepted message."""
+
+    provider: str
+    id: str
+    to: str
+    text: str
+    sender: str
+    at_ms: int
+    subject: str | None = None
+    key: str | None = None
+    """Resend's Idempotency-Key, WAHA's given message id."""
+    tags: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One request to send."""
+
+    provider: str
+    sender: str
+    at_ms: int
+    count: int
+    status: int = 0
+
+
+class Store:
+    """Everything the sandbox keeps."""
+
+    def __init__(self) -> None:
+        self.offset_ms = 0
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.accepted: list[Message] = []
+        self.arrivals: list[Arrival] = []
+        self.by_key: dict[str, tuple[int, bytes, Any]] = {}
+        self.running_keys: set[str] = set()
+        self.by_to: dict[tuple[str, str], list[Message]] = {}
+        self.by_id: dict[str, Message] = {}
+        self.tries: Counter[tuple[str, str]] = Counter()
+
+    def now_ms(self) -> int:
+        """Return the sandbox's own clock, epoch milliseconds."""
+        return time.time_ns() // 1_000_000 + self.offset_ms
+
+    def accept(self, message: Message) -> Message:
+        """Keep a message."""
+        self.accepted.append(message)
+        self.by_to.setdefault((message.provider, message.to), []).append(message)
+        self.by_id[message.id] = message
+        return message
+
+    def arrive(self, provider: str, sender: str, count: int = 1) -> Arrival:
+        """Note a request to send."""
+        arrival = Arrival(provider, sender, self.now_ms(), count)
+        self.arrivals.append(arrival)
+        return arrival
+
+    def counts(self) -> dict[str, int]:
+        """Return how many messages each provider accepted."""
+        return dict(Counter(message.provider for message in self.accepted))
+
+    def duplicates(self) -> list[dict[str, Any]]:
+        """Return what was accepted more than once: same provider, address, subject and text."""
+        seen = Counter((m.provider, m.to, m.subject, m.text) for m in self.accepted)
+        return [{"provider": p, "to": to, "subject": subject, "text": text[:200], "count": count}
+                for (p, to, subject, text), count in seen.items() if count > 1]  # fmt: skip
+
+    def listed(self, provider: str | None, since: int) -> list[dict[str, Any]]:
+        """Return accepted messages from index `since` on."""
+        return [asdict(m) for m in self.accepted[since:] if provider in (None, m.provider)]
+
+
+def new_id() -> str:
+    """Return 32 hexadecimal digits nobody has had."""
+    return uuid.uuid4().hex
