@@ -17,7 +17,7 @@ from pipeline.demo.sandbox_view import accepted_ids
 from rich.console import Console
 
 from pipeline.console.place import Failed, Place
-from pipeline.demo.findings import COLUMNS, findings, measure, table_of
+from pipeline.demo.findings import COLUMNS, findings, measure, table_of, why_not
 from pipeline.demo.stack import ROOT, DemoFailed, Stack, stop_leftovers
 from pipeline.demo.tally import CHANNELS, Tally, watch
 from pipeline.local.kafka import KafkaFailed
@@ -35,7 +35,8 @@ QUIET_S = 1.5
 LATER_MS = 120_000
 """A touch deferred for longer than this is not waited for."""
 
-console = Console(highlight=False, soft_wrap=True)
+# In a log nobody folds lines, and the table needs its room.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 
 
 def say(line: str) -> None:
@@ -83,7 +84,7 @@ Stop it with: make down""")
 def down() -> int:
     """Stop what `up` has left running."""
     stopped = stop_leftovers(DATA / "up")
-    say(f"stopped {stopped} processes" if stopped else "nothing was running")
+    say("stopped worker, sandbox and Kafka" if stopped else "nothing was running")
     return 0
 
 
@@ -102,6 +103,7 @@ def _show(stack: Stack) -> int:
     measured, accepted = measure(stack.web), accepted_ids(stack.sandbox)
     console.print()
     console.print(table_of(tally, measured, {channel: len(ids) for channel, ids in accepted.items()}))
+    console.print(f"Those that were not sent: {why_not(tally) or 'none'}", markup=False)
     shown = findings(tally, measured)
     for each in shown:
         say(f"{'✓' if each.proof else '✗'} {each.what}{': ' + each.proof if each.proof else ': NOT SEEN'}")
@@ -165,7 +167,7 @@ def _moving(tally: Tally, expected: set[str]) -> int:
 
 def _progress(tally: Tally, expected: set[str]) -> str:
     states = tally.states()
-    counts = [f"{sum(states[channel, state] for channel in (*CHANNELS,))} {state}" for state in COLUMNS]
+    counts = [f"{sum(states[channel, state] for channel in CHANNELS)} {state}" for state in COLUMNS]
     moving = _moving(tally, expected)
     return f"{moving} of {len(expected)} touches on their way; {', '.join(counts)}; {len(tally.dead_letters)} dead letters"
 

@@ -56,7 +56,7 @@ def measure(web: str) -> Measured:
 
 def table_of(tally: Tally, measured: Measured, accepted: Mapping[str, int]) -> Table:
     """Return the table per channel."""
-    table = Table("channel", *COLUMNS, "dead-lettered", "repeats dropped", "accepted by the sandbox", title="What became of the touches")
+    table = Table("channel", *COLUMNS, "dead letters", "repeats dropped", "sandbox accepted")
     states, dead = tally.states(), tally.dead_by_channel()
     for channel in (*CHANNELS, NO_CHANNEL):
         counts = [states[channel, state] for state in COLUMNS]
@@ -65,6 +65,12 @@ def table_of(tally: Tally, measured: Measured, accepted: Mapping[str, int]) -> T
         if channel != NO_CHANNEL or any(row):
             table.add_row(channel, *(str(number) for number in row))
     return table
+
+
+def why_not(tally: Tally) -> str:
+    """Return how many touches are in which other state, and why."""
+    counts = Counter((told["state"], told["reason"]) for told in tally.last() if told["state"] != "sent")
+    return ", ".join(f"{count} {state} ({reason})" for (state, reason), count in sorted(counts.items()))
 
 
 def findings(tally: Tally, measured: Measured) -> list[Finding]:
@@ -99,7 +105,7 @@ def _retried(story: list[Mapping[str, Any]]) -> str:
 
 def _deferred(told: Mapping[str, Any]) -> str:
     at = datetime.fromtimestamp(epoch_ms(told["next_attempt_at"]) / 1000, UTC)
-    return f"{told['touch_id']}: {told['channel']} at {at:%Y-%m-%d %H:%M} UTC"
+    return f"{told['touch_id']}: {told['channel']} again at {at:%Y-%m-%d %H:%M} UTC"
 
 
 def _refused(told: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.demo.config import config_of
-from pipeline.demo.findings import Measured, findings
+from pipeline.demo.findings import Measured, findings, why_not
 from pipeline.demo.stack import _born, stop_leftovers
 from pipeline.demo.tally import NO_CHANNEL, Tally, _add, channel_of
 from pipeline.domain.window import Closed, Open, gate, zones_of
@@ -70,6 +70,11 @@ def test_the_channel_of_a_dead_letter_is_read_where_it_can_be(value: bytes | Non
     assert channel_of(value) == channel
 
 
+def test_why_touches_were_not_sent_is_counted():
+    tally = tally_of(told("a", "sent"), told("b", "failed", reason="invalid"), told("c", "failed", reason="invalid"))
+    assert why_not(tally) == "2 failed (invalid)"
+
+
 def test_what_was_not_seen_has_no_proof():
     assert not any(each.proof for each in findings(Tally(), Measured({}, {})))
 
@@ -88,7 +93,7 @@ def test_everything_that_was_seen_has_its_proof():
     proofs = [each.proof for each in findings(tally, Measured({"sms": 1.5}, {"sms": 1.0}))]
     assert all(proofs)
     assert "s: retrying → sent (backoff, 500)" in proofs
-    assert "d: sms at 2026-11-24 12:03 UTC" in proofs
+    assert "d: sms again at 2026-11-24 12:03 UTC" in proofs
 
 
 def test_what_an_earlier_run_left_is_stopped_and_strangers_are_not(tmp_path: Path):
