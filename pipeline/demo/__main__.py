@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx
 import orjson
 from aiokafka import AIOKafkaProducer
-from pipeline.demo.sandbox_view import accepted_ids
 from rich.console import Console
 
 from pipeline.console.place import Failed, Place
 from pipeline.demo.findings import COLUMNS, findings, measure, table_of, why_not
+from pipeline.demo.sandbox_view import accepted_ids
 from pipeline.demo.stack import ROOT, DemoFailed, Stack, stop_leftovers
 from pipeline.demo.tally import CHANNELS, Tally, watch
 from pipeline.local.kafka import KafkaFailed

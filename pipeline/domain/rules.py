@@ -25,7 +25,7 @@ def is_touch_id(value: object) -> bool:
 
 
 def is_name(value: str) -> bool:
-    """Whether `value` is 1–256 characters, none a control character."""
+    """Whether `value` is 1 to 256 characters, none a control character."""
     return 0 < len(value) <= NAME_LENGTH and not any(unicodedata.category(c) == "Cc" for c in value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -42,7 +42,7 @@ class ChangelogReader:
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
 
-    async def __aenter__(self) -> ChangelogReader:
+    async def __aenter__(self) -> Self:
         await self._kafka.start()
         return self
 
@@ -81,7 +81,7 @@ class ChangelogReader:
             return begin
         position, written_s = known
         # Tombstones older than delete.retention.ms may be gone from the log: such a store could keep deleted keys.
-        stale = time.time() - written_s > self._delete_retention_s
+        stale = time.time() - written_s > self._delete_retention_s  # noqa: TID251 - the age of a folder
         if position > end or position < begin or stale:
             log.warning("store of %s[%d] does not fit its changelog: read anew", table.changelog, table.partition)
             table.store.wipe()

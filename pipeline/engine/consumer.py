@@ -36,7 +36,7 @@ class Expelled(Exception):
 class RebalanceListener(driver.ConsumerRebalanceListener):
     """Faust's listener; a static member that lost its place ends."""
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Call when partitions are being revoked."""
         thread = self._thread
         coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
@@ -127,7 +127,7 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ARG002,ASYNC109 - faust's signature
         """Yield one message per partition fetched; its value is the Batch, its offset the last one covered."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ class Consumer(driver.Consumer):
         await self._ownership.park()
         await self.commit()
 
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002 - faust's signature
         """Tell the group how far the tables are: lag becomes visible, consumed records may be trimmed."""
         news = {
             TP(*tp): offset

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -153,10 +154,8 @@ class Partition:
             return
         delay = IDLE_S if self._wake_ms is None else min(IDLE_S, (self._wake_ms - self._now_ms()) / 1000)
         if not self._wake.is_set() and delay > 0:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), delay)
-            except TimeoutError:
-                pass
         self._wake.clear()
 
     async def _cycle(self) -> None:

@@ -66,14 +66,13 @@ class FencedProducer:
             # aiokafka would commit around a refused record: every delivery is seen before the commit.
             written = await asyncio.gather(*(future for future, _ in deliveries), return_exceptions=True)
             refusal = next((w for w in written if isinstance(w, BaseException)), None)
-            if refusal is not None:
-                await self._abort()
-                raise RecordRefused(f"{self.transactional_id}: {refusal!r}") from refusal
-            await self._kafka.commit_transaction()
-        except RecordRefused:
-            raise
+            if refusal is None:
+                await self._kafka.commit_transaction()
         except Exception as error:
             raise CommitFailed(f"{self.transactional_id}: {error!r}") from error
+        if refusal is not None:
+            await self._abort()
+            raise RecordRefused(f"{self.transactional_id}: {refusal!r}") from refusal
         counts = [count for _, count in deliveries]
         return {
             (w.topic, w.partition): w.offset + count

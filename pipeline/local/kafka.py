@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Self
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.0"
 HEAP = ["-XX:+UseSerialGC", "-Xms128m", "-Xmx512m"]
@@ -92,7 +93,7 @@ class LocalKafka:
         """Let a frozen broker go on."""
         self._running[number].send_signal(signal.SIGCONT)
 
-    def __enter__(self) -> LocalKafka:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

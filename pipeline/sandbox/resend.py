@@ -53,13 +53,13 @@ class Resend:
         first: Any = mails[0] if mails else {}
         text = body.decode("utf-8", "replace")
         rule = self._rules.pick("resend", "send", _first_to(first), text)
-        if await before(request, rule):
+        if await before(rule):
             return hang_up(request)
-        answer = self._judge(request, body, mails, rule, text, is_batch=is_batch)
+        answer = self._judge(request, body, mails, rule, is_batch=is_batch)
         arrival.status = answer.status
         return await after(request, rule, answer) if answer.status == 200 else answer  # noqa: PLR2004
 
-    def _judge(self, request: web.Request, body: bytes, mails: list[Any] | None, rule: Rule | None, text: str, *, is_batch: bool) -> web.Response:
+    def _judge(self, request: web.Request, body: bytes, mails: list[Any] | None, rule: Rule | None, *, is_batch: bool) -> web.Response:
         if not _key_of(request):
             return _error(401, "missing_api_key", "Missing API key in the authorization header")
         if rule is not None and rule.status is not None:
@@ -76,7 +76,7 @@ class Resend:
         wrong = _validate(mails, is_batch=is_batch)
         if wrong is not None:
             return wrong
-        answer = self._accept(mails or [], request, key, is_batch=is_batch)
+        answer = self._accept(mails or [], key, is_batch=is_batch)
         if key is not None:
             self._store.by_key[key] = (self._store.now_ms(), body, answer)
         return web.json_response(answer)
@@ -91,7 +91,7 @@ class Resend:
                     return _error(409, "resource_locked", "The resource is locked, try again")
         return None
 
-    def _accept(self, mails: list[Any], request: web.Request, key: str | None, *, is_batch: bool) -> Any:
+    def _accept(self, mails: list[Any], key: str | None, *, is_batch: bool) -> Any:
         ids = []
         for mail in mails:
             to = mail["to"] if isinstance(mail["to"], str) else mail["to"][0]

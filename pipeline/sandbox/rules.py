@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import random  # noqa: TID251 - a sandbox's whims, the same in every run
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ class Rules:
 
     def __init__(self) -> None:
         self._rules: list[Rule] = []
-        self._dice = random.Random(1)  # noqa: S311,TID251 - a sandbox's whims, the same every run
+        self._dice = random.Random(1)
 
     def add(self, raw: Mapping[str, Any]) -> None:
         """Add a rule. Raises TypeError for an unknown member."""
@@ -85,7 +85,7 @@ def hang_up(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
-async def before(request: web.Request, rule: Rule | None) -> bool:
+async def before(rule: Rule | None) -> bool:
     """Delay, and say whether to hang up now."""
     if rule is not None and rule.delay_ms:
         await asyncio.sleep(rule.delay_ms / 1000)

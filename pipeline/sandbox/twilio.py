@@ -47,7 +47,7 @@ class Twilio:
         sender = form.get("From") or form.get("MessagingServiceSid", "")
         arrival = self._store.arrive("twilio", sender)
         rule = self._rules.pick("twilio", "send", form.get("To", ""), form.get("Body", ""))
-        if await before(request, rule):
+        if await before(rule):
             return hang_up(request)
         answer = self._judge(request, form, rule)
         arrival.status = answer.status
@@ -75,7 +75,7 @@ class Twilio:
     async def _list(self, request: web.Request) -> web.Response:
         query = request.query
         rule = self._rules.pick("twilio", "ask", query.get("To", ""), "")
-        if await before(request, rule):
+        if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:
             return _error(rule.status, 20500, "as told")

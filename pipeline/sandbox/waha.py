@@ -50,7 +50,7 @@ class Waha:
         chat, text = str(body.get("chatId", "")), str(body.get("text", ""))
         arrival = self._store.arrive("waha", str(body.get("session", "")))
         rule = self._rules.pick("waha", "send", chat, text)
-        if await before(request, rule):
+        if await before(rule):
             return hang_up(request)
         answer = await self._judge(request, body, rule)
         arrival.status = answer.status
@@ -84,7 +84,7 @@ class Waha:
         if not request.headers.get("X-Api-Key"):
             return web.json_response({"message": "Unauthorized", "statusCode": 401}, status=401)
         rule = self._rules.pick("waha", "session", "", "")
-        if await before(request, rule):
+        if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
@@ -98,7 +98,7 @@ class Waha:
 
     async def _messages(self, request: web.Request) -> web.Response:
         rule = self._rules.pick("waha", "ask", request.match_info["chat"], "")
-        if await before(request, rule):
+        if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
@@ -111,7 +111,7 @@ class Waha:
 
     async def _message(self, request: web.Request) -> web.Response:
         rule = self._rules.pick("waha", "ask", request.match_info["chat"], "")
-        if await before(request, rule):
+        if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:
             return web.json_response({"statusCode": rule.status}, status=rule.status)

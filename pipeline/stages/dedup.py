@@ -66,7 +66,7 @@ class Dedup:
 
 
 def _is_news(event: Event, story: Story | None) -> bool:
-    """accepted → (deferred | retrying)* → one terminal; a touch refused at the door has its terminal only."""
+    """Whether it goes on legally: accepted → (deferred | retrying)* → one terminal; a touch refused at the door has its terminal only."""
     if story is None:
         return True
     return story.state not in TERMINAL and event.state is not State.ACCEPTED

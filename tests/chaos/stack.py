@@ -198,7 +198,7 @@ class Stack:
                 await consumer.start()
                 if f"{self.prefix}touches.dead-letters" in await consumer.topics():
                     return
-            except Exception:  # noqa: BLE001, S110
+            except Exception:  # noqa: BLE001
                 pass
             finally:
                 await consumer.stop()

@@ -48,6 +48,7 @@ class FakeProvider:
         self.lookup: Mood | None = None
         """For questions; stays until taken back."""
         self.on_post = lambda: None
+        self.stuck: asyncio.Event | None = None
         self.base_url = ""
 
     async def start(self):
@@ -78,7 +79,7 @@ class FakeProvider:
     async def _post(self, request):
         body = await request.read()
         self.on_post()
-        self.posts.append((request.path_qs, dict(request.headers), body))
+        self.posts.append((request.path_qs, request.headers, body))
         mood = self.moods.pop(0) if self.moods else Mood()
         if not self.has_key(request):
             return _answer(401, self.error(401))
@@ -94,6 +95,8 @@ class FakeProvider:
 
     async def _get(self, request):
         self.gets.append(request.path_qs)
+        if self.stuck is not None:
+            await self.stuck.wait()
         if not self.has_key(request):
             return _answer(401, self.error(401))
         if self.lookup is not None and not self.is_state(request):

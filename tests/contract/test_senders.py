@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -77,21 +78,32 @@ async def test_the_clock_is_looked_at_last_when_the_socket_asks_for_the_body(rig
     sender = await rig.sender()
     claim = rig.claim(sender)
     assert isinstance(await sender.call(claim), Sent)
-    last = looks[0]
+    async with listening(b"") as (url, heard):
+        late = await rig.sender(base_url=url)
+        rig.clock.looks, rig.clock.jump_at = 0, looks[0]
+        assert await late.call(claim) == Unbegun()
+        await late.close()
+    assert heard == []
+
+
+@asynccontextmanager
+async def listening(answer: bytes):
+    """A server that calls a session WORKING and answers what sends with these bytes; keeps what it heard."""
     heard = []
-    server = await asyncio.start_server(lambda reader, writer: _hear(reader, writer, heard), "127.0.0.1", 0)
-    deaf_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    rig.clock.looks, rig.clock.jump_at = 0, last
-    late = await rig.sender(base_url=None if rig.channel == "whatsapp" else deaf_url)
-    assert await late.call(claim) == Unbegun()
-    assert len(rig.fake.posts) == 1
-    assert all(claim.request.body not in said for said in heard)
+
+    async def speak(reader, writer):
+        said = await reader.read(100_000)
+        if said.startswith(b"GET"):
+            state = b'{"status":"WORKING"}'
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(state), state))
+        elif said:
+            heard.append(said)
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
     server.close()
-
-
-async def _hear(reader, writer, heard):
-    heard.append(await reader.read())
-    writer.close()
 
 
 async def test_a_lease_that_ends_while_connecting_sends_not_one_byte_of_the_body(rig, monkeypatch):
@@ -184,36 +196,16 @@ async def test_an_answer_that_takes_too_long_is_unknown(rig):
     late.set()
 
 
-async def test_a_body_cut_off_in_the_middle_of_the_answer_is_unknown(rig):
-    async def half(reader, writer):
-        request = await reader.readuntil(b"\r\n\r\n")
-        if request.startswith(b"GET"):
-            said = b'{"status":"WORKING"}'
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(said), said))
-        else:
-            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(half, "127.0.0.1", 0)
-    sender = await rig.sender(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert isinstance(await sender.call(rig.claim(sender)), Unknown)
-    server.close()
-
-
-async def test_an_answer_that_is_no_http_is_unknown(rig):
-    async def noise(reader, writer):
-        request = await reader.readuntil(b"\r\n\r\n")
-        said = b'{"status":"WORKING"}'
-        fine = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(said), said)
-        writer.write(fine if request.startswith(b"GET") else b"\x00\x01 nonsense\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(noise, "127.0.0.1", 0)
-    sender = await rig.sender(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert isinstance(await sender.call(rig.claim(sender)), Unknown)
-    server.close()
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{", b"\x00\x01 nonsense\r\n\r\n"],
+    ids=["none", "cut off", "no http"],
+)  # fmt: skip
+async def test_an_answer_that_cannot_be_read_is_unknown(rig, answer):
+    async with listening(answer) as (url, heard):
+        sender = await rig.sender(base_url=url)
+        verdict = await sender.call(rig.claim(sender))
+        assert (type(verdict), verdict.code) == (Unknown, "no_answer")
+        assert len(heard) == 1
 
 
 async def test_a_connection_hung_up_while_idle_is_replaced(rig):

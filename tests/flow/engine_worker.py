@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.engine.application import create_application
 from pipeline.engine import ownership
+from pipeline.engine.application import create_application
 from pipeline.engine.ownership import Duty, Place
 from pipeline.engine.table import FencedTable
 from pipeline.log import Changes, Output, Overlay

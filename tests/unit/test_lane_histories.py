@@ -84,7 +84,7 @@ def test_the_limit_holds_through_crashes(seed):
 def test_nothing_goes_out_while_the_window_is_closed():
     window = Window(9 * 3600, 20 * 3600, "America/New_York", margin_ms=5_000)
     for seed in range(10):
-        rig, provider, starts = run(seed, Channel.SMS, window=window)
+        rig, provider, _ = run(seed, Channel.SMS, window=window)
         assert rig.terminals() == Counter({(0, f"t{n}"): 1 for n in range(40)})
         for *_, at_ms, _ in provider.accepted:
             hour = ((at_ms // 1000 - 5 * 3600) % 86_400) / 3600

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = 500
 MOST_PAGES = 40
-"""Messages to one number: 20,000 are no answer."""
+"""After the first: 20,000 messages to one number are no answer."""
 
 
 class TwilioSender:

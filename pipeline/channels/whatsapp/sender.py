@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.domain.account import WahaAccount
     from pipeline.domain.work import Claim, Request, Work
 
+SHORTEST_LOOK_S = 1.0
 STATUS_KEPT_MS = 2_000
 """A session seen WORKING is believed so long. One that is not is looked at for every call: a pause must end soon."""
 
@@ -52,7 +53,7 @@ class WahaSender:
         left_ms = claim.lease_until_ms - self._now_ms()
         if left_ms <= 0:
             return Unbegun()
-        paused = await self._session_trouble(resolve.question(claim).session, left_ms / 1000)
+        paused = await self._session_trouble(resolve.question(claim).session, max(left_ms / 1000, SHORTEST_LOOK_S))
         if paused is not None:
             return paused
         answer = await self._wire.post(claim.request, claim.lease_until_ms)

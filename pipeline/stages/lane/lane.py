@@ -61,6 +61,11 @@ class Lane:
             self._take_in(cycle, record.value)
         if self._mind.sender is None:
             self._readdress(cycle)
+        self._begin(cycle, hold=hold)
+        return self._finish(cycle, before)
+
+    def _begin(self, cycle: Cycle, *, hold: bool) -> None:
+        """Claim and ask; turn away those in line who cannot go."""
         # A paused lane probes with a fresh touch first: a batch that the provider chokes on must not block the others.
         probing = self._mind.state.pause is not None
         if not probing:
@@ -71,7 +76,6 @@ class Lane:
                 claims.sweep(cycle)
         if probing:
             claims.ask_what_is_open(cycle, hold=hold)
-        return self._finish(cycle, before)
 
     def _finish(self, cycle: Cycle, before: bytes) -> LaneStep:
         mind, step = self._mind, cycle.step

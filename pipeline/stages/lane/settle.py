@@ -33,7 +33,7 @@ LONGEST_LOOK_MS = 60_000
 LEDGER_SLACK_MS = 3_600_000
 
 
-def settle(cycle: Cycle, outcome: Outcome) -> None:
+def settle(cycle: Cycle, outcome: Outcome) -> None:  # noqa: C901, PLR0912 - a closed set, matched in full
     """Apply one answer that came home."""
     mind = cycle.mind
     mind.under_way.discard(outcome.claim_id)
