@@ -75,7 +75,7 @@ class LeasedBody(httpx.AsyncByteStream):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, read to its end (or to `BODY_LIMIT`)."""
+    """An HTTP answer, read to its end (or to the part that reaches `BODY_LIMIT`)."""
 
     status: int
     headers: httpx.Headers = field(default_factory=httpx.Headers)
@@ -222,7 +222,7 @@ async def _read(response: httpx.Response) -> bytes:
         size += len(part)
         if size >= BODY_LIMIT:
             break
-    return b"".join(parts)[:BODY_LIMIT]
+    return b"".join(parts)
 
 
 def _verdict_without_answer(progress: Progress, reason: str) -> Paused | Unbegun | Unknown:

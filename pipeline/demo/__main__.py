@@ -18,12 +18,13 @@ from rich.console import Console
 from pipeline.console.place import Failed, Place
 from pipeline.demo.findings import COLUMNS, findings, measure, table_of, why_not
 from pipeline.demo.sandbox_view import accepted_ids
-from pipeline.demo.stack import ROOT, DemoFailed, Stack, stop_leftovers
+from pipeline.demo.stack import ROOT, DemoFailed, Stack, alone, stop_leftovers
 from pipeline.demo.tally import CHANNELS, Tally, watch
 from pipeline.local.kafka import KafkaFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 DATA = ROOT / ".data"
 EXAMPLES = ROOT / "examples" / "touches.ndjson"
@@ -44,10 +45,10 @@ def say(line: str) -> None:
     console.print(line, markup=False)
 
 
-def run() -> int:
+def run(folder: Path) -> int:
     """Run the demo once and stop everything; 0 if all was shown and every count agrees."""
     began = time.monotonic()
-    stack = Stack(DATA / "demo", say)
+    stack = Stack(folder, say)
     try:
         stack.start()
         code = _show(stack)
@@ -57,9 +58,9 @@ def run() -> int:
     return code
 
 
-def up() -> int:
+def up(folder: Path) -> int:
     """Run the demo and leave everything running."""
-    stack = Stack(DATA / "up", say)
+    stack = Stack(folder, say)
     try:
         stack.start()
         code = _show(stack)
@@ -81,9 +82,9 @@ Stop it with: make down""")
     return code
 
 
-def down() -> int:
+def down(folder: Path) -> int:
     """Stop what `up` has left running."""
-    stopped = stop_leftovers(DATA / "up")
+    stopped = stop_leftovers(folder)
     say("stopped worker, sandbox and Kafka" if stopped else "nothing was running")
     return 0
 
@@ -201,9 +202,11 @@ def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description=__doc__)
     parser.add_argument("what", choices=["run", "up", "down"])
     what = parser.parse_args().what
+    folder = DATA / ("demo" if what == "run" else "up")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
     try:
-        sys.exit({"run": run, "up": up, "down": down}[what]())
+        with alone(folder):
+            sys.exit({"run": run, "up": up, "down": down}[what](folder))
     except KeyboardInterrupt:
         sys.exit(130)
     except (DemoFailed, Failed, KafkaFailed, httpx.HTTPError) as error:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.demo.tally import Tally
 
 T = TypeVar("T")
+NUMBERED = ("whatsapp", "sms")
 COLUMNS = ("sent", "deferred", "failed", "expired", "unconfirmed")
 
 
@@ -81,7 +82,7 @@ def findings(tally: Tally, measured: Measured) -> list[Finding]:
     repeats = sum(measured.repeats.values())
     return [
         Finding("a send on each channel", ", ".join(sent) if len(sent) == len(CHANNELS) else ""),
-        Finding("a failure that is retried", _first(tally.stories.values(), _retried)),
+        Finding("a failure that is retried", _first(sorted(tally.stories.values(), key=len, reverse=True), _retried)),
         Finding("throttling: time the limits held touches back", ", ".join(throttled)),
         Finding("outside its window: deferred to the next opening", _first(tally.told("deferred", "window"), _deferred)),
         Finding("a repeat is dropped", f"{repeats:.0f} dropped" if repeats else ""),
@@ -109,7 +110,8 @@ def _deferred(told: Mapping[str, Any]) -> str:
 
 
 def _refused(told: Mapping[str, Any]) -> str:
-    return f"{told['touch_id']}: {told['error']}"
+    is_number = told["channel"] in NUMBERED and "number" in (told["error"] or "")
+    return f"{told['touch_id']}: {told['error']}" if is_number else ""
 
 
 def _undecodable(letter: Mapping[str, Any]) -> str:

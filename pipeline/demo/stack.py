@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from pipeline.demo.config import config_of
 from pipeline.local.kafka import LocalKafka
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 START_S = 60.0
@@ -138,6 +139,18 @@ class Stack:
         (self.folder / "pids.json").write_text(json.dumps([[pid, _born(pid)] for pid in pids]))
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold `folder` against a second demo at the same time. Raises DemoFailed if there is one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+        except BlockingIOError:
+            raise DemoFailed(f"another one is at work in {folder}") from None
+        yield
+
+
 def stop_leftovers(folder: Path) -> int:
     """Stop what an earlier run in `folder` has left running; return how many processes it was."""
     kept = folder / "pids.json"
@@ -146,7 +159,7 @@ def stop_leftovers(folder: Path) -> int:
     living = [pid for pid, born in json.loads(kept.read_text()) if born is not None and _born(pid) == born]
     for pid in living:
         _end_pid(pid)
-    kept.unlink()
+    kept.unlink(missing_ok=True)
     return len(living)
 
 

@@ -117,7 +117,8 @@ class LocalKafka:
     def _cluster_id(self) -> str:
         kept = self._data / "cluster-id"
         if not kept.exists():
-            kept.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode())
+            # The tool takes an id that begins with "-" for an option.
+            kept.write_text("K" + base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:])
         return kept.read_text()
 
     def _write_properties(self, number: int) -> Path:

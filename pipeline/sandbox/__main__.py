@@ -11,11 +11,11 @@ import uvloop
 from pipeline.sandbox.server import running_sandbox
 
 
-async def _serve(port: int) -> None:
+async def _serve(host: str, port: int) -> None:
     done = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, done.set)
-    async with running_sandbox(port) as (_, address):
+    async with running_sandbox(port, host) as (_, address):
         print(f"sandbox listening on {address}", flush=True)  # noqa: T201 - whoever starts it waits for this line
         await done.wait()
 
@@ -24,7 +24,9 @@ def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=4010, help="loopback port; 0 takes a free one (default: 4010)")
-    uvloop.run(_serve(parser.parse_args().port))
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    told = parser.parse_args()
+    uvloop.run(_serve(told.host, told.port))
 
 
 if __name__ == "__main__":

@@ -100,14 +100,14 @@ class Sandbox:
 
 
 @asynccontextmanager
-async def running_sandbox(port: int = 0) -> AsyncIterator[tuple[Sandbox, str]]:
+async def running_sandbox(port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[tuple[Sandbox, str]]:
     """Run a sandbox on a loopback port (0: a free one); yields it and its address."""
     sandbox = Sandbox()
     runner = web.AppRunner(sandbox.app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024)
+    site = web.TCPSite(runner, host, port, backlog=1024)
     await site.start()
     try:
-        yield sandbox, f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield sandbox, f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from typing import ClassVar
 from urllib.parse import parse_qs
 
 import orjson
@@ -36,7 +37,7 @@ def refusing(status, body=None, **headers):
 class FakeProvider:
     """What all three have in common. `accepted` are the messages; `posts` the raw requests that send."""
 
-    key: dict[str, str]
+    key: ClassVar[dict[str, str]]
     accepted_status = 200
 
     def __init__(self, now_ms):
@@ -82,34 +83,34 @@ class FakeProvider:
         self.posts.append((request.path_qs, request.headers, body))
         mood = self.moods.pop(0) if self.moods else Mood()
         if not self.has_key(request):
-            return _answer(401, self.error(401))
+            return answering(401, self.error(401))
         if mood.late is not None:
             await mood.late.wait()
         if mood.status is not None:
-            return _answer(mood.status, mood.body, mood.headers)
+            return answering(mood.status, mood.body, mood.headers)
         answer = self.accept(request, body) if mood.accepts else None
         if not mood.answers:
             request.transport.abort()
             return web.Response()
-        return _answer(self.accepted_status, answer) if not isinstance(answer, web.Response) else answer
+        return answering(self.accepted_status, answer) if not isinstance(answer, web.Response) else answer
 
     async def _get(self, request):
         self.gets.append(request.path_qs)
         if self.stuck is not None:
             await self.stuck.wait()
         if not self.has_key(request):
-            return _answer(401, self.error(401))
+            return answering(401, self.error(401))
         if self.lookup is not None and not self.is_state(request):
             if not self.lookup.answers:
                 request.transport.abort()
-            return _answer(self.lookup.status or 200, self.lookup.body, self.lookup.headers)
+            return answering(self.lookup.status or 200, self.lookup.body, self.lookup.headers)
         return self.look_up(request)
 
     def is_state(self, request):
         return False
 
 
-def _answer(status, body=None, headers=None):
+def answering(status, body=None, headers=None):
     if isinstance(body, bytes):
         return web.Response(status=status, body=body, headers=headers)
     raw = b"" if body is None else orjson.dumps(body)
@@ -117,7 +118,7 @@ def _answer(status, body=None, headers=None):
 
 
 class FakeWaha(FakeProvider):
-    key = {"X-Api-Key": "waha-secret"}
+    key: ClassVar = {"X-Api-Key": "waha-secret"}
     accepted_status = 201
 
     def __init__(self, now_ms, engine):
@@ -151,24 +152,24 @@ class FakeWaha(FakeProvider):
     def look_up(self, request):
         parts = request.path.strip("/").split("/")
         if parts[1] == "sessions":
-            return _answer(200, {"name": parts[2], "status": self.status, "engine": {"engine": self.engine}})
+            return answering(200, {"name": parts[2], "status": self.status, "engine": {"engine": self.engine}})
         if parts[3] == "all":
             found = [each for each in self.accepted if each["id"] == parts[5]]
-            return _answer(200, self.shown(found[0])) if found else _answer(404, {"message": "Not found", "statusCode": 404})
+            return answering(200, self.shown(found[0])) if found else answering(404, {"message": "Not found", "statusCode": 404})
         query = request.query
         found = [
             self.shown(each) for each in reversed(self.accepted)
             if each["chat"] == parts[3] and each["timestamp"] >= int(query["filter.timestamp.gte"])
         ]
         start = int(query["offset"])
-        return _answer(200, found[start : start + int(query["limit"])])
+        return answering(200, found[start : start + int(query["limit"])])
 
     def shown(self, message):
         return {**message, "id": f"true_{message['chat']}_{message['id']}"}
 
 
 class FakeResend(FakeProvider):
-    key = {"Authorization": "Bearer re_secret"}
+    key: ClassVar = {"Authorization": "Bearer re_secret"}
 
     def __init__(self, now_ms):
         super().__init__(now_ms)
@@ -183,7 +184,7 @@ class FakeResend(FakeProvider):
         if key in self.keys:
             known, answer = self.keys[key]
             if known != body:
-                return _answer(409, {"statusCode": 409, "name": "invalid_idempotent_request", "message": "other payload"})
+                return answering(409, {"statusCode": 409, "name": "invalid_idempotent_request", "message": "other payload"})
             return answer
         said = orjson.loads(body)
         emails = said if isinstance(said, list) else [said]
@@ -197,12 +198,12 @@ class FakeResend(FakeProvider):
 
     def look_up(self, request):
         if not self.may_read:
-            return _answer(401, {"statusCode": 401, "name": "restricted_api_key", "message": "sending only"})
-        return _answer(200, {"data": [{"name": "example.com", "status": "verified"}]})
+            return answering(401, {"statusCode": 401, "name": "restricted_api_key", "message": "sending only"})
+        return answering(200, {"data": [{"name": "example.com", "status": "verified"}]})
 
 
 class FakeTwilio(FakeProvider):
-    key = {"Authorization": "Basic QUMxOnR3aWxpby1zZWNyZXQ="}
+    key: ClassVar = {"Authorization": "Basic QUMxOnR3aWxpby1zZWNyZXQ="}
     accepted_status = 201
     page = 7
 
@@ -221,11 +222,11 @@ class FakeTwilio(FakeProvider):
 
     def look_up(self, request):
         if request.path == "/2010-04-01/Accounts/AC1.json":
-            return _answer(200, {"sid": "AC1", "status": "active"})
+            return answering(200, {"sid": "AC1", "status": "active"})
         found = [each for each in reversed(self.accepted) if each["to"] == request.query["To"]]
         start = int(request.query.get("Page", 0)) * self.page
         more = f"{request.path}?To=%2B{request.query['To'][1:]}&Page={start // self.page + 1}"
-        return _answer(200, {
+        return answering(200, {
             "messages": found[start : start + self.page], "page": start // self.page, "uri": request.path_qs,
             "next_page_uri": more if start + self.page < len(found) else None,
         })  # fmt: skip

@@ -106,22 +106,24 @@ async def listening(answer: bytes):
     server.close()
 
 
-async def test_a_lease_that_ends_while_connecting_sends_not_one_byte_of_the_body(rig, monkeypatch):
+async def test_a_lease_that_ends_while_connecting_sends_not_one_byte(rig, monkeypatch):
     loop = asyncio.get_running_loop()
-    resolve = loop.getaddrinfo
-    sender = await rig.sender(base_url=rig.fake.base_url.replace("127.0.0.1", "localhost"))
-    claim = rig.claim(sender, lease_ms=1_000)
-    resolved = []
+    connect, connects = loop.sock_connect, []
+    async with listening(b"") as (url, heard):
+        sender = await rig.sender(base_url=url)
+        claim = rig.claim(sender, lease_ms=1_000)
 
-    async def slow(*args, **more):
-        rig.clock.ms = claim.lease_until_ms
-        resolved.append(args[0])
-        return await resolve("127.0.0.1", *args[1:], **more)
+        async def slow(sock, address):
+            connects.append(address)
+            if len(connects) == (2 if rig.channel == "whatsapp" else 1):  # the first looks at the session
+                rig.clock.ms = claim.lease_until_ms
+            await connect(sock, address)
 
-    monkeypatch.setattr(loop, "getaddrinfo", slow)
-    assert await sender.call(claim) == Unbegun()
-    assert resolved == ["localhost"]
-    assert rig.fake.posts == []
+        monkeypatch.setattr(loop, "sock_connect", slow)
+        assert await sender.call(claim) == Unbegun()
+        assert rig.clock.ms == claim.lease_until_ms
+        await sender.close()
+    assert heard == []
 
 
 async def test_a_millisecond_before_the_end_of_the_lease_a_call_may_begin(rig):
@@ -262,6 +264,26 @@ async def test_only_so_much_of_an_answer_is_read(rig, monkeypatch):
     sender = await rig.sender()
     rig.fake.moods = [refusing(503, b"x" * 5_000_000)]
     assert isinstance(await sender.call(rig.claim(sender)), Unknown)
+    rig.fake.lookup = Mood(body=b"x" * 5_000_000)
+    assert 1_000 <= len((await sender._wire.get("/")).body) < 1_000_000
+
+
+async def test_an_answer_that_trickles_in_for_ever_is_unknown(rig):
+    async def trickle(reader, writer):
+        said = await reader.read(100_000)
+        state = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n{"status":"WORKING"}'
+        if said.startswith(b"GET"):
+            writer.write(state)
+        while not said.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\n" if said else b"X: x\r\n")
+            said = b""
+            await asyncio.sleep(0.02)
+        writer.close()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    sender = await rig.sender(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_ms=150)
+    assert await sender.call(rig.claim(sender)) == Unknown("no_answer", "no answer: timed out")
+    server.close()
 
 
 async def test_a_cancelled_call_stays_cancelled(rig):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from pipeline.domain.verdict import Absent, AskLater, Sent
-from tests.contract.fake_providers import DROPPED, refusing
+from tests.contract.fake_providers import DROPPED, answering, refusing
 from tests.contract.sender_rigs import TwilioRig
 
 NOBODY = frozenset()
@@ -55,9 +55,7 @@ async def test_a_message_that_differs_is_another(rig, change):
 
 
 def _unfiltered(fake):
-    from tests.contract.fake_providers import _answer
-
-    return lambda request: _answer(200, {"messages": fake.accepted, "uri": request.path_qs, "next_page_uri": None})
+    return lambda request: answering(200, {"messages": fake.accepted, "uri": request.path_qs, "next_page_uri": None})
 
 
 async def test_a_trial_accounts_prefix_is_seen_through(rig):

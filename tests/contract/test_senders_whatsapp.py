@@ -106,7 +106,7 @@ async def test_the_look_up_names_the_session_and_the_id_of_the_claim(rig):
 @pytest.mark.parametrize("body", [
     {"message": "We didn't find a session with name 'default'", "statusCode": 404},
     {"message": "Cannot GET /api/default/chats/all/messages/1", "statusCode": 404},
-    b"<html>nginx</html>", b"",
+    {"statusCode": 404}, b"<html>nginx</html>", b"",
 ])  # fmt: skip
 async def test_only_a_404_about_the_message_says_that_it_is_absent(rig, body):
     sender = await rig.sender()

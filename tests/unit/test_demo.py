@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.demo.config import config_of
 from pipeline.demo.findings import Measured, findings, why_not
-from pipeline.demo.stack import _born, stop_leftovers
+from pipeline.demo.stack import DemoFailed, _born, alone, stop_leftovers
 from pipeline.demo.tally import NO_CHANNEL, Tally, _add, channel_of
 from pipeline.domain.window import Closed, Open, gate, zones_of
 from pipeline.domain.work import Channel
@@ -108,3 +108,13 @@ def test_what_an_earlier_run_left_is_stopped_and_strangers_are_not(tmp_path: Pat
         for process in (left, stranger):
             process.kill()
             process.wait()
+
+
+def test_two_demos_do_not_run_in_one_folder(tmp_path: Path):
+    with alone(tmp_path / "demo"):
+        with pytest.raises(DemoFailed, match="another one is at work"), alone(tmp_path / "demo"):
+            pytest.fail("both are at work")
+        with alone(tmp_path / "up"):
+            pass
+    with alone(tmp_path / "demo"):
+        pass

@@ -54,14 +54,16 @@ def judge_id(answer: Answer, asked: Question) -> Sent | Absent | AskLater:
         found = message_id(answer.json())
         return Sent((asked.handle,)) if found == asked.handle else AskLater("the look-up answered something else")
     said = answer.text("message") or answer.text("error")
-    if answer.status == httpx.codes.NOT_FOUND and answer.is_object and not _is_about_the_road(said):
+    if answer.status == httpx.codes.NOT_FOUND and answer.is_object and _is_about_the_message(said):
         return Absent()
     return AskLater(f"the look-up answered HTTP {answer.status}")
 
 
-def _is_about_the_road(said: str) -> bool:
-    """Whether a 404 is about the session or the path, not the message."""
-    return "session" in said.lower() or said.startswith("Cannot GET")
+def _is_about_the_message(said: str) -> bool:
+    """Whether a 404 speaks of the message, not of the session or the path."""
+    if "session" in said.lower() or said.startswith("Cannot GET"):
+        return False
+    return "not found" in said.lower() or "message" in said.lower()
 
 
 def chat_path(asked: Question, offset: int) -> str:
