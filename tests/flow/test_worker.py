@@ -81,7 +81,7 @@ async def test_the_environment_alone_is_enough_and_sigterm_exits_0(stack: Stack,
 
 
 def test_a_wrong_setting_stops_the_start_with_one_line_and_exit_2(tmp_path: Path) -> None:
-    (tmp_path / "p.toml").write_text('[kafka]\npartitons = 8\n')
+    (tmp_path / "p.toml").write_text("[kafka]\npartitons = 8\n")
     done = worker({"PIPELINE_CONFIG": "p.toml"}, tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
