@@ -41,7 +41,10 @@ bench: setup  ## Measure CPU time per touch and touches per second
 chaos: setup  ## Kill, freeze and cut for a while; LONG=1 for an hour
 	LONG=$(LONG) $(BIN)/python -m pytest tests/chaos -s
 
+mutants: setup  ## Break one thing at a time and demand that a test notices
+	$(BIN)/python -m tests.mutants
+
 clean:  ## Remove everything that was installed or written
 	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help setup test check demo up down bench chaos clean
+.PHONY: help setup test check demo up down bench chaos mutants clean

@@ -196,15 +196,14 @@ class Partition:
         """
         if not self._running:
             return
-        self._inbox.clear()
-        self._ends.clear()
-        await self.stage.drain()
+        # The loop first: a commit under way may start calls, which the drain must see.
         self._parked.clear()
         self._running = False
         self._wake.set()
         await self._parked.wait()
         self._inbox.clear()
         self._ends.clear()
+        await self.stage.drain()
         await self._cycle()  # what came home during the drain
         self._expected = self.applied
 

@@ -18,6 +18,7 @@ LOOKED_AT = 500
 """Touches of the line looked at per step."""
 BODY_BYTES = 1_500_000
 """Work in one call at most: the claim carries it twice (as work and as request) in a record of 4 MiB."""
+BLOCKED_MS = 1_000
 ASKED_AT_ONCE = 4
 """Look-ups under way side by side in one lane."""
 
@@ -41,6 +42,7 @@ class Line:
         self._rows = shelf.line(cycle.view, cycle.mind.head)
         self._next: Waiting | None = None
         self._looked_at = 0
+        self.taken = 0
         first = self.peek()
         if first is not None:
             cycle.mind.head = first.key
@@ -63,6 +65,7 @@ class Line:
         """Take the touch just looked at out of the line, and go on behind it."""
         assert self._next is not None
         shelf.take(self._cycle.view, self._cycle.state, self._next.key, self._next.work)
+        self.taken += 1
         self.skip()
 
     @property
@@ -91,12 +94,13 @@ def claim_what_may_go(cycle: Cycle) -> None:
         if pick.works:
             _claim(cycle, pick)
     if line.is_cut:
-        cycle.wake_at(cycle.now_ms)
+        # Nobody of so many may go (twins of open claims): an answer wakes the lane sooner.
+        cycle.wake_at(cycle.now_ms if line.taken else cycle.now_ms + BLOCKED_MS)
 
 
 def _may_call(cycle: Cycle) -> bool:
     """Whether one more call may start now; if not, wake up when it may."""
-    mind, state = cycle.mind, cycle.state
+    state = cycle.state
     if len(_calling(cycle)) >= _slots(cycle) or _gathers(cycle):
         return False
     if state.pause is not None and state.pause.until_ms > cycle.now_ms:
@@ -104,7 +108,7 @@ def _may_call(cycle: Cycle) -> bool:
         return False
     start_ms = next_call_ms(cycle)
     if start_ms > cycle.now_ms:
-        mind.throttled_since_ms = cycle.now_ms if mind.throttled_since_ms is None else mind.throttled_since_ms
+        cycle.is_throttled = True
         cycle.wake_at(start_ms)
         return False
     return True

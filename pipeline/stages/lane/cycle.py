@@ -65,6 +65,8 @@ class Cycle:
         self.now_ms = now_ms
         self.draw = draw
         self.step = LaneStep()
+        self.is_throttled = False
+        """Whether touches wait for nothing but the limit."""
 
     @property
     def state(self) -> shelf.LaneState:

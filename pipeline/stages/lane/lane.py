@@ -94,12 +94,9 @@ class Lane:
 
     def _throttled(self, cycle: Cycle) -> int:
         """Return how long the limit has held touches back since the last step."""
-        mind = self._mind
-        since_ms = mind.throttled_since_ms
-        if since_ms is None:
-            return 0
-        mind.throttled_since_ms = None if cycle.step.calls or not mind.state.waiting else cycle.now_ms
-        return cycle.now_ms - since_ms
+        since_ms = self._mind.throttled_since_ms
+        self._mind.throttled_since_ms = cycle.now_ms if cycle.is_throttled else None
+        return 0 if since_ms is None else cycle.now_ms - since_ms
 
     def _take_in(self, cycle: Cycle, value: bytes) -> None:
         work = decode_work(value)
@@ -108,7 +105,8 @@ class Lane:
             return
         if work.returns == 0 and not self._is_new(cycle, work):
             return
-        verdict = judge(self._mind.policy, work, cycle.now_ms)
+        pause = self._mind.state.pause
+        verdict = judge(self._mind.policy, work, cycle.now_ms, 0 if pause is None else pause.until_ms)
         if isinstance(verdict, Go):
             cycle.enqueue(work, value)
         else:

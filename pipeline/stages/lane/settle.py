@@ -30,6 +30,8 @@ PROBE_MS = 1_000
 LONGEST_PROBE_MS = 3_000
 """A paused lane must be at work within 5 s of recovery."""
 LONGEST_LOOK_MS = 60_000
+LOST_IN_A_ROW = 3
+"""So many answers lost, none given: the provider is away, not one connection."""
 LEDGER_SLACK_MS = 3_600_000
 
 
@@ -180,7 +182,8 @@ def _unbegun(cycle: Cycle, claim: Claim) -> None:
 def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, ended_ms: int) -> None:
     counts = answer.refused and any(
         work.last_call_ms is not None and cycle.state.last_success_ms > work.last_call_ms for work in claim.works)
-    if answer.refused and not counts:
+    cycle.state.lost_in_a_row += not answer.refused
+    if (answer.refused and not counts) or cycle.state.lost_in_a_row >= LOST_IN_A_ROW:
         pause(cycle, answer.code, answer.error, None)
     first = claim.phase is Phase.CALLING
     wait_ms = cycle.policy.resolve_after_ms if first else _look_delay_ms(claim.looks)
@@ -241,6 +244,7 @@ def _called(work: Work, claim: Claim) -> Work:
 def _recovered(cycle: Cycle) -> None:
     """The provider judged a call: the lane is at work again."""
     cycle.state.pause = None
+    cycle.state.lost_in_a_row = 0
 
 
 def _close(cycle: Cycle, claim: Claim) -> None:

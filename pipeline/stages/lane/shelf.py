@@ -44,6 +44,8 @@ class LaneState:
     calls: int = 0
     first_send_ms: int | None = None
     last_success_ms: int = 0
+    lost_in_a_row: int = 0
+    """Answers lost since the provider last gave one."""
     pause: Pause | None = None
     served: dict[str, int] = field(default_factory=dict)
     """Turn of the last touch served, by priority."""

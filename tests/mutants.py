@@ -1,0 +1,90 @@
+"""`make mutants`: breaks one thing at a time in a copy of the tree and demands that its test goes red.
+
+A mutant is (what is broken, file, text, replacement, the tests that must notice). A test that stays green is a defect.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pipeline.local.kafka import LocalKafka
+
+ROOT = Path(__file__).parents[1]
+ENGINE = "tests/flow/test_engine.py"
+LANE = "tests/unit/test_lane_rules.py tests/unit/test_lane_histories.py"
+MUTANTS = [
+    ("read uncommitted", "pipeline/engine/changelog.py", 'isolation_level="read_committed"', 'isolation_level="read_uncommitted"',
+     f"{ENGINE} -k markers_and_aborted"),
+    ("the last record tells the end", "pipeline/engine/changelog.py", "await self._kafka.position(tp) >= end]", "fetched.get(tp) and fetched[tp][-1].offset + 1 >= end]",
+     f"{ENGINE} -k markers_and_aborted"),
+    ("no fence", "pipeline/engine/table.py", 'f"{application}-{name}-{partition}"', 'f"{application}-{name}-{partition}-{id(self)}"',
+     f"{ENGINE} -k fences"),
+    ("commit around a refused record", "pipeline/engine/producer.py", "if refusal is None:", "if True:",
+     f"{ENGINE} -k refused_inside"),
+    ("store before commit", "pipeline/engine/table.py", "        offsets = await self._producer", "        self.store.write(rows, 0)\n        offsets = await self._producer",
+     f"{ENGINE} -k 'fences or refused_inside'"),
+    ("trust a store that is ahead", "pipeline/engine/changelog.py", "position > end or", "", f"{ENGINE} -k runs_ahead"),
+    ("position of the batch, not behind it", "pipeline/engine/producer.py", "w.offset + count", "w.offset", f"{ENGINE} -k larger_than_one"),
+    ("input position outside the transaction", "pipeline/engine/table.py", "if next_offset is not None:", "if False:",
+     f"{ENGINE} -k killed"),
+    ("no hole check, and an overtaken fetch kept", "pipeline/engine/consumer.py", "if epoch != self._epoch:", "if False:",
+     f"{ENGINE} -k rebalance"),
+    ("go on from the group's offsets", "pipeline/engine/consumer.py", "positions = self._ownership.expected()", "positions = {tp: o + 50 for tp, o in self._ownership.expected().items()}",
+     f"{ENGINE} -k 'killed or rebalance or sigterm'"),
+    ("a full partition is fetched on, and waited for", "pipeline/engine/partition.py", "len(self._inbox) < ROOM_RECORDS", "True",
+     f"{ENGINE} -k bounded"),
+    ("no drain", "pipeline/agents/lane.py", "await asyncio.wait(self._under_way, timeout=self._drain_s)", "pass",
+     "tests/flow/test_worker.py -k under_load"),
+    ("one shared inbox", "pipeline/engine/consumer.py", "wanted = ownership.fetchable()", "wanted = ownership.fetchable() if len(ownership.fetchable()) == len(ownership.partitions()) else frozenset()",
+     f"{ENGINE} -k slow_partition"),
+    ("claims found open are sent again", "pipeline/stages/lane/settle.py", "        cycle.keep(replace(claim, phase=Phase.LOOKING_UP, next_look_ms=asked_ms))\n        for",
+     "        cycle.close(claim)\n        [cycle.put_back(w) for w in claim.works]\n        for", LANE),
+    ("asked while the call may still run", "pipeline/stages/lane/settle.py", "over_ms = claim.lease_until_ms + cycle.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS", "over_ms = cycle.now_ms", LANE),
+    ("no twin rule", "pipeline/stages/lane/claims.py", "shelf.twin_key(work) in twins", "False", LANE),
+    ("no ledger", "pipeline/stages/lane/settle.py", "if cycle.mind.by_text and message_id is not None:", "if False:", LANE),
+    ("batches regrouped", "pipeline/stages/lane/settle.py", "        _ask_later(cycle, claim, answer.error, answer.retry_after_s)\n        return\n    _close", "        pass\n    _close", LANE),
+    ("a pause counts", "pipeline/stages/lane/settle.py", "return replace(work, last_call_ms=claim.claimed_ms)", "return replace(work, last_call_ms=claim.claimed_ms, refusals=work.refusals + 1)", LANE),
+    ("repeats are sent again", "pipeline/stages/lane/lane.py", "work.returns == 0 and not self._is_new(cycle, work)", "False", LANE),
+    ("something follows the end", "pipeline/stages/dedup.py", "story.state not in TERMINAL and", "", "tests/unit/test_dedup.py"),
+    ("no window", "pipeline/stages/lane/gate.py", "at = gate(policy.window, zones, now_ms)", "at = gate(None, zones, now_ms)", LANE),
+    ("no limit", "pipeline/stages/lane/claims.py", "start_ms = next_call_ms(cycle)\n    if start_ms > cycle.now_ms:\n        cycle.is_throttled", "start_ms = next_call_ms(cycle)\n    if False:\n        cycle.is_throttled", LANE),
+]
+
+
+def survives(mutant: tuple[str, str, str, str, str], servers: str) -> bool:
+    what, file, text, replacement, tests = mutant
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tree"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", ".data", "*cache*", ".hypothesis"))
+        source = (copy / file).read_text()
+        if text not in source:
+            raise SystemExit(f"{what}: {file} no longer has {text!r}")
+        (copy / file).write_text(source.replace(text, replacement))
+        done = subprocess.run(
+            f"{sys.executable} -m pytest -x -q -p no:cacheprovider {tests}", shell=True, cwd=copy, check=False, capture_output=True, text=True,
+            env={**os.environ, "PIPELINE_TEST_KAFKA": servers, "PYTHONPATH": str(copy)}, timeout=300,
+        )
+        return done.returncode == 0
+
+
+def main() -> int:
+    wanted = sys.argv[1:]
+    alive = 0
+    with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder)) as kafka:
+        for mutant in MUTANTS:
+            if wanted and not any(word in mutant[0] for word in wanted):
+                continue
+            is_alive = survives(mutant, ",".join(kafka.bootstrap_servers))
+            alive += is_alive
+            print(f"{'SURVIVES' if is_alive else 'caught  '}  {mutant[0]}", flush=True)
+    print(f"{alive} of {len(MUTANTS)} survive")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

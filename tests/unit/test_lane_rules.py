@@ -1,0 +1,421 @@
+"""The lane's rules, one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.domain.limit import Limit, WarmUp
+from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.verdict import (
+    Absent,
+    AskLater,
+    Paused,
+    Refused,
+    Rejected,
+    Sent,
+    Split,
+    Unanswerable,
+    Unbegun,
+    Unknown,
+)
+from pipeline.domain.window import Window
+from pipeline.domain.work import Attachment, Channel, Content
+from pipeline.records import decode_work
+from tests.unit.lane_rig import T0, Rig, policy, work
+
+DOWN = Unknown("503", "down", refused=True)
+LOST = Unknown("timeout", "no answer")
+
+
+@pytest.fixture
+def sms() -> Rig:
+    return Rig(policy())
+
+
+@pytest.fixture
+def one() -> Rig:
+    """A lane that makes one call at a time."""
+    return Rig(policy(in_flight=1))
+
+
+def test_a_touch_is_claimed_before_its_call_and_sent_is_told_with_the_providers_id(sms):
+    step = sms.step(work("a"))
+    assert [c.works[0].touch_id for c in step.calls] == ["a"]
+    assert any(key[:1] == b"c" for key in step.changes), "the claim is in the same transaction"
+    sms.answer(Sent(("SM1",)))
+    sms.step()
+    (_, event), = sms.events
+    assert (event.state.value, event.provider_message_id, event.attempt) == ("sent", "SM1", 1)
+    assert sms.last.open_claims == 0
+
+
+def test_a_touch_claimed_as_it_arrives_is_never_written_to_the_line(sms):
+    assert not [key for key in sms.step(work("a")).changes if key[:1] == b"w"]
+
+
+def test_lower_priority_goes_first_and_campaigns_take_turns(one):
+    one.step(work("x"))
+    one.step(*[work(f"big{n}", campaign="big") for n in range(4)], *[work(f"small{n}", campaign="small") for n in range(2)],
+             work("urgent", priority=0))
+    order = []
+    for _ in range(8):
+        order.append(one.calls[0].works[0].touch_id)
+        one.answer(Sent(("i",)))
+        one.step()
+    assert order == ["x", "urgent", "big0", "small0", "big1", "small1", "big2", "big3"]
+
+
+def test_a_campaign_of_ten_behind_one_of_a_thousand_is_done_in_its_fair_time(one):
+    one.step(*[work(f"big{n}", campaign="big") for n in range(400)])
+    one.step(*[work(f"small{n}", campaign="small") for n in range(10)])
+    calls = 0
+    while sum(t.startswith("small") for _, t in one.terminals()) < 10:
+        one.answer(Sent(("i",)))
+        one.step()
+        calls += 1
+    assert calls <= 22
+
+
+def test_a_refusal_backs_off_and_counts_until_the_attempts_are_exhausted():
+    rig = Rig(policy(attempts=3))
+    rig.step(work("a"))
+    for _ in range(3):
+        rig.answer(Refused("14107", "loop guard"))
+        rig.step()
+        rig.now_ms += 10_000
+        rig.step(*rig.due())
+    assert rig.states() == [("retrying", "backoff"), ("retrying", "backoff"), ("failed", "attempts_exhausted")]
+    assert rig.events[-1][1].error_code == "14107"
+
+
+def test_a_retry_that_would_come_after_expiry_is_expired_at_once(sms):
+    sms.step(work("a", expires_at_ms=T0 + 500))
+    sms.answer(Refused("x", "later", retry_after_s=10), took_ms=10)
+    sms.step()
+    assert sms.states() == [("expired", "expires_at")]
+
+
+def test_a_pause_counts_for_nobody_is_told_once_and_probes_with_one_call(sms):
+    sms.step(*[work(f"t{n}") for n in range(30)])
+    assert len(sms.calls) == 10
+    for _ in range(10):
+        sms.answer(Paused("429", "slow down"), took_ms=0)
+    sms.step()
+    assert sms.states() == [("retrying", "outage")] * 10
+    probes = []
+    for _ in range(5):
+        assert sms.last.wake_ms - sms.now_ms <= 3_000, "at work again within 5 s of recovery"
+        sms.now_ms = sms.last.wake_ms
+        sms.step()
+        probes.append(len(sms.calls))
+        sms.answer(Paused("429", "slow down"), took_ms=0)
+        sms.step()
+    assert probes == [1] * 5
+    assert max(sum(e.touch_id == f"t{n}" for _, e in sms.events) for n in range(30)) == 1
+    sms.now_ms = sms.last.wake_ms
+    sms.step()
+    sms.answer(Sent(("i",)), took_ms=0)
+    sms.step()
+    assert len(sms.calls) == 10, "all at work again"
+    assert all(c.works[0].refusals == 0 for c in sms.calls)
+
+
+def test_a_pause_lasts_as_long_as_the_provider_said(sms):
+    sms.step(work("a"))
+    sms.answer(Paused("429", "slow down", retry_after_s=40), took_ms=0)
+    sms.step()
+    assert sms.last.wake_ms == sms.now_ms + 40_000
+    assert sms.events[-1][1].next_attempt_at_ms == sms.now_ms + 40_000
+
+
+def test_a_5xx_pauses_until_another_touch_succeeds_and_counts_from_then_on():
+    rig = Rig(policy(in_flight=1, attempts=2))
+    rig.step(work("poison"), work("b"), work("c"))
+    rig.answer(DOWN)
+    rig.step()
+    assert rig.last.paused_until_ms is not None
+    rig.now_ms = rig.last.wake_ms
+    rig.step()
+    assert rig.calls[0].works[0].touch_id == "b", "the probe is another touch"
+    rig.answer(Sent(("i",)))
+    rig.step()
+    rig.answer(Sent(("i",)))
+    rig.step()
+    for _ in range(2):
+        rig.now_ms += 6_000
+        rig.step(*rig.due())
+        rig.answer(Absent(), rig.asks.pop(0).claim)
+        rig.step()
+        if rig.calls:
+            rig.answer(DOWN)
+            rig.step()
+    refused = [s for s in rig.states("poison") if s[1] != "looking_up"]
+    assert refused == [("retrying", "backoff")], "the second 5xx counted, the first did not"
+
+
+def test_three_lost_answers_in_a_row_pause_the_lane(sms):
+    sms.step(*[work(f"t{n}") for n in range(20)])
+    for _ in range(3):
+        sms.answer(LOST, took_ms=0)
+    sms.step()
+    assert sms.last.paused_until_ms is not None
+
+
+def test_a_lost_answer_is_asked_after_a_while_and_found(sms):
+    sms.step(work("a"))
+    sms.answer(LOST)
+    sms.step()
+    assert (sms.asks, sms.states()) == ([], [("retrying", "looking_up")])
+    sms.now_ms = sms.last.wake_ms
+    sms.step()
+    sms.answer(Sent(("SM7",)), sms.asks.pop().claim)
+    sms.step()
+    assert sms.states()[-1] == ("sent", "")
+    assert sms.events[-1][1].attempt == 1, "a look-up belongs to its claim"
+
+
+def test_a_lost_answer_that_was_never_accepted_is_sent_under_a_new_claim(sms):
+    sms.step(work("a"))
+    first = sms.calls[0]
+    sms.answer(LOST)
+    sms.step()
+    sms.now_ms = sms.last.wake_ms
+    sms.step()
+    sms.answer(Absent(), sms.asks.pop().claim)
+    sms.step()
+    assert sms.calls[0].claim_id != first.claim_id
+    assert sms.calls[0].works[0].attempt == 2
+
+
+def test_a_provider_that_cannot_tell_is_asked_again_until_the_touch_is_unconfirmed():
+    rig = Rig(policy(resolve_for_ms=60_000))
+    rig.step(work("a"))
+    rig.answer(LOST)
+    rig.step()
+    asked = 0
+    while not rig.terminals():
+        rig.now_ms = rig.last.wake_ms
+        rig.step()
+        if rig.asks:
+            asked += 1
+            rig.answer(AskLater("away"), rig.asks.pop().claim)
+            rig.step()
+    assert asked > 3
+    assert rig.states()[-1] == ("unconfirmed", "no_answer")
+    assert rig.now_ms - T0 <= 61_000
+
+
+def test_unresolved_send_sends_again_instead():
+    rig = Rig(policy(unresolved="send"))
+    rig.step(work("a"))
+    rig.answer(LOST)
+    rig.step()
+    rig.now_ms = rig.last.wake_ms
+    rig.step()
+    rig.answer(Unanswerable("its key has expired"), rig.asks.pop().claim)
+    rig.step()
+    assert len(rig.calls) == 1
+
+
+def test_a_claim_found_open_by_a_successor_is_a_question_and_only_after_its_call_can_no_longer_run(sms):
+    sms.step(work("a"))
+    claim = sms.calls[0]
+    sms.now_ms += 100
+    sms.takeover()
+    sms.step()
+    assert (sms.calls, sms.asks) == ([], [])
+    assert sms.last.wake_ms == claim.lease_until_ms + 10_000 + 2_000 + 5_000
+    sms.now_ms = sms.last.wake_ms
+    sms.step()
+    assert [a.claim.claim_id for a in sms.asks] == [claim.claim_id]
+
+
+def test_twins_wait_for_each_other_and_never_take_each_others_message(sms):
+    sms.step(work("a", to="+12125550000", body="same"), work("b", to="+12125550000", body="same"), work("c"))
+    assert [c.works[0].touch_id for c in sms.calls] == ["a", "c"]
+    sms.answer(Sent(("SM1",)))
+    sms.step()
+    assert sms.calls[-1].works[0].touch_id == "b"
+    sms.answer(LOST, sms.calls[-1])
+    sms.step()
+    sms.now_ms += 10_000
+    sms.step()
+    assert sms.asks[0].known_ids == {"SM1"}
+
+
+def test_what_is_not_in_its_window_is_deferred_to_the_first_opening():
+    rig = Rig(policy(window=Window(9 * 3600, 20 * 3600, "America/New_York", margin_ms=5_000)))
+    rig.now_ms = 1_700_000_000_000 - 7 * 3_600_000  # 10:13 in New York
+    rig.step(work("open"), work("later", not_before_ms=rig.now_ms + 12 * 3_600_000))
+    rig.now_ms += 11 * 3_600_000
+    rig.step(work("night"))
+    (_, later), (_, night) = rig.events
+    assert (later.reason.value, night.reason.value) == ("not_before", "window")
+    assert later.next_attempt_at_ms == night.next_attempt_at_ms
+    assert (night.next_attempt_at_ms // 1000 - 5 * 3600) % 86_400 == 9 * 3600
+    assert decode_work(rig.scheduled[0][1]).returns == 1
+
+
+def test_a_lease_ends_with_the_window_and_with_expiry():
+    rig = Rig(policy(window=Window(9 * 3600, 20 * 3600, "America/New_York", margin_ms=5_000)))
+    rig.now_ms = 1_700_010_000_000 - 2_000 + (20 * 3600 - ((1_700_010_000 - 5 * 3600) % 86_400)) * 1000 - 5_000
+    rig.step(work("a"), work("b", expires_at_ms=rig.now_ms + 700))
+    assert [c.lease_until_ms - rig.now_ms for c in rig.calls] == [2_000, 700]
+
+
+def test_the_line_is_emptied_into_the_scheduler_when_the_window_closes():
+    rig = Rig(policy(in_flight=1, window=Window(9 * 3600, 20 * 3600, "America/New_York", margin_ms=5_000)))
+    rig.now_ms = 1_700_000_000_000 - 7 * 3_600_000
+    rig.step(*[work(f"t{n}") for n in range(50)])
+    rig.now_ms += 12 * 3_600_000
+    rig.step()
+    assert (rig.last.waiting, len(rig.scheduled)) == (0, 49)
+
+
+def test_the_first_send_goes_at_once_and_the_warm_up_is_slower():
+    rig = Rig(policy(in_flight=5, limit=Limit(30, 60_000), warm_up=WarmUp(Limit(10, 60_000), 7 * 86_400_000)))
+    rig.step(*[work(f"t{n}") for n in range(3)])
+    assert len(rig.calls) == 1
+    assert 5_900 < rig.last.wake_ms - rig.now_ms < 6_100
+    rig.now_ms += 8 * 86_400_000
+    rig.step(work("x"), work("y"))
+    assert 1_900 < rig.last.wake_ms - rig.now_ms < 2_100
+    assert rig.last.throttled_ms > 0
+
+
+def test_a_call_that_was_never_begun_gives_its_place_in_the_limit_back():
+    rig = Rig(policy(in_flight=1, limit=Limit(1, 60_000)))
+    rig.step(work("a"))
+    rig.answer(Unbegun(), took_ms=5)
+    rig.step()
+    assert len(rig.calls) == 1
+
+
+class TestEmail:
+    @pytest.fixture
+    def rig(self):
+        return Rig(policy(Channel.EMAIL, gather_ms=50), replays=True, by_text=False)
+
+    def mails(self, count, **more):
+        return [work(f"m{n}", channel=Channel.EMAIL, to=f"p{n}@example.com", **more) for n in range(count)]
+
+    def test_an_idle_lane_waits_a_moment_for_company_and_takes_up_to_a_hundred(self, rig):
+        rig.step(*self.mails(3))
+        assert (rig.calls, rig.last.wake_ms) == ([], rig.now_ms + 50)
+        rig.now_ms += 50
+        rig.step(*self.mails(150)[3:])
+        assert [len(c.works) for c in rig.calls] == [100, 50]
+
+    def test_a_message_with_attachments_goes_alone(self, rig):
+        first, second, third = self.mails(3)
+        attached = replace(second, content=Content(subject="s", body="b", attachments=(Attachment("f", content=b"x"),)))
+        rig.step(first, attached, third)
+        rig.now_ms += 50
+        rig.step()
+        assert [[w.touch_id for w in c.works] for c in rig.calls] == [["m0"], ["m1"], ["m2"]]
+
+    def test_a_batch_refused_for_one_touch_is_halved_until_it_is_alone(self, rig):
+        rig.step(*self.mails(100))
+        calls = 0
+        while rig.calls or rig.last.waiting:
+            if rig.calls:
+                claim = rig.calls[0]
+                ids = tuple(w.touch_id for w in claim.works)
+                bad = "m37" in ids
+                rig.answer((Split("validation_error", "m37") if len(ids) > 1 else Rejected("v", "m37")) if bad else Sent(ids), took_ms=1)
+                calls += 1
+            rig.now_ms += 60
+            rig.step()
+        assert calls <= 15
+        assert [e.touch_id for _, e in rig.events if e.state.value == "failed"] == ["m37"]
+        assert {e.state.value for _, e in rig.events} == {"failed", "sent"}, "no attempt burnt, no record"
+
+    def test_a_lost_batch_is_replayed_as_it_was_under_the_same_key(self, rig):
+        rig.step(*self.mails(5))
+        rig.now_ms += 50
+        rig.step()
+        claim = rig.calls[0]
+        rig.answer(LOST)
+        rig.step(*self.mails(9)[5:])
+        ask = rig.asks.pop()
+        assert (ask.claim.request, ask.claim.works) == (claim.request, claim.works)
+        assert ask.claim.lease_until_ms > claim.lease_until_ms
+        rig.answer(DOWN, ask.claim)
+        rig.step()
+        rig.now_ms += 10_000
+        rig.step()
+        assert [a.claim.claim_id for a in rig.asks] == [], "a paused lane probes with fresh touches first"
+        rig.answer(Sent(tuple("abcd")))
+        rig.step()
+        again = next(a for a in rig.asks if a.claim.claim_id == claim.claim_id)
+        assert again.claim.request == claim.request, "refused, but still frozen"
+
+    def test_a_replay_counts_against_the_limit(self):
+        rig = Rig(policy(Channel.EMAIL, gather_ms=0, limit=Limit(1, 10_000)), replays=True, by_text=False)
+        rig.step(*self.mails(1))
+        rig.answer(LOST, took_ms=100)
+        rig.step()
+        assert rig.asks == []
+        assert rig.last.wake_ms >= T0 + 10_000
+
+
+class TestAddresses:
+    def test_the_same_touch_from_another_partition_is_told_there_too_and_sent_once(self, sms):
+        sms.step(work("a", origin=0), work("a", origin=3))
+        assert len(sms.calls) == 1
+        sms.answer(Sent(("i",)))
+        sms.step(work("b"))
+        sms.step(work("a", origin=5))
+        assert sorted(p for p, e in sms.events if e.touch_id == "a" and e.state.value == "sent") == [0, 3, 5]
+
+    def test_other_content_is_another_touch(self, sms):
+        sms.step(work("a", origin=0), work("a", origin=3, digest=b"e" * 16, body="other"))
+        assert len(sms.calls) == 2
+
+    def test_work_of_another_sender_is_handed_on(self):
+        two = (SenderPolicy("one", 0), SenderPolicy("two", 3))
+        rig = Rig(policy(senders=two))
+        rig.step(work("a", sender="two"), work("b", sender="gone"), replace(work("c", sender="gone"), pinned=True))
+        assert {(o.topic, o.partition) for o in rig.forwarded} <= {("touches.sms", 0), ("touches.sms", 3)}
+        assert len(rig.forwarded) == 2
+        assert rig.states() == [("failed", "unknown_sender")]
+
+    def test_a_lane_whose_sender_has_gone_empties_its_line(self):
+        rig = Rig(policy(in_flight=1, senders=(SenderPolicy("default", 0), SenderPolicy("other", 1))))
+        rig.step(*[work(f"t{n}") for n in range(4)])
+        rig.policy = policy(senders=(SenderPolicy("other", 1),))
+        rig.takeover()
+        rig.step()
+        assert [(o.partition, decode_work(o.value).sender) for o in rig.forwarded] == [(1, "other")] * 3
+        assert rig.last.open_claims == 1, "what was claimed stays here, and is settled here"
+
+    def test_with_the_channel_off_the_line_fails(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(work("a"), work("b"))
+        rig.policy = policy(senders=())
+        rig.takeover()
+        rig.step()
+        assert ("failed", "channel_off") in rig.states()
+
+
+def test_a_drain_settles_but_claims_nothing(one):
+    one.step(work("a"), work("b"))
+    one.answer(Sent(("i",)))
+    one.step(hold=True)
+    assert (one.states(), one.calls) == ([("sent", "")], [])
+    one.step()
+    assert len(one.calls) == 1
+
+
+def test_retry_for_ends_what_would_go_on_for_ever():
+    rig = Rig(policy(in_flight=1, retry_for_ms=60_000))
+    rig.step(work("a"))
+    while not rig.terminals():
+        rig.answer(Paused("connection", "refused"), took_ms=10)
+        rig.step()
+        rig.now_ms = rig.last.wake_ms or rig.now_ms
+        rig.step()
+    assert rig.states()[-1] == ("failed", "attempts_exhausted")
+    assert rig.events[-1][1].occurred_at_ms - T0 < 70_000
