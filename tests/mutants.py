@@ -37,7 +37,7 @@ MUTANTS = [
     ("go on from the group's offsets", "pipeline/engine/consumer.py", "positions = self._ownership.expected()", "positions = {tp: o + 50 for tp, o in self._ownership.expected().items()}",
      f"{ENGINE} -k 'killed or rebalance or sigterm'"),
     ("a full partition is fetched on, and waited for", "pipeline/engine/partition.py", "len(self._inbox) < ROOM_RECORDS", "True",
-     f"{ENGINE} -k bounded"),
+     "tests/unit/test_partition.py"),
     ("no drain", "pipeline/agents/lane.py", "await asyncio.wait(self._under_way, timeout=self._drain_s)", "pass",
      "tests/flow/test_worker.py -k under_load"),
     ("one shared inbox", "pipeline/engine/consumer.py", "wanted = ownership.fetchable()", "wanted = ownership.fetchable() if len(ownership.fetchable()) == len(ownership.partitions()) else frozenset()",

@@ -1,0 +1,128 @@
+"""One owned partition: order, holes, back-pressure, parking."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipeline.engine.batch import Batch
+from pipeline.engine.partition import ROOM_RECORDS, STEP_RECORDS, Hole, NotYet, Partition
+from pipeline.log import Record
+
+
+@dataclass
+class Done:
+    changes: dict = field(default_factory=dict)
+    outputs: list = field(default_factory=list)
+    wake_ms: int | None = None
+
+
+class FakeTable:
+    def __init__(self):
+        self.commits = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def commit(self, changes, outputs, next_offset):
+        await self.gate.wait()
+        self.commits.append((dict(changes), next_offset))
+
+
+class FakeStage:
+    def __init__(self):
+        self.seen, self.drained, self.not_yet = [], 0, False
+
+    def open(self, table, now_ms, wake):
+        self.wake = wake
+
+    def step(self, records, table, now_ms):
+        if self.not_yet:
+            raise NotYet
+        self.seen += [r.offset for r in records]
+        return Done({b"n": b"%d" % len(self.seen)} if records else {})
+
+    def committed(self, step):
+        pass
+
+    async def drain(self):
+        self.drained += 1
+
+    def resume(self):
+        pass
+
+    async def close(self):
+        pass
+
+
+def batch(start, end, offsets=None):
+    rows = range(start, end) if offsets is None else offsets
+    return Batch("t", 0, start, end, 1, [Record("t", 0, o, 0, None, b"") for o in rows])
+
+
+@pytest.fixture
+async def running():
+    partition = Partition("t", 0, FakeTable(), FakeStage(), lambda: 0)
+    partition.open(10)
+    task = asyncio.create_task(partition.run())
+    yield partition
+    task.cancel()
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_records_are_applied_in_order_and_the_position_covers_markers(running):
+    running.deliver(batch(10, 15, [10, 12]))
+    running.deliver(batch(15, 17))
+    await until(lambda: running.applied == 17)
+    assert running.stage.seen == [10, 12, 15, 16]
+    assert running.table.commits[-1][1] == 17
+
+
+async def test_what_was_applied_before_is_skipped_and_a_hole_is_seen(running):
+    running.deliver(batch(5, 12))
+    await until(lambda: running.applied == 12)
+    assert running.stage.seen == [10, 11]
+    with pytest.raises(Hole, match="expected offset 12, got 14"):
+        running.deliver(batch(14, 20))
+
+
+async def test_a_full_partition_is_not_fetched_so_memory_is_bounded(running):
+    running.table.gate.clear()
+    assert running.has_room
+    running.deliver(batch(10, 10 + STEP_RECORDS + ROOM_RECORDS))
+    await asyncio.sleep(0.01)
+    assert not running.has_room
+    running.table.gate.set()
+    await until(lambda: running.has_room)
+
+
+async def test_a_parked_partition_stands_still_and_reads_again_what_it_had_not_applied(running):
+    running.table.gate.clear()
+    running.deliver(batch(10, 10 + STEP_RECORDS + 5))
+    await asyncio.sleep(0.01)
+    parking = asyncio.create_task(running.park())
+    await asyncio.sleep(0.01)
+    running.table.gate.set()
+    await parking
+    assert (running.applied, running.expected) == (10 + STEP_RECORDS, 10 + STEP_RECORDS)
+    assert running.stage.drained == 1
+    running.deliver(batch(600, 700))
+    running.resume()
+    running.deliver(batch(10 + STEP_RECORDS, 10 + STEP_RECORDS + 5))
+    await until(lambda: running.applied == 10 + STEP_RECORDS + 5)
+
+
+async def test_records_a_stage_cannot_judge_yet_come_again(running):
+    running.stage.not_yet = True
+    running.deliver(batch(10, 12))
+    await asyncio.sleep(0.01)
+    assert (running.stage.seen, running.applied) == ([], 10)
+    running.stage.not_yet = False
+    running._not_before_ms = 0
+    await until(lambda: running.stage.seen == [10, 11])
