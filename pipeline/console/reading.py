@@ -29,7 +29,7 @@ class Illegible(Exception):
 
 
 class Reader:
-    """Decodes the values of one topic. Instants come as aware datetimes, or, from JSON, as integers or text."""
+    """Decodes the values of one topic. Instants come as epoch milliseconds, or as what an older writer gave."""
 
     def __init__(self, name: str, fetch_schema: FetchSchema | None = None) -> None:
         """Read records of schema `name` ("status", "dead_letter"); without `fetch_schema` no Confluent framing."""

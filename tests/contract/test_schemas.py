@@ -11,7 +11,10 @@ import pytest
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 from fastavro import schemaless_writer
 
+from pipeline.domain.story import Event, State
 from pipeline.records import schemas
+from pipeline.records.codec import decode
+from pipeline.records.writing import single_object, status_value
 
 NAMES = ["touch", "status", "dead_letter", "work", "claim", "event", "scheduled"]
 SAMPLES = {"string": "x", "long": 1_700_000_000_000, "int": 5, "boolean": True, "bytes": b"b"}
@@ -35,7 +38,7 @@ def sample(schema):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_todays_schema_is_the_newest_one_published(name):
-    newest = sorted((schemas.folder() / "history").glob(f"{name}.*.avsc"), key=lambda p: int(p.suffixes[-2][1:]))[-1]
+    newest = max((schemas.folder() / "history").glob(f"{name}.*.avsc"), key=lambda p: int(p.suffixes[-2][1:]))
     assert json.loads(newest.read_text()) == json.loads((schemas.folder() / f"{name}.avsc").read_text()), (
         f"schemas/{name}.avsc has changed: publish it as a new version in schemas/history/"
     )
@@ -49,8 +52,6 @@ def test_every_published_version_can_be_read_by_todays(path):
     out = BytesIO()
     schemaless_writer(out, schemas.parse(path.read_text()), sample(json.loads(path.read_text())))
     value = b"\xc3\x01" + schemas.fingerprint(path.read_text()) + out.getvalue()
-    from pipeline.records.codec import decode
-
     assert decode(name, value)
 
 
@@ -68,9 +69,6 @@ def test_fingerprints_are_those_of_the_avro_library():
 
 
 def test_another_avro_reads_what_we_write():
-    from pipeline.domain.story import Event, State
-    from pipeline.records.writing import single_object, status_value
-
     value = status_value(single_object, Event("t", "c", "l", "sms", State.SENT, 1_700_000_000_123, provider_message_id="SM1"), 4)
     schema = avro.schema.parse(schemas.current("status").text)
     datum = avro.io.DatumReader(schema).read(avro.io.BinaryDecoder(BytesIO(value[10:])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -13,7 +12,7 @@ from pipeline.console.story import occurred_ms
 from pipeline.records import schemas
 from pipeline.records.codec import encode
 
-AT = datetime(2026, 11, 24, 12, 3, 4, 567_000, tzinfo=UTC)
+AT = 1_795_521_784_567
 TOLD = {
     "touch_id": "t-1", "campaign_id": "c", "lead_id": "l", "channel": "sms", "state": "sent", "reason": None, "attempt": 1,
     "sequence": 2, "sender": "main", "provider_message_id": "SM1", "error_code": None, "error": None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,9 +63,7 @@ def test_what_is_scheduled_survives(scheduled):
     assert decode_scheduled(encode_scheduled(scheduled)) == scheduled
 
 
-@given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda b: b"\xc3\x01" + next(iter(TouchReader()._touch.fingerprint for _ in [0])) + b))
+@given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda b: b"\xc3\x01" + TouchReader()._touch.fingerprint + b))
 def test_any_bytes_are_a_datum_or_undecodable(value):
-    try:
+    with suppress(Undecodable):
         assert isinstance(TouchReader().read(value), dict)
-    except Undecodable as error:
-        assert str(error)
