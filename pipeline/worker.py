@@ -156,7 +156,8 @@ class Worker:
         for channel in Channel:
             stages[f"{channel.value} lanes"] = partial(self._lane, channel)
         return [
-            Duty(stretch.topic, stretch.table, stages[stretch.read_by], stretch.read_by, stretch.trims)
+            Duty(stretch.topic, stretch.table, stages[stretch.read_by], stretch.read_by,
+                 partial(self.metrics.committed, stretch.read_by), stretch.trims)
             for stretch in flow.ROAD if stretch.read_by is not None and stretch.table is not None
         ]  # fmt: skip
 

@@ -37,6 +37,8 @@ class Duty:
     """Makes the stage for a partition number."""
     agent: str
     """Name of the faust agent that consumes the topic."""
+    observe: Callable[[float], None] = lambda _: None
+    """Told how long each commit took, in seconds."""
     trims: bool = False
     """Whether applied records are deleted: for internal topics, which nobody else reads."""
 
@@ -153,7 +155,7 @@ class Ownership:
 
     def _start(self, tp: TopicPartition, table: FencedTable, begin: int, end: int) -> None:
         duty = self._duties[tp.topic]
-        partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms)
+        partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms, observe=duty.observe)
         partition.open(_resume_at(tp, table.next_offset, begin, end))
         self._owned[tp] = partition
         task = asyncio.create_task(partition.run(), name=f"{tp.topic}[{tp.partition}]")

@@ -84,12 +84,14 @@ class Hole(Exception):
 class Partition:
     """Runs one stage over one partition, one transaction at a time."""
 
-    def __init__(self, topic: str, number: int, table: FencedTable, stage: Stage[Any], now_ms: Callable[[], int]) -> None:
+    def __init__(self, topic: str, number: int, table: FencedTable, stage: Stage[Any], now_ms: Callable[[], int], *,
+                 observe: Callable[[float], None] = lambda _: None) -> None:  # fmt: skip
         self.topic = topic
         self.number = number
         self.table = table
         self.stage = stage
         self._now_ms = now_ms
+        self._observe = observe
         self._inbox: deque[Record] = deque()
         self._ends: deque[tuple[int, int]] = deque()
         """(offset of a batch's last record, end of its range): the position to commit once that record is applied."""
@@ -182,6 +184,7 @@ class Partition:
         self.committing_since = now
         await self.table.commit(step.changes, step.outputs, next_offset)
         self.committing_since, self._committed_at = None, now
+        self._observe(time.monotonic() - now)
 
     def _applied_up_to(self, last: int) -> int:
         position = last + 1

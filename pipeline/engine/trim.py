@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiokafka import TopicPartition
 
     from pipeline.engine.application import Application
@@ -28,16 +30,16 @@ async def keep_trimming(app: Application) -> None:
         due = {tp: offset for tp, offset in app.ownership.trimmable().items() if offset - trimmed.get(tp, 0) >= WORTH_RECORDS}
         if due:
             try:
-                await trim(app, due)
+                await trim(app.ownership.place.connection, due)
             except Exception as error:  # noqa: BLE001 - it is tried again; nothing depends on it but disk
                 log.warning("trimming internal topics failed, tried again later: %r", error)
             else:
                 trimmed.update(due)
 
 
-async def trim(app: Application, behind: dict[TopicPartition, int]) -> None:
+async def trim(connection: Mapping[str, Any], behind: Mapping[TopicPartition, int]) -> None:
     """Delete the records below these offsets."""
-    admin = AIOKafkaAdminClient(**app.ownership.place.connection)
+    admin = AIOKafkaAdminClient(**connection)
     await admin.start()
     try:
         await admin.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in behind.items()})

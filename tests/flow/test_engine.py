@@ -16,6 +16,7 @@ from pipeline.engine.producer import CommitFailed, FencedProducer, RecordRefused
 from pipeline.engine.store import RocksStore
 from pipeline.engine.table import FencedTable
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
+from pipeline.engine.trim import trim
 from pipeline.log import Output
 from tests.flow.engine_harness import Road, Workers
 
@@ -230,6 +231,19 @@ async def test_a_commit_larger_than_one_producer_batch_goes_out_whole(
     assert position is not None
     assert position[0] == end - 1, "all but the marker"
     await again.close()
+
+
+@pytest.mark.usefixtures("topics")
+async def test_applied_records_are_trimmed_and_the_rest_stays(kafka: list[str], topic_prefix: str) -> None:
+    connection, tp = {"bootstrap_servers": kafka}, TopicPartition(f"{topic_prefix}out", 0)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    for number in range(10):
+        await producer.send_and_wait(tp.topic, b"%d" % number, partition=0)
+    await producer.stop()
+    await trim(connection, {tp: 7})
+    async with ChangelogReader(connection, delete_retention_s=86_400) as reader:
+        assert await reader.bounds([tp]) == {tp: (7, 10)}
 
 
 async def test_a_topic_with_other_partitions_is_refused_with_the_command_that_mends_it(
