@@ -18,7 +18,7 @@ from pipeline.log import Record
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from pipeline.engine.application import Application
+    from pipeline.engine.host import Host
     from pipeline.engine.ownership import Ownership
 
 FETCH_MAX_WAIT_MS = 250
@@ -41,7 +41,7 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
         thread = self._thread
         coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
         if revoked and coordinator.member_id == "" and thread.app.conf.consumer_group_instance_id:
-            cast("Application", thread.app).die(Expelled("expelled from the consumer group: frozen for longer than the session, or a twin"))
+            cast("Host", thread.app).die(Expelled("expelled from the consumer group: frozen for longer than the session, or a twin"))
         await super().on_partitions_revoked(revoked)
 
 
@@ -85,7 +85,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _batch(self, tp: TopicPartition, rows: list[Any], assignment: Any, epoch: int) -> Batch:
         start, end = self._covered.get(tp, 0), assignment.state_value(tp)._position  # noqa: SLF001
         self._covered[tp] = end
-        topic = cast("Application", self.app).ownership.logical(tp.topic)
+        topic = cast("Host", self.app).ownership.logical(tp.topic)
         records = [Record(topic, tp.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in rows]
         return Batch(tp.topic, tp.partition, start, end, epoch, records)
 
@@ -122,7 +122,7 @@ class Consumer(driver.Consumer):
 
     @property
     def _ownership(self) -> Ownership:
-        return cast("Application", self.app).ownership
+        return cast("Host", self.app).ownership
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -8,7 +8,7 @@ from faust.tables import manager, recovery
 from mode import Service
 
 if TYPE_CHECKING:
-    from pipeline.engine.application import Application
+    from pipeline.engine.host import Host
 
 
 class Recovery(recovery.Recovery):
@@ -23,13 +23,14 @@ class Recovery(recovery.Recovery):
             try:
                 await self._take_over(self._generation_id)
             except Exception as error:  # noqa: BLE001 - faust would end this task and live on, consuming nothing
-                cast("Application", self.app).die(error)
+                cast("Host", self.app).die(error)
 
     async def _take_over(self, generation: int) -> None:
-        app = cast("Application", self.app)
-        consumer = cast("Any", app.consumer)
+        ownership = cast("Host", self.app).ownership
+        app: Any = self.app
+        consumer: Any = app.consumer
         assignment = consumer.assignment()
-        await app.ownership.take(assignment)
+        await ownership.take(assignment)
         if self.signal_recovery_start.is_set() or app.consumer_generation_id != generation:
             return  # rebalancing again
         # Faust resumes first and seeks then: records fetched in between are lost (faust issue 596).
@@ -43,7 +44,7 @@ class Recovery(recovery.Recovery):
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
-        self.log.info("ready: %d partitions", len(app.ownership.partitions()))
+        self.log.info("ready: %d partitions", len(ownership.partitions()))
 
 
 class TableManager(manager.TableManager):
@@ -64,4 +65,4 @@ class TableManager(manager.TableManager):
     async def on_stop(self) -> None:
         """Stop fetching, then let every partition go."""
         await super().on_stop()
-        await cast("Application", self.app).ownership.close()
+        await cast("Host", self.app).ownership.close()

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.engine.application import Application
+    from pipeline.engine.host import Host
 
 LOOK_EVERY_S = 5.0
 COMMIT_LIMIT_S = 90.0
@@ -19,7 +19,7 @@ class Standstill(Exception):
     """Something that must move stands still."""
 
 
-async def watch(app: Application) -> None:
+async def watch(app: Host) -> None:
     """Look every few seconds; end the process when a commit, a take-over or the fetching hangs."""
     rebalancing_since: float | None = None
     while not app.should_stop:

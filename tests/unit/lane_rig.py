@@ -26,6 +26,8 @@ from pipeline.log import MemoryTable, Record
 from pipeline.records import decode_event, decode_scheduled, encode_work
 from pipeline.stages.lane import Lane, Outcome
 
+LOST = Unknown("timeout", "no answer")
+DOWN = Unknown("503", "down", refused=True)
 T0 = 1_700_000_000_000
 
 
@@ -146,7 +148,8 @@ class FakeProvider:
         """Return (answer or None when it never comes home)."""
         roll = self.dice.random()
         if self.replays and claim.request.handle in self.keys:
-            return Sent(self.keys[claim.request.handle])
+            troubles = [(0.1, Refused("resource_locked", "locked")), (0.2, Paused("429", "slow down")), (0.3, LOST), (0.35, DOWN)]
+            return next((trouble for odds, trouble in troubles if roll < odds), Sent(self.keys[claim.request.handle]))
         if roll < 0.55:
             return self.accept(claim, now_ms)
         if roll < 0.62:

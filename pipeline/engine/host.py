@@ -1,0 +1,26 @@
+"""What the engine's parts may ask of the application they live in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from pipeline.engine.ownership import Ownership
+
+
+class Host(Protocol):
+    """The application, as its parts see it."""
+
+    ownership: Ownership
+    rebalancing: bool
+    consumer_generation_id: int
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the application is stopping."""
+
+    def die(self, error: BaseException) -> NoReturn:
+        """End the process at once, loudly."""
+
+    def on_rebalance_end(self) -> None:
+        """Note that records flow again."""
