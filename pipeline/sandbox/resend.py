@@ -52,7 +52,7 @@ class Resend:
         arrival = self._store.arrive("resend", _key_of(request), len(mails) if isinstance(mails, list) else 0)
         first: Any = mails[0] if mails else {}
         text = body.decode("utf-8", "replace")
-        rule = self._rules.pick("resend", "send", _first_to(first), text)
+        rule = self._rules.pick("resend", "send", _first_to(first), text, self._store.now_ms())
         if await before(rule):
             return hang_up(request)
         answer = self._judge(request, body, mails, rule, is_batch=is_batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random  # noqa: TID251 - a sandbox's whims, the same in every run
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -44,6 +44,10 @@ class Rule:
     """Accept, then answer so."""
     delay_after_ms: int = 0
     """Accept, and answer that much later."""
+    limit: int | None = None
+    """Take so many requests per `per_ms`, and answer `status` (429) beyond."""
+    per_ms: int = 1_000
+    seen_ms: list[int] = field(default_factory=list)
 
 
 class Rules:
@@ -63,12 +67,14 @@ class Rules:
         """Behave again."""
         self._rules.clear()
 
-    def pick(self, provider: str, what: str, to: str, text: str) -> Rule | None:
+    def pick(self, provider: str, what: str, to: str, text: str, now_ms: int) -> Rule | None:
         """Return the rule for this request, if any, and use it up by one."""
         for rule in self._rules:
             if rule.what != what or rule.provider not in (None, provider) or rule.to not in (None, to):
                 continue
             if (rule.text is not None and rule.text not in text) or rule.times == 0:
+                continue
+            if rule.limit is not None and not _is_over(rule, now_ms):
                 continue
             if rule.probability < 1 and self._dice.random() >= rule.probability:
                 continue
@@ -76,6 +82,16 @@ class Rules:
                 rule.times -= 1
             return rule
         return None
+
+
+def _is_over(rule: Rule, now_ms: int) -> bool:
+    """Count a request against a limit; whether it is one too many."""
+    rule.seen_ms = [at for at in rule.seen_ms if at > now_ms - rule.per_ms]
+    if len(rule.seen_ms) >= (rule.limit or 0):
+        rule.status = rule.status or 429
+        return True
+    rule.seen_ms.append(now_ms)
+    return False
 
 
 def hang_up(request: web.Request) -> web.Response:

@@ -46,7 +46,7 @@ class Twilio:
         form = {k: str(v) for k, v in (await request.post()).items()}
         sender = form.get("From") or form.get("MessagingServiceSid", "")
         arrival = self._store.arrive("twilio", sender)
-        rule = self._rules.pick("twilio", "send", form.get("To", ""), form.get("Body", ""))
+        rule = self._rules.pick("twilio", "send", form.get("To", ""), form.get("Body", ""), self._store.now_ms())
         if await before(rule):
             return hang_up(request)
         answer = self._judge(request, form, rule)
@@ -74,7 +74,7 @@ class Twilio:
 
     async def _list(self, request: web.Request) -> web.Response:
         query = request.query
-        rule = self._rules.pick("twilio", "ask", query.get("To", ""), "")
+        rule = self._rules.pick("twilio", "ask", query.get("To", ""), "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:

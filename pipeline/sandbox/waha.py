@@ -49,7 +49,7 @@ class Waha:
             body = {}
         chat, text = str(body.get("chatId", "")), str(body.get("text", ""))
         arrival = self._store.arrive("waha", str(body.get("session", "")))
-        rule = self._rules.pick("waha", "send", chat, text)
+        rule = self._rules.pick("waha", "send", chat, text, self._store.now_ms())
         if await before(rule):
             return hang_up(request)
         answer = await self._judge(request, body, rule)
@@ -83,7 +83,7 @@ class Waha:
     async def _session(self, request: web.Request) -> web.Response:
         if not request.headers.get("X-Api-Key"):
             return web.json_response({"message": "Unauthorized", "statusCode": 401}, status=401)
-        rule = self._rules.pick("waha", "session", "", "")
+        rule = self._rules.pick("waha", "session", "", "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:
@@ -97,7 +97,7 @@ class Waha:
         return web.json_response({"id": f"3EB0{new_id()[:18].upper()}"})
 
     async def _messages(self, request: web.Request) -> web.Response:
-        rule = self._rules.pick("waha", "ask", request.match_info["chat"], "")
+        rule = self._rules.pick("waha", "ask", request.match_info["chat"], "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:
@@ -110,7 +110,7 @@ class Waha:
         return web.json_response([_listed(m) for m in part])
 
     async def _message(self, request: web.Request) -> web.Response:
-        rule = self._rules.pick("waha", "ask", request.match_info["chat"], "")
+        rule = self._rules.pick("waha", "ask", request.match_info["chat"], "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
         if rule is not None and rule.status is not None:

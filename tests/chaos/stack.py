@@ -40,7 +40,7 @@ replication_factor = {replication}
 session_timeout = "6s"
 [channels.whatsapp]
 window = "always"
-limit = "none"
+limit = {limit}
 warm_up = "none"
 in_flight = 10
 retry = {{ first = "200ms", most = "2s" }}
@@ -54,7 +54,7 @@ base_url = "{sandbox}/waha"
 api_key = "k"
 engine = "{engine}"
 [channels.email]
-limit = "none"
+limit = {limit}
 retry = {{ first = "200ms", most = "2s" }}
 request_timeout = "{timeout}"
 lease = "{lease}"
@@ -66,7 +66,7 @@ api_key = "re_k"
 from = "Me <me@example.com>"
 [channels.sms]
 window = "always"
-limit = "none"
+limit = {limit}
 retry = {{ first = "200ms", most = "2s" }}
 resolve_after = "1s"
 request_timeout = "{timeout}"
@@ -95,7 +95,7 @@ class Stack:
 
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
-        self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s", **config}
+        self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s", "limit": '"none"', **config}
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: list[tuple[int, int]] = []
         self.kills = 0

@@ -193,6 +193,42 @@ async def test_an_outage_burns_no_attempt_and_the_lanes_are_at_work_again_within
         assert sum(s["reason"] == "outage" for s in story) <= 1, f"{touch_id} is told once per outage"
 
 
+async def test_the_limit_holds_at_the_provider_through_a_kill(kafka: list[str], topic_prefix: str, tmp_path: Path) -> None:
+    stack = Stack(kafka, topic_prefix, tmp_path, limit='{ rate = 5, per = "1s" }')
+    stack.start_sandbox()
+    try:
+        stack.start(0)
+        await stack.wait_for_topics()
+        await stack.produce([touch(channel, n) for n in range(40) for channel in ("whatsapp", "sms")])
+        await stack.follow(lambda: stack.ended() > 30, deadline_s=30)
+        stack.kill(0)
+        assert await stack.follow(stack.all_ended, deadline_s=90)
+        for provider in ("waha", "twilio"):
+            at = [arrival["at_ms"] for arrival in stack.arrivals(provider)]
+            assert max(sum(t <= each < t + 1_000 for each in at) for t in at) <= 5
+            before = at[: 12]
+            assert (before[-1] - before[0]) / 11 < 200 * 1.15, "and it is used"
+        assert all(f["unconfirmed"] == 0 for f in stack.judge().values())
+    finally:
+        stack.stop_all()
+
+
+async def test_a_whatsapp_session_that_logs_out_pauses_its_lane_only(stack: Stack) -> None:
+    stack.start(0)
+    await stack.wait_for_topics()
+    httpx.post(f"{stack.sandbox}/control/session", json={"session": "default", "status": "SCAN_QR_CODE"})
+    await stack.produce([touch(channel, n) for n in range(10) for channel in CHANNELS])
+    others = [f"{channel}-{n}" for channel in ("email", "sms") for n in range(10)]
+    assert await stack.follow(lambda: all(stack.stories[t] and stack.stories[t][-1]["state"] == "sent" for t in others), deadline_s=30)
+    assert all(stack.stories[f"whatsapp-{n}"][-1]["state"] != "sent" for n in range(10))
+    httpx.post(f"{stack.sandbox}/control/session", json={"session": "default", "status": "WORKING"})
+    began = time.monotonic()
+    assert await stack.follow(lambda: stack.stories["whatsapp-0"][-1]["state"] == "sent", deadline_s=10)
+    assert time.monotonic() - began < 6
+    assert await stack.follow(stack.all_ended, deadline_s=20)
+    assert stack.judge()["whatsapp"]["sent"] == 10
+
+
 async def test_statuses_and_dead_letters_may_be_json(kafka: list[str], topic_prefix: str, tmp_path: Path) -> None:
     stack = Stack(kafka, topic_prefix, tmp_path)
     stack.start_sandbox()

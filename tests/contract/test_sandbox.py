@@ -1,0 +1,117 @@
+"""The sandbox refuses what the providers refuse, keeps what it accepts, and misbehaves when told to."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from pipeline.sandbox.server import running_sandbox
+
+BEARER = {"Authorization": "Bearer re_x"}
+MAIL = {"from": "Me <me@example.com>", "to": ["ann@example.com"], "subject": "s", "html": "<p>h</p>"}
+SMS = {"To": "+12125552368", "From": "+15005550006", "Body": "hello"}
+MESSAGES = "/twilio/2010-04-01/Accounts/AC0/Messages.json"
+TEXT = {"session": "default", "chatId": "12125552368@c.us", "text": "hello", "id": "3EB0ABC"}
+KEY = {"X-Api-Key": "k"}
+
+
+@pytest.fixture
+async def http():
+    async with running_sandbox() as (_, address), httpx.AsyncClient(base_url=address, auth=None) as client:
+        yield client
+
+
+async def test_resend_takes_a_batch_whole_and_replays_its_answer_under_the_same_key(http):
+    headers = {**BEARER, "Idempotency-Key": "k1"}
+    first = await http.post("/resend/emails/batch", json=[MAIL, MAIL], headers=headers)
+    again = await http.post("/resend/emails/batch", json=[MAIL, MAIL], headers=headers)
+    other = await http.post("/resend/emails/batch", json=[MAIL], headers=headers)
+    assert first.status_code == 200
+    assert first.json() == again.json()
+    assert (other.status_code, other.json()["name"]) == (409, "invalid_idempotent_request")
+    assert (await http.get("/control/counts")).json() == {"resend": 2}
+
+
+async def test_resend_forgets_a_key_after_a_day(http):
+    headers = {**BEARER, "Idempotency-Key": "k1"}
+    await http.post("/resend/emails/batch", json=[MAIL], headers=headers)
+    await http.post("/control/settings", json={"clock_offset_ms": 24 * 3_600_000 + 1})
+    await http.post("/resend/emails/batch", json=[MAIL], headers=headers)
+    assert (await http.get("/control/duplicates")).json()[0]["count"] == 2
+
+
+@pytest.mark.parametrize(("mails", "name"), [
+    ([{**MAIL, "subject": ""}], "missing_required_field"), ([{**MAIL, "html": None}], "missing_required_field"),
+    ([MAIL] * 101, "validation_error"), ([{**MAIL, "attachments": [{"filename": "a"}]}], "validation_error"),
+    ([{**MAIL, "from": "nobody"}], "invalid_from_address"), ([MAIL, {**MAIL, "to": "nobody"}], "validation_error"),
+    ([{**MAIL, "tags": [{"name": "campaign", "value": "a b"}]}], "validation_error"), ([], "validation_error"),
+])  # fmt: skip
+async def test_resend_refuses_a_bad_batch_whole(http, mails, name):
+    answer = await http.post("/resend/emails/batch", json=mails, headers=BEARER)
+    assert (answer.status_code, answer.json()["name"]) == (422, name)
+    assert (await http.get("/control/counts")).json() == {}
+
+
+@pytest.mark.parametrize(("change", "code"), [
+    ({"To": "12"}, 21211), ({"To": ""}, 21604), ({"From": ""}, 21603), ({"Body": ""}, 21602), ({"Body": "x" * 1601}, 21617),
+])  # fmt: skip
+async def test_twilio_refuses_with_its_codes(http, change, code):
+    answer = await http.post(MESSAGES, data={**SMS, **change}, auth=("AC0", "t"))
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+
+async def test_twilio_lists_what_it_took_page_by_page_and_late(http):
+    for _ in range(3):
+        assert (await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))).status_code == 201
+    page = (await http.get(MESSAGES, params={"To": SMS["To"], "PageSize": 2})).json()
+    rest = (await http.get("/twilio" + page["next_page_uri"].removeprefix("/twilio"))).json()
+    assert (len(page["messages"]), len(rest["messages"]), rest["next_page_uri"]) == (2, 1, None)
+    await http.post("/control/settings", json={"listing_delay_ms": 60_000})
+    assert (await http.get(MESSAGES, params={"To": SMS["To"]})).json()["messages"] == []
+
+
+@pytest.mark.parametrize(("engine", "take"), [
+    ("NOWEB", lambda body: body["key"]["id"]), ("GOWS", lambda body: body["id"].rpartition("_")[2]),
+    ("WEBJS", lambda body: body["id"]["id"]),
+])  # fmt: skip
+async def test_waha_answers_in_its_engines_own_way_and_takes_our_id_where_that_engine_does(http, engine, take):
+    await http.post("/control/session", json={"session": "default", "engine": engine})
+    answer = await http.post("/waha/api/sendText", json=TEXT, headers=KEY)
+    assert answer.status_code == 201
+    assert (take(answer.json()) == "3EB0ABC") == (engine != "WEBJS")
+    found = await http.get(f"/waha/api/default/chats/all/messages/{take(answer.json())}", headers=KEY)
+    assert found.json()["body"] == "hello"
+
+
+async def test_waha_sends_nothing_while_its_session_is_not_working_and_a_repeated_id_again(http):
+    await http.post("/control/session", json={"session": "default", "status": "SCAN_QR_CODE"})
+    answer = await http.post("/waha/api/sendText", json=TEXT, headers=KEY)
+    assert (answer.status_code, answer.json()["status"]) == (422, "SCAN_QR_CODE")
+    await http.post("/control/session", json={"session": "default", "status": "WORKING"})
+    for _ in range(2):
+        await http.post("/waha/api/sendText", json=TEXT, headers=KEY)
+    assert (await http.get("/control/duplicates")).json()[0]["count"] == 2
+
+
+async def test_credentials_are_needed(http):
+    assert (await http.post("/resend/emails/batch", json=[MAIL])).status_code == 401
+    assert (await http.post(MESSAGES, data=SMS)).status_code == 401
+    assert (await http.post("/waha/api/sendText", json=TEXT)).status_code == 401
+
+
+async def test_it_misbehaves_as_told(http):
+    async def send():
+        return await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))
+
+    await http.post("/control/rules", json={"provider": "twilio", "status": 503, "times": 1})
+    assert (await send()).status_code == 503
+    await http.post("/control/rules", json={"provider": "twilio", "drop": "after", "times": 1})
+    with pytest.raises(httpx.HTTPError):
+        await send()
+    await http.post("/control/rules", json={"provider": "twilio", "drop": "before", "times": 1})
+    with pytest.raises(httpx.HTTPError):
+        await send()
+    assert (await http.get("/control/counts")).json() == {"twilio": 1}
+    await http.post("/control/rules", json={"limit": 2, "per_ms": 60_000})
+    assert [(await send()).status_code for _ in range(3)] == [201, 201, 429]
+    assert (await http.post("/control/rules", json={"colour": "red"})).status_code == 400
