@@ -119,14 +119,14 @@ class Stack:
             time.sleep(0.05)
         raise AssertionError(f"no sandbox: {log.read_text()}")
 
-    def start(self, number: int) -> None:
+    def start(self, number: int, *, program: str = "faust", **environment: str) -> None:
         path = self.folder / f"worker-{number}.toml"
         path.write_text(CONFIG.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
                                       sandbox=self.sandbox, replication=self.replication, **self.config))
         with (self.folder / f"worker-{number}.log").open("ab") as log:
             self.workers[number] = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", "pipeline", "worker", "-l", "info", "--without-web"],
-                env={**os.environ, "PIPELINE_CONFIG": str(path)}, cwd=ROOT, stdout=log, stderr=log)
+                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", "--without-web"],
+                env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=ROOT, stdout=log, stderr=log)
 
     def kill(self, number: int) -> None:
         self.workers[number].kill()

@@ -117,3 +117,56 @@ async def test_workers_frozen_past_the_session_timeout_and_woken_send_nothing_tw
     figures = stack.judge()
     print(table("frozen for 10 s, with a session of 6 s", figures, stack))
     assert all(f["unconfirmed"] == 0 for f in figures.values())
+
+
+FREEZE_S = 60.0 if LONG else 14.0
+
+
+async def _freeze_and_take_over(stack: Stack, frozen: int) -> None:
+    """Let another worker take the frozen one's lanes over and end everything; then wake it and look again."""
+    began = time.monotonic()
+
+    async def others() -> None:
+        for number, process in list(stack.workers.items()):
+            if number != frozen and process.poll() is not None:
+                stack.start(number)
+
+    stack.start(frozen + 1)
+    assert await stack.follow(stack.all_ended, deadline_s=90, meanwhile=others), f"{stack.ended()} of {len(stack.produced)}"
+    while time.monotonic() - began < FREEZE_S:
+        await asyncio.sleep(0.2)
+    stack.send(frozen, signal.SIGCONT)
+    await stack.follow(lambda: stack.workers[frozen].poll() is not None, deadline_s=8)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_a_worker_frozen_between_claim_and_call_sends_nothing_when_it_wakes(stack: Stack, channel: str, tmp_path: Path) -> None:
+    mark = tmp_path / "frozen"
+    stack.start(0, program="tests.chaos.freezing_worker", FREEZE_MARK=str(mark))
+    await stack.wait_for_topics()
+    await stack.produce([touch(channel, n) for n in range(20)])
+    async with asyncio.timeout(30):
+        while not mark.exists():
+            await asyncio.sleep(0.05)
+    await _freeze_and_take_over(stack, 0)
+    figures = stack.judge()
+    print(table(f"frozen {FREEZE_S:.0f} s between claim and call", figures, stack))
+    assert figures[channel]["sent"] == 20
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_a_worker_frozen_inside_a_call_sends_nothing_twice(stack: Stack, channel: str) -> None:
+    stack.start(0)
+    await stack.wait_for_topics()
+    stack.rule(delay_ms=1_000, times=5)
+    await stack.produce([touch(channel, n) for n in range(20)])
+    provider = {"whatsapp": "waha", "email": "resend", "sms": "twilio"}[channel]
+    async with asyncio.timeout(30):
+        while not stack.arrivals(provider):
+            await asyncio.sleep(0.05)
+    stack.send(0, signal.SIGSTOP)
+    await _freeze_and_take_over(stack, 0)
+    figures = stack.judge()
+    print(table(f"frozen {FREEZE_S:.0f} s inside a call", figures, stack))
+    assert figures[channel]["sent"] == 20
+    assert figures[channel]["looked up"] > 0
