@@ -14,7 +14,8 @@ from pipeline.domain.touch import Touch
 from pipeline.domain.work import Channel, Content
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-RENDERED_CHARACTERS = 1_000_000
+RENDERED_BYTES = 1_000_000
+"""Of one file: what is composed travels in records of 4 MiB."""
 
 
 class TemplateComposer:
@@ -69,6 +70,6 @@ class TemplateComposer:
             raise NotComposable(f"template {touch.template!r}, {file}: variable {error}") from None
         except (TemplateError, SecurityError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
             raise NotComposable(f"template {touch.template!r}, {file}: {error}") from None
-        if len(said) > RENDERED_CHARACTERS:
-            raise NotComposable(f"template {touch.template!r}, {file}: longer than {RENDERED_CHARACTERS} characters")
+        if len(said.encode()) > RENDERED_BYTES:
+            raise NotComposable(f"template {touch.template!r}, {file}: longer than {RENDERED_BYTES} bytes")
         return said

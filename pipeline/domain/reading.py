@@ -130,7 +130,7 @@ class _Reader:
         if not isinstance(value, Mapping):
             self._wrong(name, value, "a map of strings")
             return {}
-        return {key: text for key, each in value.items() if (text := self._map_value(f"{name}.{key}", each)) is not None}
+        return {key: text for key, each in value.items() if (text := self._map_value(f"{name}.{str(key)[:SHOWN]}", each)) is not None}
 
     def _map_value(self, name: str, value: object) -> str | None:
         text = as_text(value)

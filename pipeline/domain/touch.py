@@ -47,11 +47,17 @@ class Story:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+MOST_FAULTS = 10
+FAULT_CHARACTERS = 400
+"""An error must fit where it is told, however much is wrong."""
+
+
 class InvalidTouch(Exception):
     """A touch whose values break rules; the message lists each: the field, what was found, what is allowed."""
 
     def __init__(self, faults: list[str], story: Story) -> None:
-        super().__init__("; ".join(faults))
+        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+        super().__init__("; ".join([*(fault[:FAULT_CHARACTERS] for fault in faults[:MOST_FAULTS]), *more]))
         self.faults = faults
         self.story = story
 

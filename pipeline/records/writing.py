@@ -15,6 +15,9 @@ from pipeline.records import schemas
 from pipeline.records.codec import encode, event_datum
 from pipeline.records.framing import CONFLUENT
 
+STATUS_BYTES = 4_000_000
+"""A record of `touches.status` takes 4 MiB."""
+
 
 class Writer(Protocol):
     """Turns a datum of one schema into the value of a record."""
@@ -50,7 +53,11 @@ class Confluent:
 
 def status_value(write: Writer, event: Event, sequence: int) -> bytes:
     """Return the value of `touches.status` for the `sequence`-th thing that happened to a touch."""
-    return write("status", {**event_datum(event), "sequence": sequence})
+    datum = {**event_datum(event), "sequence": sequence}
+    value = write("status", datum)
+    if len(value) <= STATUS_BYTES:
+        return value
+    return write("status", {**datum, "metadata": {}})  # JSON can make six bytes of one: the story goes before its trimmings
 
 
 def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:

@@ -10,6 +10,7 @@ from pipeline.flow import STATUS
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_event
 from pipeline.stages.expiry import ENTRY, forget, remember
+from pipeline.stages.foreign import own_record
 from pipeline.stages.step import Step
 
 StatusEncoder = Callable[[Event, int], bytes]
@@ -43,8 +44,9 @@ class Dedup:
         """Tell what is news, drop what is not, forget stories that ended `dedup_for` ago."""
         view, step = Overlay(table), Step()
         for record in batch:
-            assert record.value is not None, "results are never tombstones"
-            self._tell(decode_event(record.value), record, view, step, now_ms)
+            event = own_record(decode_event, record)
+            if event is not None:
+                self._tell(event, record, view, step, now_ms)
         step.wake_ms = forget(view, now_ms)
         step.changes = view.changes
         return step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -20,8 +21,11 @@ from pipeline.flow import DEAD_LETTERS, RESULTS, channel_topic
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import encode_event, encode_work
 from pipeline.records.framing import Undecodable
+from pipeline.records.registry import SchemaNotHere
 from pipeline.stages.expiry import forget, recall, remember
 from pipeline.stages.step import Step
+
+log = logging.getLogger(__name__)
 
 DeadLetterEncoder = Callable[[DeadLetter], bytes]
 REFUSED = b"refused"
@@ -61,10 +65,26 @@ class Router:
         """Send each touch on its way, or say why not."""
         view, step = Overlay(table), Step()
         for record in batch:
-            _Arrival(self._door, record, view, step, now_ms).route()
+            self._route(record, view, step, now_ms)
         step.wake_ms = forget(view, now_ms)
         step.changes = view.changes
         return step
+
+    def _route(self, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
+        own, inner = Step(), Overlay(view)
+        arrival = _Arrival(self._door, record, inner, own, now_ms)
+        try:
+            arrival.route()
+        except SchemaNotHere:
+            raise
+        except Exception as error:
+            # A record that trips a bug of ours must not end its partition for ever: it is put aside, and the log says why.
+            log.exception("%s[%d]@%d cannot be judged", record.topic, record.partition, record.offset)
+            own, inner = Step(), Overlay(view)
+            _Arrival(self._door, record, inner, own, now_ms).put_aside(f"internal error: {error!r}"[:500])
+        view.changes.update(inner.changes)
+        step.outputs += own.outputs
+        step.counts += own.counts
 
 
 class _Arrival:
@@ -85,6 +105,9 @@ class _Arrival:
             self._admit(touch, policy)
         except InvalidTouch as error:
             self._refuse_invalid(error.story, str(error))
+
+    def put_aside(self, error: str) -> None:
+        self._bury(DeadReason.UNDECODABLE, error, None)
 
     def _normalised(self, touch: Touch) -> tuple[Touch, ChannelPolicy]:
         policy = self._door.policies[touch.channel]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.flow import channel_topic
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_scheduled
+from pipeline.stages.foreign import own_record
 from pipeline.stages.step import Step
 
 DEFERRED = b"d"
@@ -29,11 +30,13 @@ class Scheduler:
         """Take in what arrived, hand back what is due, and say when the next one is."""
         view, step = Overlay(table), Step()
         for record in batch:
-            assert record.value is not None, "scheduled work is never a tombstone"
-            due_ms = decode_scheduled(record.value).due_ms
+            scheduled = own_record(decode_scheduled, record)
+            if scheduled is None:
+                continue
+            due_ms = scheduled.due_ms
             # The offset keeps two schedulings of one touch apart: each is handed back, the lane knows its own.
             key = DEFERRED + due_ms.to_bytes(8, "big") + record.offset.to_bytes(8, "big")
-            view.put(key, record.value)
+            view.put(key, record.value or b"")
             self._served = min(self._served, key)
         step.wake_ms = self._hand_back(view, step, now_ms)
         step.changes = view.changes

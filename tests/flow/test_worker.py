@@ -149,6 +149,33 @@ async def test_bad_input_is_put_aside_and_the_touch_behind_it_is_not_delayed(sta
     assert stack.workers[0].poll() is None
 
 
+async def test_poison_of_every_kind_ends_no_worker(stack: Stack) -> None:
+    stack.start(0)
+    await stack.wait_for_topics()
+    control = "\x01" * 170_000  # JSON makes six bytes of each
+    touches = [
+        touch("whatsapp", 1, body=control), touch("email", 1, body=control), touch("email", 2, body=control), touch("email", 3, body=control),
+        touch("sms", 1, metadata={"m": control}), touch("email", 4, body="x" * 700_000, metadata={"m": "y" * 200_000}),
+        touch("sms", 2, headers={f"h {n}": "x" for n in range(20_000)}), touch("sms", 3, variables={f"v{n}" * 10: [] for n in range(8_000)}),
+    ]
+    avro = encode("touch", {**touch("whatsapp", 9, body="\x01" * 1_000_000), "variables": {}, "attachments": [], "headers": {},
+                            "priority": 5, "metadata": {}})
+    stack.produced["whatsapp-9"] = touch("whatsapp", 9, body="\x01" * 1_000_000)
+    await _produce_raw(stack, (b"whatsapp-9", avro))
+    await stack.produce(touches)
+    producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
+    await producer.start()
+    for topic in ("touches.sms", "touches.scheduled", "touches.results"):
+        await producer.send(f"{stack.prefix}{topic}", b"garbage", partition=0)
+    await producer.stop()
+    await stack.produce([touch(channel, 100 + n) for n in range(20) for channel in CHANNELS])
+    assert await stack.follow(stack.all_ended, deadline_s=60), stack.ended()
+    assert stack.workers[0].poll() is None
+    assert stack.stories["whatsapp-9"][-1]["state"] == "sent"
+    assert {stack.stories[t][-1]["state"] for t in ("sms-2", "sms-3")} == {"failed"}
+    assert stack.stories["sms-1"][-1]["metadata"] == {"m": control}
+
+
 async def test_the_same_touch_under_another_key_is_told_twice_and_sent_once(stack: Stack) -> None:
     stack.start(0)
     await stack.wait_for_topics()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import NamedTuple
 
+from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Claim, Phase, Work
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, REPLAY_HORIZON_MS, Cycle
@@ -228,8 +229,14 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
     )
     claim_id = _claim_id(works[0], cycle)
     horizon_ms = min(policy.resolve_for_ms, REPLAY_HORIZON_MS) if cycle.mind.replays else policy.resolve_for_ms
+    try:
+        request = cycle.mind.build(works, claim_id, until_ms, pick.closes_ms)
+    except Exception as error:  # noqa: BLE001 - one touch nobody can put into a request must not end its lane for ever
+        for work in works:
+            cycle.end(work, State.FAILED, reason=Reason.REJECTED, error=f"no request can be made of it: {error!r}"[:500])
+        return
     claim = Claim(
-        claim_id, works, cycle.mind.build(works, claim_id, until_ms, pick.closes_ms), now_ms, until_ms,
+        claim_id, works, request, now_ms, until_ms,
         resolve_until_ms=now_ms + horizon_ms,
     )  # fmt: skip
     note_call(cycle, claim_id, until_ms)

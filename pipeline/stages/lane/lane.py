@@ -14,6 +14,7 @@ from pipeline.flow import channel_topic
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_work, encode_work
 from pipeline.stages.expiry import ENTRY, forget
+from pipeline.stages.foreign import own_record
 from pipeline.stages.lane import claims, settle, shelf
 from pipeline.stages.lane.cycle import Cycle, LaneMind, RequestBuilder
 from pipeline.stages.lane.gate import Go, judge
@@ -57,8 +58,9 @@ class Lane:
         for outcome in outcomes:
             settle.settle(cycle, outcome)
         for record in batch:
-            assert record.value is not None, "a lane's work is never a tombstone"
-            self._take_in(cycle, record.value)
+            work = own_record(decode_work, record)
+            if work is not None:
+                self._take_in(cycle, work, record.value or b"")
         if self._mind.sender is None:
             self._readdress(cycle)
         self._begin(cycle, hold=hold)
@@ -98,8 +100,7 @@ class Lane:
         self._mind.throttled_since_ms = cycle.now_ms if cycle.is_throttled else None
         return 0 if since_ms is None else cycle.now_ms - since_ms
 
-    def _take_in(self, cycle: Cycle, value: bytes) -> None:
-        work = decode_work(value)
+    def _take_in(self, cycle: Cycle, work: Work, value: bytes) -> None:
         if self._mind.sender is None or work.sender != self._mind.sender.name:
             self._forward(cycle, work)
             return
