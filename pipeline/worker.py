@@ -19,13 +19,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from pipeline import flow
-from pipeline.agents.lane import LaneAgent
-from pipeline.agents.router import RouterAgent
-from pipeline.agents.steady import SteadyAgent
+from pipeline.agents.crew import Crew
 from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
-from pipeline.composer import TemplateComposer
 from pipeline.console import place as console_place
 from pipeline.console import reading
 from pipeline.console.check import Desired
@@ -34,33 +31,23 @@ from pipeline.console.desk import Desk
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
-from pipeline.engine.ownership import Duty, Place
+from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
 from pipeline.metrics import Metrics
-from pipeline.records.framing import TouchReader
 from pipeline.records.registry import Registry, RegistryAway
-from pipeline.records.writing import Confluent, Writer, dead_letter_value, json_object, single_object, status_value
+from pipeline.records.writing import Confluent, Writer, json_object, single_object
 from pipeline.settings import Settings, SettingsError, load
-from pipeline.stages.dedup import Dedup
-from pipeline.stages.lane import Lane
-from pipeline.stages.route import Door, Router
-from pipeline.stages.schedule import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from pipeline.domain.sender import Sender
-    from pipeline.domain.work import Request, Work
-    from pipeline.engine.partition import Stage
 
 log = logging.getLogger(__name__)
 
 APPLICATION = "pipeline"
 DATA_DIR_VARIABLE = "F_DATADIR"
 """Set by faust from its --datadir."""
-OWN_IDS = frozenset({"NOWEB", "GOWS"})
-"""WAHA engines that take our message id (WAHA 2026.4.3): look-ups need no text there."""
-DRAIN_SLACK_S = 1.0
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
@@ -105,7 +92,7 @@ class Worker:
 
     def _create(self) -> Application:
         app = create_application(
-            self.place, self._duties(), now_ms,
+            self.place, self._crew().duties(), now_ms,
             instance_id=None, session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
             datadir=str(self.folder), **WEB_SETTINGS,
         )  # fmt: skip
@@ -115,6 +102,13 @@ class Worker:
         accept_datadir()
         install(partial(make_desk, self.settings))
         return app
+
+    def _crew(self) -> Crew:
+        settings = self.settings
+        return Crew(
+            settings.channels, self.senders, self.metrics, settings.dedup_for_ms, settings.templates,
+            settings.kafka.topic_prefix, self.registry, lambda: self._writer, now_ms, random.random,
+        )  # fmt: skip
 
     # --- before anything is consumed -------------------------------------------------------------------------
 
@@ -149,58 +143,6 @@ class Worker:
             })  # fmt: skip
         except RegistryAway as error:
             _stop(EXIT_FAILED, str(error))
-
-    # --- the road ----------------------------------------------------------------------------------------------
-
-    def _duties(self) -> list[Duty]:
-        stages: dict[str, Callable[[int], Stage[Any]]] = {
-            "router": self._router, "scheduler": self._scheduler, "dedup": self._dedup,
-        }  # fmt: skip
-        for channel in Channel:
-            stages[f"{channel.value} lanes"] = partial(self._lane, channel)
-        return [
-            Duty(stretch.topic, stretch.table, stages[stretch.read_by], stretch.read_by,
-                 partial(self.metrics.committed, stretch.read_by), stretch.trims)
-            for stretch in flow.ROAD if stretch.read_by is not None and stretch.table is not None
-        ]  # fmt: skip
-
-    def _router(self, _: int) -> RouterAgent:
-        settings = self.settings
-        door = Door(
-            settings.channels, TouchReader(self.registry), TemplateComposer(settings.templates),
-            lambda letter: dead_letter_value(self._writer, letter), settings.dedup_for_ms, settings.kafka.topic_prefix,
-        )  # fmt: skip
-        return RouterAgent(Router(door), self.registry, self.metrics)
-
-    def _scheduler(self, _: int) -> SteadyAgent:
-        return SteadyAgent(Scheduler(), self.metrics)
-
-    def _dedup(self, _: int) -> SteadyAgent:
-        return SteadyAgent(
-            Dedup(lambda event, sequence: status_value(self._writer, event, sequence), self.settings.dedup_for_ms),
-            self.metrics,
-        )
-
-    def _lane(self, channel: Channel, number: int) -> LaneAgent:
-        policy = self.settings.channels[channel]
-        at_work = policy.sender_on(number)
-        sender = None if at_work is None else self.senders[channel, at_work.name]
-        lane = Lane(
-            policy, number, _no_request if sender is None else sender.request,
-            replays=channel is Channel.EMAIL,
-            by_text=channel is Channel.SMS or (channel is Channel.WHATSAPP and at_work is not None
-                                               and at_work.engine not in OWN_IDS),
-            dedup_for_ms=self.settings.dedup_for_ms,
-        )  # fmt: skip
-        return LaneAgent(
-            lane, sender, channel=channel.value, name="" if at_work is None else at_work.name, now_ms=now_ms,
-            draw=random.random, drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S, metrics=self.metrics,
-        )  # fmt: skip
-
-
-def _no_request(works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:
-    del works, claim_id, lease_until_ms, closes_ms
-    raise AssertionError("a lane without a sender claims nothing")
 
 
 def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:

@@ -46,7 +46,7 @@ class LaneAgent:
         self._drain_s = drain_s
         self._metrics = metrics
         self._outcomes: list[Outcome] = []
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], None] = {}
         self._holding = False
         self._wake: Callable[[], None] = lambda: None
 
@@ -105,8 +105,8 @@ class LaneAgent:
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(coroutine)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way[task] = None
+        task.add_done_callback(self._under_way.pop)
 
     async def _call(self, claim: Claim) -> None:
         assert self._sender is not None

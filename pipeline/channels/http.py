@@ -127,12 +127,13 @@ class Unreached(Exception):
 class Wire:
     """One account's pooled connections. Opened once, inside the running loop; closed at the end."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str], *, request_timeout_ms: int, now_ms: Clock) -> None:
+    def __init__(self, base_url: str, headers: Mapping[str, str], *, request_timeout_ms: int, now_ms: Clock,
+                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
         self._base_url = base_url.rstrip("/")
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
         self._total_s = request_timeout_ms / 1000
         self._now_ms = now_ms
-        self._transport: AiohttpTransport | None = None
+        self._transport = transport
 
     async def open(self) -> None:
         """Make the pool; connects to nobody."""

@@ -12,7 +12,7 @@ import faust.streams
 from faust.serializers.schemas import Schema
 
 from pipeline.engine.consumer import Transport
-from pipeline.engine.ownership import Duty, Ownership, Place
+from pipeline.engine.ownership import Duty, Ownership
 from pipeline.engine.quiet import quieten
 from pipeline.engine.recovery import TableManager
 from pipeline.engine.trim import keep_trimming
@@ -20,6 +20,8 @@ from pipeline.engine.watchdog import watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+    from pipeline.engine.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class BatchSchema(Schema[Any, Any]):
 class Application(faust.App):
     """A faust app whose agents lose nothing: every input topic is a duty of its `ownership`."""
 
+    place: Place
     ownership: Ownership
     prepare: Callable[[], Awaitable[None]] | None = None
     """Runs before anything is consumed: topics, senders, whatever must stand first."""
@@ -59,7 +62,7 @@ class Application(faust.App):
         await super().on_start()
         quieten()
         self.add_future(watch(self))
-        self.add_future(keep_trimming(self))
+        self.add_future(keep_trimming(self, self.place.connection))
 
     async def on_shutdown(self) -> None:
         """Wind up."""
@@ -111,6 +114,7 @@ def create_application(
         **settings,
     )
     app.transport = Transport(app.conf.broker_consumer, app)
+    app.place = place
     app.ownership = Ownership(place, duties, now_ms, app.die)
     for topic, agent in app.ownership.agents.items():
         _consume(app, topic, agent)

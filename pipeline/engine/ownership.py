@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
-from pipeline.engine.changelog import ChangelogReader
-from pipeline.engine.partition import Partition, Stage
-from pipeline.engine.store import RocksStore
-from pipeline.engine.table import FencedTable
+from pipeline.engine.partition import CommittedTable, Partition, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,10 +17,6 @@ if TYPE_CHECKING:
     from pipeline.engine.batch import Batch
 
 log = logging.getLogger(__name__)
-
-OPEN_AT_ONCE = 16
-"""Transactional producers opened side by side; more only queue at the broker."""
-
 
 @dataclass(frozen=True, slots=True)
 class Duty:
@@ -43,33 +35,33 @@ class Duty:
     """Whether applied records are deleted: for internal topics, which nobody else reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an engine lives: its Kafka, its names, its folder."""
+class OpenTable(NamedTuple):
+    """The table of a partition just taken over: fenced and restored, with the bounds of its input topic."""
 
-    connection: Mapping[str, Any]
-    """aiokafka's connection arguments (bootstrap_servers, security…)."""
-    application: str
-    """Consumer group, and prefix of the transactional ids."""
-    prefix: str
-    """Goes before every topic name."""
-    folder: Path
-    delete_retention_s: float = 86_400.0
+    table: CommittedTable
+    begin: int
+    end: int
+
+
+class Tables(Protocol):
+    """Opens fenced tables: on Kafka in a worker, in memory in the simulation."""
 
     def topic_name(self, logical: str) -> str:
-        """Return the name in Kafka."""
-        return f"{self.prefix}{logical}"
+        """Return the name of an input topic outside."""
+
+    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenTable]:
+        """Fence every predecessor and restore the tables; `wanted` names the table of each input partition."""
 
 
 class Ownership:
     """The owned partitions, each with its fenced table and its running stage."""
 
     def __init__(
-        self, place: Place, duties: Iterable[Duty], now_ms: Callable[[], int], die: Callable[[BaseException], None]
+        self, tables: Tables, duties: Iterable[Duty], now_ms: Callable[[], int], die: Callable[[BaseException], None]
     ) -> None:
-        self.place = place
         self.epoch = 0
-        self._duties = {place.topic_name(d.topic): d for d in duties}
+        self._tables = tables
+        self._duties = {tables.topic_name(d.topic): d for d in duties}
         self._now_ms = now_ms
         self._die = die
         self._owned: dict[TopicPartition, Partition] = {}
@@ -123,7 +115,7 @@ class Ownership:
         """Own exactly `assigned`: close what went, open what came, go on with what stayed."""
         async with self._changing:
             wanted = {TopicPartition(tp.topic, tp.partition) for tp in assigned if tp.topic in self._duties}
-            await asyncio.gather(*(self._close(tp) for tp in set(self._owned) - wanted))
+            await asyncio.gather(*(self._close(tp) for tp in sorted(set(self._owned) - wanted)))
             await self._open(sorted(wanted - set(self._owned)))
             self.epoch += 1
             for partition in self._owned.values():
@@ -139,21 +131,11 @@ class Ownership:
     async def _open(self, came: Sequence[TopicPartition]) -> None:
         if not came:
             return
-        tables = {tp: self._table(tp) for tp in came}
-        gate = asyncio.Semaphore(OPEN_AT_ONCE)
+        opened = await self._tables.open({tp: self._duties[tp.topic].table for tp in came})
+        for tp in came:
+            self._start(tp, *opened[tp])
 
-        async def fence(table: FencedTable) -> None:
-            async with gate:
-                await table.fence()
-
-        await asyncio.gather(*(fence(table) for table in tables.values()))
-        async with ChangelogReader(self.place.connection, delete_retention_s=self.place.delete_retention_s) as reader:
-            await reader.restore(list(tables.values()))
-            bounds = await reader.bounds(came)
-        for tp, table in tables.items():
-            self._start(tp, table, *bounds[tp])
-
-    def _start(self, tp: TopicPartition, table: FencedTable, begin: int, end: int) -> None:
+    def _start(self, tp: TopicPartition, table: CommittedTable, begin: int, end: int) -> None:
         duty = self._duties[tp.topic]
         partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms, observe=duty.observe)
         partition.open(_resume_at(tp, table.next_offset, begin, end))
@@ -165,17 +147,6 @@ class Ownership:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._die(error)
-
-    def _table(self, tp: TopicPartition) -> FencedTable:
-        duty = self._duties[tp.topic]
-        return FencedTable(
-            duty.table,
-            tp.partition,
-            RocksStore(self.place.folder / f"{duty.table}-{tp.partition}"),
-            self.place.connection,
-            application=self.place.application,
-            topic_name=self.place.topic_name,
-        )
 
     async def _close(self, tp: TopicPartition) -> None:
         partition = self._owned.pop(tp)

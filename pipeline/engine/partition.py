@@ -9,12 +9,13 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pipeline.log import Table
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pipeline.engine.batch import Batch
-    from pipeline.engine.table import FencedTable
-    from pipeline.log import Changes, Output, Record, Table
+    from pipeline.log import Changes, Output, Record
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,20 @@ class Step(Protocol):
     @property
     def wake_ms(self) -> int | None:
         """Step again at this instant (epoch milliseconds) at the latest; None: when something arrives."""
+
+
+class CommittedTable(Table, Protocol):
+    """The committed state of an owned partition, and the only way to change it."""
+
+    @property
+    def next_offset(self) -> int:
+        """The next input offset to apply; 0 before the first commit."""
+
+    async def commit(self, changes: Changes, outputs: Sequence[Output], next_offset: int | None) -> None:
+        """Commit all of it, or nothing. Raises when that is unknown or refused: the process must end."""
+
+    async def close(self) -> None:
+        """Let go of it."""
 
 
 StepT = TypeVar("StepT", bound=Step)
@@ -84,7 +99,7 @@ class Hole(Exception):
 class Partition:
     """Runs one stage over one partition, one transaction at a time."""
 
-    def __init__(self, topic: str, number: int, table: FencedTable, stage: Stage[Any], now_ms: Callable[[], int], *,
+    def __init__(self, topic: str, number: int, table: CommittedTable, stage: Stage[Any], now_ms: Callable[[], int], *,
                  observe: Callable[[float], None] = lambda _: None) -> None:  # fmt: skip
         self.topic = topic
         self.number = number

@@ -22,7 +22,7 @@ WORTH_RECORDS = 1_000
 """Fewer consumed records than this stay a while: a trim is a write on every replica."""
 
 
-async def keep_trimming(app: Host) -> None:
+async def keep_trimming(app: Host, connection: Mapping[str, Any]) -> None:
     """Delete applied records of the owned internal partitions from time to time."""
     trimmed: dict[TopicPartition, int] = {}
     while not app.should_stop:
@@ -30,7 +30,7 @@ async def keep_trimming(app: Host) -> None:
         due = {tp: offset for tp, offset in app.ownership.trimmable().items() if offset - trimmed.get(tp, 0) >= WORTH_RECORDS}
         if due:
             try:
-                await trim(app.ownership.place.connection, due)
+                await trim(connection, due)
             except Exception as error:  # noqa: BLE001 - it is tried again; nothing depends on it but disk
                 log.warning("trimming internal topics failed, tried again later: %r", error)
             else:

@@ -96,7 +96,7 @@ class Resend:
         for mail in mails:
             to = mail["to"] if isinstance(mail["to"], str) else mail["to"][0]
             message = Message(
-                "resend", str(uuid.uuid4()), to, mail.get("html") or mail.get("text") or "", mail["from"],
+                "resend", str(uuid.UUID(self._store.new_id())), to, mail.get("html") or mail.get("text") or "", mail["from"],
                 self._store.now_ms(), mail["subject"], key, {tag["name"]: tag["value"] for tag in mail.get("tags", [])},
                 {"attachments": [a.get("filename") for a in mail.get("attachments", [])], "text": mail.get("text"),
                  "headers": mail.get("headers"), "reply_to": mail.get("reply_to")},

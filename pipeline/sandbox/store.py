@@ -6,7 +6,10 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(slots=True)
@@ -37,10 +40,21 @@ class Arrival:
     status: int = 0
 
 
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
 class Store:
     """Everything the sandbox keeps."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_ms: Callable[[], int] = _clock_ms, new_id: Callable[[], str] = _new_id) -> None:
+        self._clock_ms = clock_ms
+        self.new_id = new_id
+        """Returns 32 hexadecimal digits nobody has had."""
         self.offset_ms = 0
         self.sessions: dict[str, dict[str, Any]] = {}
         self.reset()
@@ -57,7 +71,7 @@ class Store:
 
     def now_ms(self) -> int:
         """Return the sandbox's own clock, epoch milliseconds."""
-        return time.time_ns() // 1_000_000 + self.offset_ms
+        return self._clock_ms() + self.offset_ms
 
     def accept(self, message: Message) -> Message:
         """Keep a message."""
@@ -85,8 +99,3 @@ class Store:
     def listed(self, provider: str | None, since: int) -> list[dict[str, Any]]:
         """Return accepted messages from index `since` on."""
         return [asdict(m) for m in self.accepted[since:] if provider in (None, m.provider)]
-
-
-def new_id() -> str:
-    """Return 32 hexadecimal digits nobody has had."""
-    return uuid.uuid4().hex

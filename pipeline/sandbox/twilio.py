@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up
-from pipeline.sandbox.store import Message, Store, new_id
+from pipeline.sandbox.store import Message, Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ class Twilio:
             if self._store.tries[mark] <= MAGIC_TIMES[found[1]]:
                 return _error(400, 14107, "Message rate between these numbers is too high")
         message = self._store.accept(Message(
-            "twilio", f"SM{new_id()}", form["To"], form["Body"], form.get("From") or form["MessagingServiceSid"],
+            "twilio", f"SM{self._store.new_id()}", form["To"], form["Body"], form.get("From") or form["MessagingServiceSid"],
             self._store.now_ms(),
             extra={"status_callback": form.get("StatusCallback"), "validity_s": form.get("ValidityPeriod")},
         ))  # fmt: skip

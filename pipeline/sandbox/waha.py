@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up
-from pipeline.sandbox.store import Message, Store, new_id
+from pipeline.sandbox.store import Message, Store
 
 if TYPE_CHECKING:
     from pipeline.sandbox.rules import Rule, Rules
@@ -76,7 +76,7 @@ class Waha:
             if self._store.tries[mark] <= MAGIC_TIMES[found[1]]:
                 return web.json_response({"statusCode": 500, "exception": {"message": "rate-overlimit"}}, status=500)
         given = body.get("id") if session["engine"] in OWN_IDS else None
-        message = self._store.accept(Message("waha", given or f"3EB0{new_id()[:18].upper()}", chat, text, name,
+        message = self._store.accept(Message("waha", given or f"3EB0{self._store.new_id()[:18].upper()}", chat, text, name,
                                              self._store.now_ms(), key=body.get("id")))  # fmt: skip
         return web.json_response(_shown(message, session["engine"]), status=CREATED)
 
@@ -94,7 +94,7 @@ class Waha:
                                   "me": {"id": "12025550100@c.us"}})  # fmt: skip
 
     async def _new_id(self, _: web.Request) -> web.Response:
-        return web.json_response({"id": f"3EB0{new_id()[:18].upper()}"})
+        return web.json_response({"id": f"3EB0{self._store.new_id()[:18].upper()}"})
 
     async def _messages(self, request: web.Request) -> web.Response:
         rule = self._rules.pick("waha", "ask", request.match_info["chat"], "", self._store.now_ms())

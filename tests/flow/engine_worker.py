@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.engine import ownership
+from pipeline.engine import place as place_module
 from pipeline.engine.application import create_application
-from pipeline.engine.ownership import Duty, Place
+from pipeline.engine.ownership import Duty
+from pipeline.engine.place import Place
 from pipeline.engine.table import FencedTable
 from pipeline.log import Changes, Output, Overlay
 
@@ -85,7 +86,7 @@ def create() -> object:
     )
     duty = Duty("numbers", "counts", lambda _: CountStage(), "counter")
     if s.get("slow"):
-        ownership.FencedTable = SlowTable
+        place_module.FencedTable = SlowTable
     return create_application(
         place, [duty], lambda: time.time_ns() // 1_000_000,
         instance_id=s.get("instance_id"), session_timeout_s=6.0,

@@ -16,6 +16,8 @@ from pipeline.domain.sender import CheckFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import httpx
+
     from pipeline.domain.account import ResendAccount
     from pipeline.domain.verdict import Resolution, Verdict
     from pipeline.domain.work import Claim, Request, Work
@@ -29,12 +31,14 @@ class ResendSender:
 
     replays: Final = True
 
-    def __init__(self, account: ResendAccount, addresses: Sequence[str], *, request_timeout_ms: int, now_ms: Clock) -> None:
+    def __init__(self, account: ResendAccount, addresses: Sequence[str], *, request_timeout_ms: int, now_ms: Clock,
+                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
         self._account = account
         self._addresses = tuple(addresses)
         self._now_ms = now_ms
         key = {"Authorization": f"Bearer {account.api_key}"}
-        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms)
+        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
+                          transport=transport)  # fmt: skip
 
     async def open(self) -> None:
         """Make ready to call."""

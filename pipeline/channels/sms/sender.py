@@ -19,6 +19,8 @@ from pipeline.domain.verdict import AskLater, Resolution, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import httpx
+
     from pipeline.domain.account import TwilioAccount
     from pipeline.domain.work import Claim, Request, Work
 
@@ -32,12 +34,14 @@ class TwilioSender:
 
     replays: Final = False
 
-    def __init__(self, account: TwilioAccount, *, request_timeout_ms: int, now_ms: Clock) -> None:
+    def __init__(self, account: TwilioAccount, *, request_timeout_ms: int, now_ms: Clock,
+                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
         self._account = account
         self._now_ms = now_ms
         pair = f"{account.account_sid}:{account.auth_token}".encode()
         key = {"Authorization": f"Basic {b64encode(pair).decode('ascii')}"}
-        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms)
+        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
+                          transport=transport)  # fmt: skip
         self._library = _library(account, self._wire)
 
     async def open(self) -> None:

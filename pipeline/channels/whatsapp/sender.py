@@ -13,6 +13,8 @@ from pipeline.domain.verdict import AskLater, Paused, Resolution, Unbegun, Verdi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import httpx
+
     from pipeline.domain.account import WahaAccount
     from pipeline.domain.work import Claim, Request, Work
 
@@ -26,11 +28,13 @@ class WahaSender:
 
     replays: Final = False
 
-    def __init__(self, account: WahaAccount, *, request_timeout_ms: int, now_ms: Clock) -> None:
+    def __init__(self, account: WahaAccount, *, request_timeout_ms: int, now_ms: Clock,
+                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
         self._account = account
         self._now_ms = now_ms
         key = {} if account.api_key is None else {"X-Api-Key": account.api_key}
-        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms)
+        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
+                          transport=transport)  # fmt: skip
         self._working_ms: int | None = None
 
     async def open(self) -> None:

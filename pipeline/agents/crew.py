@@ -1,0 +1,108 @@
+"""The crew: the agent of every partition that a worker may own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pipeline import flow
+from pipeline.agents.lane import LaneAgent
+from pipeline.agents.router import RouterAgent
+from pipeline.agents.steady import SteadyAgent
+from pipeline.composer import TemplateComposer
+from pipeline.domain.work import Channel
+from pipeline.engine.ownership import Duty
+from pipeline.records.framing import TouchReader
+from pipeline.records.writing import dead_letter_value, status_value
+from pipeline.stages.dedup import Dedup
+from pipeline.stages.lane import Lane
+from pipeline.stages.route import Door, Router
+from pipeline.stages.schedule import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+    from pipeline.domain.sender import Sender
+    from pipeline.domain.work import Request, Work
+    from pipeline.engine.partition import Stage
+    from pipeline.metrics import Metrics
+    from pipeline.records.registry import Registry
+    from pipeline.records.writing import Writer
+
+OWN_IDS = frozenset({"NOWEB", "GOWS"})
+"""WAHA engines that take our message id (WAHA 2026.4.3): look-ups need no text there."""
+DRAIN_SLACK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Everything an agent needs, whichever partition it gets."""
+
+    channels: Mapping[Channel, ChannelPolicy]
+    senders: Mapping[tuple[Channel, str], Sender]
+    metrics: Metrics
+    dedup_for_ms: int
+    templates: Path
+    prefix: str
+    """Of topic names, for the dead letters' source."""
+    registry: Registry | None
+    writer: Callable[[], Writer]
+    now_ms: Callable[[], int]
+    draw: Callable[[], float]
+    """A random number, 0 <= x < 1."""
+
+    def duties(self) -> list[Duty]:
+        """Return what is done with each topic of the road that has a reader."""
+        stages: dict[str, Callable[[int], Stage[Any]]] = {
+            "router": self._router, "scheduler": self._scheduler, "dedup": self._dedup,
+            **{f"{channel.value} lanes": partial(self._lane, channel) for channel in Channel},
+        }  # fmt: skip
+        return [
+            Duty(stretch.topic, stretch.table, stages[stretch.read_by], stretch.read_by,
+                 partial(self.metrics.committed, stretch.read_by), stretch.trims)
+            for stretch in flow.ROAD if stretch.read_by is not None and stretch.table is not None
+        ]  # fmt: skip
+
+    def _router(self, _: int) -> RouterAgent:
+        door = Door(
+            self.channels, TouchReader(self.registry), TemplateComposer(self.templates),
+            lambda letter: dead_letter_value(self.writer(), letter), self.dedup_for_ms, self.prefix,
+        )  # fmt: skip
+        return RouterAgent(Router(door), self.registry, self.metrics)
+
+    def _scheduler(self, _: int) -> SteadyAgent:
+        return SteadyAgent(Scheduler(), self.metrics)
+
+    def _dedup(self, _: int) -> SteadyAgent:
+        return SteadyAgent(
+            Dedup(lambda event, sequence: status_value(self.writer(), event, sequence), self.dedup_for_ms), self.metrics
+        )
+
+    def _lane(self, channel: Channel, number: int) -> LaneAgent:
+        policy = self.channels[channel]
+        at_work = policy.sender_on(number)
+        sender = None if at_work is None else self.senders[channel, at_work.name]
+        lane = Lane(
+            policy, number, _no_request if sender is None else sender.request,
+            replays=channel is Channel.EMAIL, by_text=_asked_by_text(channel, at_work),
+            dedup_for_ms=self.dedup_for_ms,
+        )  # fmt: skip
+        return LaneAgent(
+            lane, sender, channel=channel.value, name="" if at_work is None else at_work.name, now_ms=self.now_ms,
+            draw=self.draw, drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S, metrics=self.metrics,
+        )  # fmt: skip
+
+
+def _asked_by_text(channel: Channel, sender: SenderPolicy | None) -> bool:
+    """Whether look-ups compare address and text."""
+    return channel is Channel.SMS or (
+        channel is Channel.WHATSAPP and sender is not None and sender.engine not in OWN_IDS
+    )
+
+
+def _no_request(works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:
+    del works, claim_id, lease_until_ms, closes_ms
+    raise AssertionError("a lane without a sender claims nothing")
