@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 LATENESS_MS = 20
@@ -21,11 +22,28 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class WarmUp:
-    """The limit of a sender's first `lasts_ms` milliseconds."""
+class WarmUpStep:
+    """The limit of a sender that is younger than `until_ms` milliseconds (and not of the step before)."""
 
     limit: Limit
-    lasts_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The limits of a young sender: its steps, `until_ms` ascending. Raises ValueError for none, or another order."""
+
+    steps: tuple[WarmUpStep, ...]
+
+    def __post_init__(self) -> None:
+        ages = [step.until_ms for step in self.steps]
+        if not ages or any(left >= right for left, right in pairwise(ages)):
+            raise ValueError(f"no ascending ages: {ages}")
+
+    def step_at(self, started_ms: int | None, now_ms: int) -> WarmUpStep | None:
+        """Return the step at `now_ms` of a sender in use since `started_ms` (None: not yet); None when it is warm."""
+        age_ms = 0 if started_ms is None else now_ms - started_ms
+        return next((step for step in self.steps if age_ms < step.until_ms), None)
 
 
 class PastCall(NamedTuple):
@@ -50,15 +68,10 @@ def next_start_ms(limit: Limit, calls: Sequence[PastCall], now_ms: int) -> int:
 
 
 def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None) -> int:
-    """Return how many of the latest calls `next_start_ms` needs, now and after the warm-up."""
-    return max(limit.rate if limit else 0, warm_up.limit.rate if warm_up else 0)
-
-
-def limit_at(limit: Limit | None, warm_up: WarmUp | None, started_ms: int | None, now_ms: int) -> Limit | None:
-    """Return the limit in force at `now_ms` for a sender in use since `started_ms` (None: it has not sent yet)."""
-    if warm_up is not None and (started_ms is None or now_ms < started_ms + warm_up.lasts_ms):
-        return warm_up.limit
-    return limit
+    """Return how many of the latest calls `next_start_ms` needs, now and in every step of the warm-up."""
+    limits = [limit] if limit else []
+    limits += [step.limit for step in warm_up.steps] if warm_up else []
+    return max((each.rate for each in limits), default=0)
 
 
 def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:

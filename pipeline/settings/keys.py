@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 
-from pipeline.domain.limit import Limit, WarmUp
+from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import ALL_DAYS, RECIPIENT, NeverOpens, Window
 from pipeline.domain.work import Channel
@@ -28,7 +28,7 @@ from pipeline.settings.kinds import (
 )
 from pipeline.settings.place import Wrong
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
-from pipeline.settings.table import ABSENT, REQUIRED, ByChannel, Many, Nested, key
+from pipeline.settings.table import ABSENT, REQUIRED, ByChannel, Many, Nested, OneOrSteps, key
 
 T = TypeVar("T")
 LONGEST_RESEND_MS = 82_800_000
@@ -52,9 +52,18 @@ class LimitKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmUpKeys(LimitKeys):
-    """`warm_up`."""
+    """`warm_up`, one step of it."""
 
     lasts_ms: int = key(duration(), REQUIRED, "How long, from `started_on` or the sender's first send.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUpStepKeys(LimitKeys):
+    """A step of `warm_up`."""
+
+    until_ms: int = key(
+        duration(), REQUIRED, "Until the sender is so old, counted from `started_on` or its first send; ascending."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +106,18 @@ def _limit(keys: LimitKeys, _: Channel | None) -> Limit:
 
 
 def _warm_up(keys: WarmUpKeys, channel: Channel | None) -> WarmUp:
-    return WarmUp(_limit(keys, channel), keys.lasts_ms)
+    return WarmUp((WarmUpStep(_limit(keys, channel), keys.lasts_ms),))
+
+
+def _warm_up_step(keys: WarmUpStepKeys, channel: Channel | None) -> WarmUpStep:
+    return WarmUpStep(_limit(keys, channel), keys.until_ms)
+
+
+def _warm_up_steps(steps: tuple[WarmUpStep, ...]) -> WarmUp:
+    try:
+        return WarmUp(steps)
+    except ValueError:
+        raise Wrong("at least one step, and each `until` after the one before") from None
 
 
 def _retry(keys: RetryKeys, _: Channel | None) -> Retry:
@@ -135,7 +155,7 @@ class ChannelKeys:
         "How often each sender may call.",
     )  # fmt: skip
     warm_up: WarmUp | None = key(
-        Nested(WarmUpKeys, _warm_up, "none"),
+        OneOrSteps(Nested(WarmUpKeys, _warm_up, "none"), Nested(WarmUpStepKeys, _warm_up_step), _warm_up_steps),
         ByChannel({"rate": 10, "per": "1m", "lasts": "7d"}, "none", "none"),
         "The limit of a young sender.",
     )

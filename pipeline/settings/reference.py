@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.domain.work import Channel
-from pipeline.settings.keys import ChannelKeys, FileKeys, KafkaSettings, LimitKeys, RetryKeys, WarmUpKeys, WindowKeys
+from pipeline.settings.keys import (
+    ChannelKeys,
+    FileKeys,
+    KafkaSettings,
+    LimitKeys,
+    RetryKeys,
+    WarmUpKeys,
+    WarmUpStepKeys,
+    WindowKeys,
+)
 from pipeline.settings.place import Inline, shown
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
 from pipeline.settings.table import ABSENT, REQUIRED, ByChannel, Key, keys_of
@@ -61,6 +70,12 @@ TABLES: list[tuple[str, str, type[Any]]] = [
         "`warm_up`",
         '`warm_up = { rate = 10, per = "1m", lasts = "7d" }`, or `"none"`: the limit of a sender until it is as old as `lasts`.',
         WarmUpKeys,
+    ),
+    (
+        "`warm_up`, in steps",
+        ('`warm_up = [{ until = "7d", rate = 10, per = "1m" }, { until = "14d", rate = 20, per = "1m" }]`: each step\'s limit until the sender\n'
+        "is as old as its `until`; after the last the channel's `limit` holds."),
+        WarmUpStepKeys,
     ),
     ("`retry`", '`retry = { first = "2s", most = "15m" }`.', RetryKeys),
     ("`[[channels.whatsapp.senders]]`", "A session of a WAHA server.", WahaKeys),

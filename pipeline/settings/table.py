@@ -14,6 +14,7 @@ from pipeline.domain.work import Channel
 from pipeline.settings.place import MISSING_VARIABLE, FromEnvironment, Inline, Place, Spoilt, Wrong, shown
 
 T = TypeVar("T")
+StepT = TypeVar("StepT")
 T_co = TypeVar("T_co", covariant=True)
 
 REQUIRED: Final = object()
@@ -90,6 +91,32 @@ class Nested(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class OneOrSteps(Generic[T, StepT]):
+    """What `one` allows; or an array of steps, made into a value by `build`, which may raise Wrong."""
+
+    one: Nested[T]
+    step: Nested[StepT]
+    build: Callable[[tuple[StepT, ...]], T]
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words."""
+        return f"{self.one.allowed}, or an array of {self.step.allowed}"
+
+    def read(self, value: object, place: Place, *, secret: bool) -> T | None:
+        """Return the value; raise Spoilt after noting what is wrong in it, or in any of its steps."""
+        if not isinstance(value, list):
+            if value == self.one.word or isinstance(value, dict):
+                return self.one.read(value, place, secret=secret)
+            raise place.refuse(value, self.allowed, secret=secret)
+        steps = _each(value, place, lambda item, here: self.step.read(item, here, secret=secret))
+        try:
+            return self.build(tuple(step for step in steps if step is not None))
+        except Wrong as wrong:
+            raise place.refuse(value, str(wrong)) from None
+
+
+@dataclass(frozen=True, slots=True)
 class Many(Generic[T]):
     """An array of tables."""
 
@@ -100,13 +127,18 @@ class Many(Generic[T]):
         """Return the tables; raise Spoilt after noting what is wrong in any of them."""
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise place.refuse(value, self.allowed, secret=secret)
-        read: list[T] = []
-        for index, item in enumerate(value):
-            with suppress(Spoilt):
-                read.append(read_table(self.table, item, place.item(index)))
-        if len(read) < len(value):
-            raise Spoilt
-        return tuple(read)
+        return _each(value, place, lambda item, here: read_table(self.table, item, here))
+
+
+def _each(items: list[Any], place: Place, read: Callable[[Any, Place], T]) -> tuple[T, ...]:
+    """Return what `read` makes of each item; raise Spoilt when any of them is wrong, after reading them all."""
+    found: list[T] = []
+    for index, item in enumerate(items):
+        with suppress(Spoilt):
+            found.append(read(item, place.item(index)))
+    if len(found) < len(items):
+        raise Spoilt
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

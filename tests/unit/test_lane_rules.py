@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.domain.limit import Limit, WarmUp
+from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.verdict import (
     Absent,
@@ -275,7 +275,7 @@ def test_the_line_is_emptied_into_the_scheduler_when_the_window_closes():
 
 
 def test_the_first_send_goes_at_once_and_the_warm_up_is_slower():
-    rig = Rig(policy(in_flight=5, limit=Limit(30, 60_000), warm_up=WarmUp(Limit(10, 60_000), 7 * 86_400_000)))
+    rig = Rig(policy(in_flight=5, limit=Limit(30, 60_000), warm_up=WarmUp((WarmUpStep(Limit(10, 60_000), 7 * 86_400_000),))))
     rig.step(*[work(f"t{n}") for n in range(3)])
     assert len(rig.calls) == 1
     assert 5_900 < rig.last.wake_ms - rig.now_ms < 6_100
@@ -283,6 +283,18 @@ def test_the_first_send_goes_at_once_and_the_warm_up_is_slower():
     rig.step(work("x"), work("y"))
     assert 1_900 < rig.last.wake_ms - rig.now_ms < 2_100
     assert rig.last.throttled_ms > 0
+
+
+def test_a_lane_looks_again_when_the_next_step_of_the_warm_up_begins():
+    steps = (WarmUpStep(Limit(1, 86_400_000), 3_600_000), WarmUpStep(Limit(10, 60_000), 7_200_000))
+    rig = Rig(policy(in_flight=5, limit=Limit(30, 60_000), warm_up=WarmUp(steps)))
+    rig.step(work("a"), work("b"))
+    rig.answer(Sent(("i",)))
+    rig.step()
+    assert rig.last.wake_ms == T0 + 3_600_000, "not a day later, when the first step's limit would allow it"
+    rig.now_ms = rig.last.wake_ms
+    rig.step()
+    assert [c.works[0].touch_id for c in rig.calls] == ["b"]
 
 
 def test_a_call_that_was_never_begun_gives_its_place_in_the_limit_back():

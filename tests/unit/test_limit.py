@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.limit import Limit, PastCall, WarmUp, calls_to_remember, limit_at, next_start_ms
+from pipeline.domain.limit import Limit, PastCall, WarmUp, WarmUpStep, calls_to_remember, next_start_ms
 
 MINUTE = 60_000
 LONGEST_MS = 5_000
@@ -129,37 +129,63 @@ def test_an_answer_that_is_long_in_coming_holds_back_the_call_one_rate_later() -
     assert next_start_ms(limit, [slow, PastCall(500, 510)], 510) == 5_000
 
 
-WARM = WarmUp(Limit(10, MINUTE), lasts_ms=7 * 86_400_000)
-FULL = Limit(30, MINUTE)
+DAY = 86_400_000
+SLOW, MIDDLING, FULL = Limit(10, MINUTE), Limit(20, MINUTE), Limit(30, MINUTE)
+WARM = WarmUp((WarmUpStep(SLOW, 7 * DAY), WarmUpStep(MIDDLING, 14 * DAY)))
 
 
 @pytest.mark.parametrize(
     ("started_ms", "now_ms", "limit"),
     [
-        (None, 0, WARM.limit),
-        (1_000, 0, WARM.limit),
-        (1_000, 1_000 + WARM.lasts_ms - 1, WARM.limit),
-        (1_000, 1_000 + WARM.lasts_ms, FULL),
+        (None, 0, SLOW),
+        (1_000, 0, SLOW),
+        (1_000, 1_000 + 7 * DAY - 1, SLOW),
+        (1_000, 1_000 + 7 * DAY, MIDDLING),
+        (1_000, 1_000 + 14 * DAY - 1, MIDDLING),
+        (1_000, 1_000 + 14 * DAY, None),
     ],
-    ids=["before-the-first-send", "before-its-start", "last-millisecond", "warm"],
+    ids=["before-the-first-send", "before-its-start", "last-millisecond", "next-step", "its-last-millisecond", "warm"],
 )
-def test_a_sender_is_warm_once_its_time_is_over(started_ms: int | None, now_ms: int, limit: Limit) -> None:
-    assert limit_at(FULL, WARM, started_ms, now_ms) == limit
+def test_a_step_lasts_until_the_sender_is_as_old_as_it_says(
+    started_ms: int | None, now_ms: int, limit: Limit | None
+) -> None:
+    step = WARM.step_at(started_ms, now_ms)
+    assert (step.limit if step else None) == limit
 
 
-def test_without_warm_up_the_limit_holds_from_the_first_call() -> None:
-    assert limit_at(FULL, None, None, 0) == FULL
-    assert limit_at(None, WARM, 0, WARM.lasts_ms) is None
+@pytest.mark.parametrize("ages", [[], [5, 5], [5, 4]])
+def test_steps_that_do_not_ascend_are_refused(ages: list[int]) -> None:
+    with pytest.raises(ValueError, match="ascending"):
+        WarmUp(tuple(WarmUpStep(SLOW, age) for age in ages))
 
 
-def test_enough_calls_are_remembered_for_both_limits() -> None:
+def test_enough_calls_are_remembered_for_every_limit() -> None:
     assert calls_to_remember(FULL, WARM) == calls_to_remember(FULL, None) == 30
-    assert calls_to_remember(None, WARM) == 10
+    assert calls_to_remember(None, WARM) == 20
     assert calls_to_remember(None, None) == 0
 
 
-def test_the_end_of_the_warm_up_is_no_leap() -> None:
-    end_ms = 10 * MINUTE
-    made = calls_made(lambda now: WARM.limit if now < end_ms else FULL, lambda: 50, 160)
-    assert most_in_a_window([call.end_ms for call in made], MINUTE) <= 30
-    assert most_in_a_window([call.start_ms for call in made if call.start_ms < end_ms], MINUTE) <= 10
+RATES = st.builds(Limit, rate=st.integers(1, 12), per_ms=st.sampled_from([1_000, 7_777, MINUTE]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(RATES, min_size=2, max_size=4), st.integers(0, 2**32))
+def test_across_the_steps_no_window_holds_more_than_the_rate_of_the_step_it_ends_in(
+    limits: list[Limit], seed: int
+) -> None:
+    """Whatever the order of the rates: the limit of the instant at which a call starts holds for every window ending with it."""
+    dice = random.Random(seed)
+    *young, grown = limits
+    ages = [sum(2 * limit.per_ms for limit in young[: n + 1]) for n in range(len(young))]
+    warm_up = WarmUp(tuple(WarmUpStep(limit, age) for limit, age in zip(young, ages, strict=True)))
+
+    def limit_of(now_ms: int) -> Limit:
+        step = warm_up.step_at(0, now_ms)
+        return grown if step is None else step.limit
+
+    made = calls_made(limit_of, lambda: dice.randint(0, 300), 3 * sum(limit.rate for limit in limits))
+    arrivals = [dice.choice(call) for call in made]
+    for late, call in enumerate(made):
+        limit = limit_of(call.start_ms)
+        window = [at for at in arrivals[: late + 1] if arrivals[late] - limit.per_ms < at <= arrivals[late]]
+        assert len(window) <= limit.rate

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.limit import Limit, WarmUp
+from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
@@ -71,7 +71,7 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
     whatsapp, email, sms = channels[Channel.WHATSAPP], channels[Channel.EMAIL], channels[Channel.SMS]
     assert whatsapp.window == Window(8 * HOUR, 20 * HOUR, "America/New_York")
     assert whatsapp.limit == Limit(30, 60_000)
-    assert whatsapp.warm_up == WarmUp(Limit(10, 60_000), 7 * 86_400_000)
+    assert whatsapp.warm_up == WarmUp((WarmUpStep(Limit(10, 60_000), 7 * 86_400_000),))
     assert (whatsapp.in_flight, whatsapp.batch, whatsapp.resolve_after_ms) == (1, 1, 5_000)
     assert (email.window, email.limit, email.warm_up) == (None, Limit(10, 1_000), None)
     assert (email.in_flight, email.batch, email.gather_ms, email.resolve_after_ms) == (10, 100, 50, 0)
@@ -196,6 +196,15 @@ def test_limits_may_be_none_and_gathering_nothing(tmp_path: Path) -> None:
     channels = load_text(tmp_path, text).channels
     assert (channels[Channel.EMAIL].limit, channels[Channel.EMAIL].gather_ms) == (None, 0)
     assert channels[Channel.WHATSAPP].warm_up is None
+
+
+def test_a_warm_up_may_have_steps(tmp_path: Path) -> None:
+    steps = '[{ until = "7d", rate = 10, per = "1m" }, { until = "14d", rate = 20, per = "1m", burst = 2 }]'
+    warm_up = load_text(tmp_path, f"[channels.sms]\nwarm_up = {steps}").channels[Channel.SMS].warm_up
+    assert warm_up == WarmUp((
+        WarmUpStep(Limit(10, 60_000), 7 * 86_400_000),
+        WarmUpStep(Limit(20, 60_000, burst=2), 14 * 86_400_000),
+    ))  # fmt: skip
 
 
 def test_several_senders_have_their_own_names_lanes_and_accounts(tmp_path: Path) -> None:

@@ -52,6 +52,26 @@ WRONG = [
     ("channels.sms.limit.per", "[channels.sms]\nlimit = { rate = 5 }", "nothing", "a duration"),
     ("channels.sms.limit.rate", '[channels.sms]\nlimit = { rate = 0, per = "1s" }', "0", "from 1"),
     ("channels.sms.limit", '[channels.sms]\nlimit = { rate = 2, per = "1s", burst = 3 }', "burst = 3", "burst not over rate"),
+    ("channels.sms.warm_up", '[channels.sms]\nwarm_up = "slow"', '"slow"', "or an array of { rate"),
+    ("channels.sms.warm_up", "[channels.sms]\nwarm_up = []", "an empty array", "at least one step"),
+    (
+        "channels.sms.warm_up",
+        '[channels.sms]\nwarm_up = [{ until = "7d", rate = 1, per = "1m" }, { until = "7d", rate = 2, per = "1m" }]',
+        "an array",
+        "each `until` after the one before",
+    ),
+    (
+        "channels.sms.warm_up[1].until",
+        '[channels.sms]\nwarm_up = [{ until = "7d", rate = 1, per = "1m" }, { until = 14, rate = 2, per = "1m" }]',
+        "14",
+        "a duration",
+    ),
+    (
+        "channels.sms.warm_up[0].lasts",
+        '[channels.sms]\nwarm_up = [{ until = "7d", lasts = "7d", rate = 1, per = "1m" }]',
+        "an unknown key",
+        "until",
+    ),
     ("channels.sms.retry", '[channels.sms]\nretry = { first = "1h" }', 'first = "1h"', "first not over most"),
     ("channels.sms.window", '[channels.sms]\nwindow = "never"', '"never"', '"always"'),
     (
