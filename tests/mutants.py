@@ -17,6 +17,7 @@ from pipeline.local.kafka import LocalKafka
 ROOT = Path(__file__).parents[1]
 ENGINE = "tests/flow/test_engine.py"
 LANE = "tests/unit/test_lane_rules.py tests/unit/test_lane_histories.py"
+LIMITS = "tests/unit/test_lane_limits.py"
 MUTANTS = [
     ("read uncommitted", "pipeline/engine/changelog.py", 'isolation_level="read_committed"', 'isolation_level="read_uncommitted"',
      f"{ENGINE} -k markers_and_aborted"),
@@ -52,7 +53,12 @@ MUTANTS = [
     ("repeats are sent again", "pipeline/stages/lane/lane.py", "work.returns == 0 and not self._is_new(cycle, work)", "False", LANE),
     ("something follows the end", "pipeline/stages/dedup.py", "story.state not in TERMINAL and", "", "tests/unit/test_dedup.py"),
     ("no window", "pipeline/stages/lane/gate.py", "at = gate(policy.window, zones, now_ms)", "at = gate(None, zones, now_ms)", LANE),
-    ("no limit", "pipeline/stages/lane/claims.py", "start_ms = next_call_ms(cycle)\n    if start_ms > cycle.now_ms:\n        cycle.is_throttled", "start_ms = next_call_ms(cycle)\n    if False:\n        cycle.is_throttled", LANE),
+    ("no limit", "pipeline/stages/lane/claims.py", "if (held := hold(cycle, 1)) is not None:", "if (held := hold(cycle, 1)) is not None and False:", LANE),
+    ("no daily cap", "pipeline/stages/lane/limits.py", "messages > left:", "False:", LIMITS),
+    ("a cap that forgets what was not taken", "pipeline/stages/lane/settle.py", "    give_back(cycle, claim)\n", "", LIMITS),
+    ("a call counted today may begin tomorrow", "pipeline/stages/lane/claims.py", ", day_bound_ms(cycle))\n    assert", ", None)\n    assert", LIMITS),
+    ("no pause", "pipeline/stages/lane/limits.py", "cycle.policy.pause is not None and calls", "False", LIMITS),
+    ("a pause from the start of the call", "pipeline/stages/lane/limits.py", "max(call.end_ms for call in calls)", "max(call.start_ms for call in calls)", LIMITS),
 ]
 
 

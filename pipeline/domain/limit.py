@@ -11,6 +11,8 @@ LATENESS_MS = 20
 """A call that starts late by less than this (and a tenth of the spacing) does not push back those after it: an event
 loop wakes a millisecond or two late, and at 10 per second that alone would cost 2 % of the rate."""
 
+_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -19,6 +21,10 @@ class Limit:
     rate: int
     per_ms: int
     burst: int = 1
+
+    def __str__(self) -> str:
+        """Return it as people say it: 30 per 1m."""
+        return f"{self.rate} per {duration_text(self.per_ms)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,22 @@ class WarmUp:
         return next((step for step in self.steps if age_ms < step.until_ms), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long a sender rests between two calls: drawn anew each time. Raises ValueError for an empty range."""
+
+    least_ms: int
+    most_ms: int
+
+    def __post_init__(self) -> None:
+        if self.least_ms > self.most_ms:
+            raise ValueError(f"an empty range: {self.least_ms} to {self.most_ms} ms")
+
+    def drawn_ms(self, draw: float) -> int:
+        """Return the pause in milliseconds; `draw` is uniform in [0, 1)."""
+        return min(self.most_ms, self.least_ms + int(draw * (self.most_ms - self.least_ms + 1)))
+
+
 class PastCall(NamedTuple):
     """A call that counts, in epoch milliseconds: `start_ms` rounded down, `end_ms` rounded up.
 
@@ -55,6 +77,11 @@ class PastCall(NamedTuple):
 
     start_ms: int
     end_ms: int
+
+
+def duration_text(duration_ms: int) -> str:
+    """Return a duration as it would stand in the configuration, in the largest unit that divides it."""
+    return next(f"{duration_ms // unit_ms}{unit}" for unit, unit_ms in _UNITS if duration_ms % unit_ms == 0)
 
 
 def next_start_ms(limit: Limit, calls: Sequence[PastCall], now_ms: int) -> int:
@@ -67,11 +94,11 @@ def next_start_ms(limit: Limit, calls: Sequence[PastCall], now_ms: int) -> int:
     return max(now_ms, _spaced_ms(limit, calls), _windowed_ms(limit, calls))
 
 
-def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None) -> int:
-    """Return how many of the latest calls `next_start_ms` needs, now and in every step of the warm-up."""
+def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None, pause: Pause | None = None) -> int:
+    """Return how many of the latest calls are needed: by `next_start_ms` now and in every step, by the pause one."""
     limits = [limit] if limit else []
     limits += [step.limit for step in warm_up.steps] if warm_up else []
-    return max((each.rate for each in limits), default=0)
+    return max([each.rate for each in limits], default=0 if pause is None else 1)
 
 
 def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.domain.limit import Limit, WarmUp
+from pipeline.domain.limit import Limit, Pause, WarmUp
 from pipeline.domain.retry import Retry
-from pipeline.domain.window import Window
+from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
 
 
@@ -20,6 +20,8 @@ class SenderPolicy:
     """E-mail: the `from` addresses, first is the default. SMS: the number or the Messaging Service SID. WhatsApp: the session."""
     started_on_ms: int | None = None
     """Warm-up counts from here (UTC midnight); None: from its first send."""
+    daily_cap: int | None = None
+    """Messages a calendar day at most; None: no cap."""
     engine: str | None = None
     """WAHA's engine: NOWEB, GOWS, WEBJS or WPP."""
     status_callback: str | None = None
@@ -38,6 +40,8 @@ class ChannelPolicy:
     limit: Limit | None
     """None: unlimited."""
     warm_up: WarmUp | None
+    pause: Pause | None = None
+    """Between two calls of one sender."""
     numbers: str = "valid"
     region: str | None = None
     attempts: int = 5
@@ -52,6 +56,13 @@ class ChannelPolicy:
     batch: int = 1
     """Touches per call: 100 for e-mail, else 1."""
     gather_ms: int = 0
+
+    @property
+    def day_zone(self) -> str:
+        """Whose calendar days the daily cap counts: the window's zone (its fallback, where the recipient's decides)."""
+        if self.window is None:
+            return "UTC"
+        return (self.window.fallback_zone or "UTC") if self.window.zone == RECIPIENT else self.window.zone
 
     def sender_on(self, lane: int) -> SenderPolicy | None:
         """Return the sender whose lane is `lane`, or None."""

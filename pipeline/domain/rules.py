@@ -6,7 +6,7 @@ import re
 import unicodedata
 from zoneinfo import available_timezones
 
-from pipeline.domain.window import is_zone
+from pipeline.domain.zone import is_zone
 
 TOUCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 NAME_LENGTH = 256

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
 from phonenumbers import timezone as phone_timezone
 
+from pipeline.domain.zone import DAY_MS, DAY_S, is_zone, stretches
+
 RECIPIENT: Final = "recipient"
 ALL_DAYS: Final = frozenset(range(7))
-DAY_MS: Final = 86_400_000
-DAY_S: Final = 86_400
 HORIZON_DAYS: Final = 8
 """Zones that are not open together within so many days never are (a whole week, with a day to spare)."""
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-_FIRST_S, _LAST_S = -62_000_000_000, 253_300_000_000  # what datetime can hold, with room for an offset
-_ZONE_NAME = re.compile(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
 _CACHED_ZONES = 8_192
 
 Span = tuple[int, int]
@@ -83,11 +78,6 @@ class Window:
     def opens_on(self, day: int, *, feasts: bool) -> bool:
         """Tell whether an opening begins on `day` (days since 1970, local); `feasts` is whether holidays count."""
         return (day + 3) % 7 in self.days and not (feasts and day in self.feast_days)  # 1970-01-01 was a Thursday
-
-
-def is_zone(name: str) -> bool:
-    """Tell whether `name` is a time zone of the IANA database."""
-    return _zone(name) is not None
 
 
 def gate(window: Window | None, zones: tuple[str, ...], now_ms: int) -> Open | Closed:
@@ -207,7 +197,7 @@ def _intersect(left: list[Span], right: list[Span]) -> list[Span]:
 
 def _day_spans(window: Window, zone: str, day: int, *, feasts: bool) -> list[Span]:
     spans: list[Span] = []
-    for start_ms, end_ms, offset_ms in _stretches(zone, day):
+    for start_ms, end_ms, offset_ms in stretches(zone, day):
         for opens_ms, closes_ms in _wall_spans(window, start_ms + offset_ms, end_ms + offset_ms, feasts=feasts):
             span = opens_ms - offset_ms, closes_ms - offset_ms
             if spans and spans[-1][1] == span[0]:
@@ -227,43 +217,3 @@ def _wall_spans(window: Window, start_ms: int, end_ms: int, *, feasts: bool) -> 
             begin, end = max(start_ms, day * DAY_MS + opens), min(end_ms, day * DAY_MS + closes)
             if begin < end:
                 yield begin, end
-
-
-@lru_cache(maxsize=16_384)
-def _stretches(zone: str, day: int) -> tuple[tuple[int, int, int], ...]:
-    """Return UTC day `day` cut into (start_ms, end_ms, offset_ms) of one offset each."""
-    found = _zone(zone)
-    if found is None:
-        raise NeverOpens(f"unknown time zone {zone!r}")
-    start_s = day * DAY_S
-    cuts = [start_s]
-    for left, right in pairwise(range(start_s, start_s + DAY_S + 1, DAY_S // 4)):
-        cuts.extend(_transition_s(found, left, right))
-    cuts.append(start_s + DAY_S)
-    return tuple((a * 1000, b * 1000, _offset_s(found, a) * 1000) for a, b in pairwise(cuts) if a < b)
-
-
-def _transition_s(zone: ZoneInfo, left_s: int, right_s: int) -> list[int]:
-    """Return the instant in (left, right] at which the offset changes, if it does: no zone changes twice in 6 h."""
-    before = _offset_s(zone, left_s)
-    if _offset_s(zone, right_s) == before:
-        return []
-    while right_s - left_s > 1:
-        middle_s = (left_s + right_s) // 2
-        left_s, right_s = (middle_s, right_s) if _offset_s(zone, middle_s) == before else (left_s, middle_s)
-    return [right_s]
-
-
-def _offset_s(zone: ZoneInfo, at_s: int) -> int:
-    offset = datetime.fromtimestamp(min(max(at_s, _FIRST_S), _LAST_S), UTC).astimezone(zone).utcoffset()
-    return 0 if offset is None else int(offset.total_seconds())
-
-
-@lru_cache(maxsize=2_048)
-def _zone(name: str) -> ZoneInfo | None:
-    if not _ZONE_NAME.fullmatch(name) or name == "Factory":
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "America" is a directory
-        return None

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 
-from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
+from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import ALL_DAYS, RECIPIENT, NeverOpens, Window
 from pipeline.domain.work import Channel
 from pipeline.settings.kinds import (
+    CAP,
     CLOCK,
     CLOCK_OR_MIDNIGHT,
     DATES,
@@ -67,6 +68,14 @@ class WarmUpStepKeys(LimitKeys):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PauseKeys:
+    """`pause`."""
+
+    least_ms: int = key(duration("0ms", "1d"), REQUIRED, "The shortest.")
+    most_ms: int = key(duration("1ms", "1d"), REQUIRED, "The longest.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryKeys:
     """`retry`."""
 
@@ -120,6 +129,13 @@ def _warm_up_steps(steps: tuple[WarmUpStep, ...]) -> WarmUp:
         raise Wrong("at least one step, and each `until` after the one before") from None
 
 
+def _pause(keys: PauseKeys, _: Channel | None) -> Pause:
+    try:
+        return Pause(keys.least_ms, keys.most_ms)
+    except ValueError:
+        raise Wrong(f"least not over most ({keys.least_ms} ms > {keys.most_ms} ms)") from None
+
+
 def _retry(keys: RetryKeys, _: Channel | None) -> Retry:
     if keys.first_ms > keys.most_ms:
         raise Wrong(f"first not over most ({keys.first_ms} ms > {keys.most_ms} ms)")
@@ -158,6 +174,14 @@ class ChannelKeys:
         OneOrSteps(Nested(WarmUpKeys, _warm_up, "none"), Nested(WarmUpStepKeys, _warm_up_step), _warm_up_steps),
         ByChannel({"rate": 10, "per": "1m", "lasts": "7d"}, "none", "none"),
         "The limit of a young sender.",
+    )
+    daily_cap: int | None = key(
+        CAP,
+        "none",
+        "Messages of each sender per calendar day, in the window's zone (its `fallback_zone` with zone \"recipient\"; UTC if always open).",
+    )
+    pause: Pause | None = key(
+        Nested(PauseKeys, _pause, "none"), "none", "Between two calls of one sender, drawn anew each time."
     )
     numbers: str = key(
         choice("valid", "possible"), "valid", 'What a phone number must be; "possible": only its length counts.'

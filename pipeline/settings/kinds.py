@@ -13,7 +13,8 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 
-from pipeline.domain.window import RECIPIENT, is_zone
+from pipeline.domain.window import RECIPIENT
+from pipeline.domain.zone import is_zone
 from pipeline.settings.place import Wrong
 from pipeline.settings.table import Scalar
 
@@ -25,6 +26,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NO_SPACE = re.compile(r"[!-~]{1,4096}")
 _LAST_PORT: Final = 65_535
 _LONGEST_MS: Final = 3650 * _UNIT_MS["d"]
+MOST_A_DAY: Final = 1_000_000_000
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -203,11 +205,16 @@ def _wrong(more: str = "") -> Never:
     raise Wrong(more)
 
 
+def _cap(value: object) -> int | None:
+    return None if value == "none" else whole(1, MOST_A_DAY).parse(value)
+
+
 SERVERS = Scalar('one or more "host:port"', _servers)
 CLOCK = Scalar('"HH:MM" or "HH:MM:SS"', _clock)
 CLOCK_OR_MIDNIGHT = Scalar('"HH:MM", "HH:MM:SS" or "24:00"', _clock_or_midnight)
 ZONE = Scalar('an IANA time zone such as "America/New_York"', _zone)
 ZONE_OR_RECIPIENT = Scalar('an IANA time zone such as "America/New_York", or "recipient"', _zone_or_recipient)
+CAP = Scalar(f'a whole number from 1 to {MOST_A_DAY}, or "none"', _cap)
 DATE = Scalar("a date such as 2026-11-01", _date)
 DATES = Scalar("an array of dates such as [2026-12-25]", _dates)
 WEEKDAYS = Scalar("an array of " + " ".join(f'"{day}"' for day in DAYS), _days)

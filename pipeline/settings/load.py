@@ -221,8 +221,8 @@ def _check_unshared(whatsapp: WhatsAppKeys, sms: SmsKeys, place: Place) -> None:
 def _policy(channel: Channel, keys: WhatsAppKeys | EmailKeys | SmsKeys) -> ChannelPolicy:
     shared: ChannelKeys = keys
     return ChannelPolicy(
-        channel=channel, senders=tuple(_sender(each) for each in keys.senders),
-        window=shared.window, limit=shared.limit, warm_up=shared.warm_up, numbers=shared.numbers, region=shared.region,
+        channel=channel, senders=tuple(_sender(each, keys.daily_cap) for each in keys.senders),
+        window=shared.window, limit=shared.limit, warm_up=shared.warm_up, pause=shared.pause, numbers=shared.numbers, region=shared.region,
         attempts=shared.attempts, retry=shared.retry, retry_for_ms=shared.retry_for_ms,
         request_timeout_ms=shared.request_timeout_ms, lease_ms=shared.lease_ms,
         resolve_after_ms=shared.resolve_after_ms, resolve_for_ms=shared.resolve_for_ms, unresolved=shared.unresolved,
@@ -230,8 +230,10 @@ def _policy(channel: Channel, keys: WhatsAppKeys | EmailKeys | SmsKeys) -> Chann
     )  # fmt: skip
 
 
-def _sender(keys: WahaKeys | ResendKeys | TwilioKeys) -> SenderPolicy:
-    policy = SenderPolicy(keys.name, keys.lane or 0, started_on_ms=_midnight_ms(keys.started_on))
+def _sender(keys: WahaKeys | ResendKeys | TwilioKeys, cap: int | None) -> SenderPolicy:
+    policy = SenderPolicy(
+        keys.name, keys.lane or 0, started_on_ms=_midnight_ms(keys.started_on), daily_cap=keys.daily_cap or cap
+    )
     match keys:
         case WahaKeys():
             return replace(policy, addresses=(keys.session,), engine=keys.engine)

@@ -12,6 +12,7 @@ from pipeline.settings.keys import (
     FileKeys,
     KafkaSettings,
     LimitKeys,
+    PauseKeys,
     RetryKeys,
     WarmUpKeys,
     WarmUpStepKeys,
@@ -42,7 +43,7 @@ channels.sms.window.zone: found "America/New_Yrok"; allowed: an IANA time zone s
 
 Durations are text: `"250ms"` `"5s"` `"10m"` `"12h"` `"30d"`.
 """
-TABLES: list[tuple[str, str, type[Any]]] = [
+TABLES: list[tuple[str, str, type[Any] | None]] = [
     ("The file's own keys", "", FileKeys),
     ("`[kafka]`", "", KafkaSettings),
     (
@@ -77,6 +78,22 @@ TABLES: list[tuple[str, str, type[Any]]] = [
         "is as old as its `until`; after the last the channel's `limit` holds."),
         WarmUpStepKeys,
     ),
+    (
+        "`daily_cap`",
+        (
+            '`daily_cap = 500`, or `"none"`: what each sender may send from one midnight to the next. Messages count, not calls: those that the\n'
+            "provider took or may have taken. When it is reached, the lane waits for the next day; no attempt is spent."
+        ),
+        None,
+    ),
+    (
+        "`pause`",
+        (
+            '`pause = { least = "30s", most = "60s" }`, or `"none"`: from the answer to one call to the next call of the same sender. WAHA advises a\n'
+            'random 30 to 60 s between messages to people who have not written first, against bans (its guide "How to Avoid Blocking").'
+        ),
+        PauseKeys,
+    ),
     ("`retry`", '`retry = { first = "2s", most = "15m" }`.', RetryKeys),
     ("`[[channels.whatsapp.senders]]`", "A session of a WAHA server.", WahaKeys),
     ("`[[channels.email.senders]]`", "A Resend account.", ResendKeys),
@@ -105,9 +122,10 @@ def _lines() -> Iterator[str]:
         yield f"## {title}\n"
         if about:
             yield about + "\n"
-        yield from _rows(
-            ("Key", "Default", "Allowed", "Meaning"), (_row(each) for each in keys_of(table) if each.about)
-        )
+        if table is not None:
+            yield from _rows(
+                ("Key", "Default", "Allowed", "Meaning"), (_row(each) for each in keys_of(table) if each.about)
+            )
     yield "## Without a file\n"
     yield "A channel is on when its credentials or its address are set. An empty variable is one that is not set.\n"
     rows = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from pipeline.domain.work import Channel
-from pipeline.settings.kinds import CALLBACK, DATE, NAME, SECRET, SENDER_ADDRESSES, choice, text, url, whole
+from pipeline.settings.kinds import CALLBACK, DATE, MOST_A_DAY, NAME, SECRET, SENDER_ADDRESSES, choice, text, url, whole
 from pipeline.settings.table import ABSENT, REQUIRED, key
 
 _SID = r"[A-Za-z0-9_-]{1,64}"
@@ -25,6 +25,9 @@ class SenderKeys:
     )
     started_on: date | None = key(
         DATE, ABSENT, "Since when it sends (UTC): `warm_up` counts from here; left out, from its first send."
+    )
+    daily_cap: int | None = key(
+        whole(1, MOST_A_DAY), ABSENT, "Messages per calendar day; left out, the channel's `daily_cap`."
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
+from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
@@ -205,6 +205,18 @@ def test_a_warm_up_may_have_steps(tmp_path: Path) -> None:
         WarmUpStep(Limit(10, 60_000), 7 * 86_400_000),
         WarmUpStep(Limit(20, 60_000, burst=2), 14 * 86_400_000),
     ))  # fmt: skip
+
+
+def test_a_sender_may_have_a_daily_cap_of_its_own(tmp_path: Path) -> None:
+    text = 'daily_cap = 500\npause = { least = "30s", most = "60s" }\n' + "".join(
+        f'[[channels.whatsapp.senders]]\nname = "{name}"\nlane = {lane}\nsession = "{name}"\n{own}\n'
+        for lane, (name, own) in enumerate([("a", ""), ("b", "daily_cap = 20")])
+    )
+    policy = load_text(tmp_path, f"[channels.whatsapp]\n{text}").channels[Channel.WHATSAPP]
+    assert [sender.daily_cap for sender in policy.senders] == [500, 20]
+    assert policy.pause == Pause(30_000, 60_000)
+    bare = load_text(tmp_path, ALL_CHANNELS).channels[Channel.WHATSAPP]
+    assert (bare.senders[0].daily_cap, bare.pause) == (None, None)
 
 
 def test_several_senders_have_their_own_names_lanes_and_accounts(tmp_path: Path) -> None:

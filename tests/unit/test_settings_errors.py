@@ -72,6 +72,11 @@ WRONG = [
         "an unknown key",
         "until",
     ),
+    ("channels.sms.daily_cap", "[channels.sms]\ndaily_cap = 0", "0", '"none"'),
+    ("channels.sms.daily_cap", "[channels.sms]\ndaily_cap = true", "true", "a whole number from 1"),
+    ("channels.sms.senders[0].daily_cap", TWILIO + NUMBER + "daily_cap = 0", "0", "a whole number from 1"),
+    ("channels.sms.pause", '[channels.sms]\npause = { least = "2s", most = "1s" }', 'least = "2s"', "least not over most"),
+    ("channels.sms.pause.most", '[channels.sms]\npause = { least = "2s" }', "nothing", "a duration"),
     ("channels.sms.retry", '[channels.sms]\nretry = { first = "1h" }', 'first = "1h"', "first not over most"),
     ("channels.sms.window", '[channels.sms]\nwindow = "never"', '"never"', '"always"'),
     (

@@ -18,9 +18,9 @@ from pipeline.domain.window import (
     Window,
     first_open_ms,
     gate,
-    is_zone,
     zones_of,
 )
+from pipeline.domain.zone import is_zone
 
 HOUR = 3_600
 MINUTE_MS, DAY_MS = 60_000, 86_400_000

@@ -11,7 +11,7 @@ from pipeline.domain.work import Claim, Phase, Work
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, REPLAY_HORIZON_MS, Cycle
 from pipeline.stages.lane.gate import Go, judge
-from pipeline.stages.lane.limits import next_call_ms, note_call
+from pipeline.stages.lane.limits import day_bound_ms, hold, messages_left, new_messages, note_call
 from pipeline.stages.lane.settle import unconfirmed
 from pipeline.stages.lane.step import Ask
 
@@ -107,10 +107,9 @@ def _may_call(cycle: Cycle) -> bool:
     if state.pause is not None and state.pause.until_ms > cycle.now_ms:
         cycle.wake_at(state.pause.until_ms)
         return False
-    start_ms = next_call_ms(cycle)
-    if start_ms > cycle.now_ms:
+    if (held := hold(cycle, 1)) is not None:
         cycle.is_throttled = True
-        cycle.wake_at(start_ms)
+        cycle.wake_at(held.until_ms)
         return False
     return True
 
@@ -169,15 +168,17 @@ def _replay(cycle: Cycle, claim: Claim) -> None:
         cycle.keep(replace(claim, next_look_ms=opens_ms))
         cycle.wake_at(min(opens_ms, claim.resolve_until_ms))
         return
-    start_ms = next_call_ms(cycle)
-    if start_ms > cycle.now_ms:
-        cycle.wake_at(start_ms)
+    messages = new_messages(cycle, claim)
+    if (held := hold(cycle, messages)) is not None:
+        cycle.wake_at(held.until_ms)
         return
-    bounds = [verdict.until_ms for verdict in verdicts if isinstance(verdict, Go) and verdict.until_ms is not None]
-    until_ms = min([*bounds, cycle.now_ms + cycle.policy.lease_ms, claim.resolve_until_ms])
+    bounds = [verdict.until_ms for verdict in verdicts if isinstance(verdict, Go)] + [day_bound_ms(cycle)]
+    until_ms = min(
+        cycle.now_ms + cycle.policy.lease_ms, claim.resolve_until_ms, *(each for each in bounds if each is not None)
+    )
     over_ms = until_ms + cycle.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS
     renewed = replace(claim, lease_until_ms=until_ms, next_look_ms=over_ms)
-    note_call(cycle, claim.claim_id, until_ms)
+    note_call(cycle, claim.claim_id, until_ms, messages)
     cycle.keep(renewed)
     cycle.mind.under_way.add(claim.claim_id)
     cycle.step.asks.append(Ask(renewed, frozenset()))
@@ -185,7 +186,8 @@ def _replay(cycle: Cycle, claim: Claim) -> None:
 
 def _pick(cycle: Cycle, line: Line, twins: set[bytes]) -> Pick:
     """Take the next call's touches out of the line; turn away those that cannot go."""
-    pick = Pick(cap=cycle.policy.batch)
+    left = messages_left(cycle)
+    pick = Pick(cap=cycle.policy.batch if left is None else min(cycle.policy.batch, left))
     while len(pick.works) < pick.cap and (waiting := line.peek()) is not None:
         work = waiting.work
         verdict = judge(cycle.policy, work, cycle.now_ms, _paused_until(cycle))
@@ -221,7 +223,7 @@ def _add(pick: Pick, waiting: Waiting, go: Go) -> bool:
 
 def _claim(cycle: Cycle, pick: Pick) -> None:
     now_ms, policy = cycle.now_ms, cycle.policy
-    until_ms = _sooner(now_ms + policy.lease_ms, pick.until_ms)
+    until_ms = _sooner(_sooner(now_ms + policy.lease_ms, pick.until_ms), day_bound_ms(cycle))
     assert until_ms is not None
     works = tuple(
         replace(work, attempt=work.attempt + 1, first_call_ms=now_ms if work.first_call_ms is None else work.first_call_ms)
@@ -239,7 +241,7 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
         claim_id, works, request, now_ms, until_ms,
         resolve_until_ms=now_ms + horizon_ms,
     )  # fmt: skip
-    note_call(cycle, claim_id, until_ms)
+    note_call(cycle, claim_id, until_ms, len(works))
     cycle.keep(claim)
     cycle.mind.under_way.add(claim_id)
     cycle.step.calls.append(claim)

@@ -1,21 +1,94 @@
-"""When the next call may start, and what the limit must remember of the last ones."""
+"""What keeps the next call back, and what must be remembered of the last ones: limit, warm-up, pause, daily cap."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pipeline.domain.limit import PastCall, WarmUpStep, calls_to_remember, next_start_ms
+from pipeline.domain.work import Claim
+from pipeline.domain.zone import day_end_ms, local_day
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, Cycle
+from pipeline.stages.lane.step import Hold
 
 
-def next_call_ms(cycle: Cycle) -> int:
-    """Return the first instant, now or later, at which a call may start; or at which another limit holds."""
+def hold(cycle: Cycle, messages: int) -> Hold | None:
+    """Return what keeps a call with so many new messages back for longest; None: it may start now.
+
+    At the hold's end it must be asked again: another limit may hold by then.
+    """
+    return max((each for each in _holds(cycle, messages) if each.until_ms > cycle.now_ms), default=None,
+               key=lambda each: each.until_ms)  # fmt: skip
+
+
+def messages_left(cycle: Cycle) -> int | None:
+    """Return how many messages may still be claimed today; None: any number."""
+    cap = _cap(cycle)
+    if cap is None:
+        return None
+    spent = cycle.state.messages if cycle.state.day >= local_day(cycle.policy.day_zone, cycle.now_ms) else 0
+    return max(cap - spent, 0)
+
+
+def day_bound_ms(cycle: Cycle) -> int | None:
+    """Return when today ends: a call that counts for today begins before. None without a daily cap."""
+    return None if _cap(cycle) is None else day_end_ms(cycle.policy.day_zone, cycle.now_ms)
+
+
+def new_messages(cycle: Cycle, claim: Claim) -> int:
+    """Return how many messages a replay of `claim` adds to today's: none when its last call was counted today."""
+    return 0 if _day_of(cycle, claim) >= local_day(cycle.policy.day_zone, cycle.now_ms) else len(claim.works)
+
+
+def note_call(cycle: Cycle, claim_id: str, lease_until_ms: int, messages: int) -> None:
+    """Count a call that is claimed now, with so many new messages; until its answer comes it may be running."""
+    state, mind, policy = cycle.state, cycle.mind, cycle.policy
+    if state.first_send_ms is None:
+        state.first_send_ms = cycle.now_ms
+    _count(cycle, messages)
+    if policy.pause is not None:
+        state.gap_ms = policy.pause.drawn_ms(cycle.draw())
+    keep = calls_to_remember(policy.limit, policy.warm_up, policy.pause)
+    if keep == 0:
+        return
+    state.calls += 1
+    call = PastCall(cycle.now_ms, lease_until_ms + policy.request_timeout_ms + CLOCK_ALLOWANCE_MS)
+    mind.calls[state.calls] = (call, claim_id)
+    shelf.keep_call(cycle.view, state.calls, call, claim_id)
+    while len(mind.calls) > keep:
+        oldest = min(mind.calls)
+        del mind.calls[oldest]
+        shelf.drop_call(cycle.view, oldest)
+
+
+def give_back(cycle: Cycle, claim: Claim) -> None:
+    """Take the messages of `claim`, which the provider did not take, off its day's count."""
+    if _day_of(cycle, claim) == cycle.state.day:
+        cycle.state.messages = max(cycle.state.messages - len(claim.works), 0)
+
+
+def _holds(cycle: Cycle, messages: int) -> Iterator[Hold]:
+    calls = [call for call, _ in cycle.mind.calls.values()]
+    yield from _limit_hold(cycle, calls)
+    if cycle.policy.pause is not None and calls:
+        yield Hold("pause", max(call.end_ms for call in calls) + cycle.state.gap_ms)
+    left = messages_left(cycle)
+    if left is not None and messages > left:
+        yield Hold(f"daily cap of {_cap(cycle)}", day_end_ms(cycle.policy.day_zone, cycle.now_ms))
+
+
+def _limit_hold(cycle: Cycle, calls: list[PastCall]) -> Iterator[Hold]:
     started_ms = _started_ms(cycle)
     step = _step_now(cycle, started_ms)
     limit = cycle.policy.limit if step is None else step.limit
     if limit is None:
-        return cycle.now_ms
-    start_ms = next_start_ms(limit, [call for call, _ in cycle.mind.calls.values()], cycle.now_ms)
-    return start_ms if step is None or started_ms is None else min(start_ms, started_ms + step.until_ms)
+        return
+    start_ms = next_start_ms(limit, calls, cycle.now_ms)
+    if step is None:
+        yield Hold(str(limit), start_ms)
+    else:
+        warm_ms = start_ms if started_ms is None else started_ms + step.until_ms
+        yield Hold(f"warm-up, {limit}", min(start_ms, warm_ms))
 
 
 def _started_ms(cycle: Cycle) -> int | None:
@@ -30,19 +103,19 @@ def _step_now(cycle: Cycle, started_ms: int | None) -> WarmUpStep | None:
     return None if warm_up is None else warm_up.step_at(started_ms, cycle.now_ms)
 
 
-def note_call(cycle: Cycle, claim_id: str, lease_until_ms: int) -> None:
-    """Count a call that is claimed now; until its answer comes it may be running."""
-    state, mind = cycle.state, cycle.mind
-    if state.first_send_ms is None:
-        state.first_send_ms = cycle.now_ms
-    keep = calls_to_remember(cycle.policy.limit, cycle.policy.warm_up)
-    if keep == 0:
+def _cap(cycle: Cycle) -> int | None:
+    return None if cycle.mind.sender is None else cycle.mind.sender.daily_cap
+
+
+def _count(cycle: Cycle, messages: int) -> None:
+    if _cap(cycle) is None or messages == 0:
         return
-    state.calls += 1
-    call = PastCall(cycle.now_ms, lease_until_ms + cycle.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS)
-    mind.calls[state.calls] = (call, claim_id)
-    shelf.keep_call(cycle.view, state.calls, call, claim_id)
-    while len(mind.calls) > keep:
-        oldest = min(mind.calls)
-        del mind.calls[oldest]
-        shelf.drop_call(cycle.view, oldest)
+    today = local_day(cycle.policy.day_zone, cycle.now_ms)
+    if today > cycle.state.day:
+        cycle.state.day, cycle.state.messages = today, 0
+    cycle.state.messages += messages
+
+
+def _day_of(cycle: Cycle, claim: Claim) -> int:
+    """Return the day for which the claim's last call was counted: its lease ends with that day at the latest."""
+    return local_day(cycle.policy.day_zone, claim.lease_until_ms - 1)

@@ -24,6 +24,7 @@ from pipeline.domain.work import Claim, Phase, Work
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, Cycle
 from pipeline.stages.lane.gate import open_from
+from pipeline.stages.lane.limits import give_back
 from pipeline.stages.lane.step import Outcome
 
 PROBE_MS = 1_000
@@ -42,14 +43,15 @@ def settle(cycle: Cycle, outcome: Outcome) -> None:  # noqa: C901, PLR0912 - a c
     claim = mind.claims.get(outcome.claim_id)
     if claim is None:
         return  # given up meanwhile
-    _end_calls(cycle, outcome)
+    if claim.phase is Phase.CALLING or mind.replays:
+        _end_calls(cycle, outcome)
     answer = outcome.answer
     match answer:
         case Sent():
             _sent(cycle, claim, answer)
         case Rejected():
             _recovered(cycle)
-            _close(cycle, claim)
+            _void(cycle, claim)
             for work in claim.works:
                 cycle.end(work, State.FAILED, reason=Reason.REJECTED, error_code=answer.code, error=answer.error)
         case Split():
@@ -74,7 +76,7 @@ def settle(cycle: Cycle, outcome: Outcome) -> None:  # noqa: C901, PLR0912 - a c
 
 def unconfirmed(cycle: Cycle, claim: Claim, error: str) -> None:
     """End what nobody can tell the outcome of; or send it again, where the configuration says so."""
-    _close(cycle, claim)
+    cycle.close(claim)
     for work in claim.works:
         if cycle.policy.unresolved == "send":
             cycle.put_back(_called(work, claim))
@@ -96,7 +98,7 @@ def pause(cycle: Cycle, code: str, error: str, retry_after_s: float | None) -> i
 def _sent(cycle: Cycle, claim: Claim, answer: Sent) -> None:
     _recovered(cycle)
     cycle.state.last_success_ms = cycle.now_ms
-    _close(cycle, claim)
+    cycle.close(claim)
     forget_ms = cycle.now_ms + cycle.policy.resolve_for_ms + LEDGER_SLACK_MS
     for work, message_id in zip(claim.works, answer.message_ids, strict=True):
         cycle.end(work, State.SENT, provider_message_id=message_id)
@@ -107,7 +109,7 @@ def _sent(cycle: Cycle, claim: Claim, answer: Sent) -> None:
 def _split(cycle: Cycle, claim: Claim, answer: Split) -> None:
     """Halve a batch that was refused whole for one of its touches: nothing was accepted, so new keys are safe."""
     _recovered(cycle)
-    _close(cycle, claim)
+    _void(cycle, claim)
     if len(claim.works) == 1:
         work = claim.works[0]
         cycle.end(work, State.FAILED, reason=Reason.REJECTED, error_code=answer.code, error=answer.error)
@@ -122,7 +124,7 @@ def _refused(cycle: Cycle, claim: Claim, answer: Refused, ended_ms: int) -> None
         # An earlier call under this key may have been accepted: the key, and so the batch, must stay.
         _ask_later(cycle, claim, answer.error, answer.retry_after_s)
         return
-    _close(cycle, claim)
+    _void(cycle, claim)
     for work in claim.works:
         refuse(cycle, _called(work, claim), answer, ended_ms)
 
@@ -151,7 +153,7 @@ def _paused(cycle: Cycle, claim: Claim, answer: Paused) -> None:
     if claim.phase is Phase.LOOKING_UP:
         _look_again(cycle, claim, until_ms)
         return
-    _close(cycle, claim)
+    _void(cycle, claim)
     for work in claim.works:
         noted = _outage_noted(cycle, _called(work, claim), answer.code, answer.error, until_ms)
         cycle.put_back(noted, answer.code, answer.error)
@@ -174,7 +176,7 @@ def _unbegun(cycle: Cycle, claim: Claim) -> None:
     if claim.phase is Phase.LOOKING_UP:
         _look_again(cycle, claim, cycle.now_ms)
         return
-    _close(cycle, claim)
+    _void(cycle, claim)
     for work in claim.works:
         cycle.put_back(_called(work, claim))
 
@@ -207,7 +209,7 @@ def _count_replay(cycle: Cycle, claim: Claim) -> Claim:
     works = tuple(replace(_called(work, claim), refusals=work.refusals + 1) for work in claim.works)
     if works[0].refusals < cycle.policy.attempts:
         return replace(claim, works=works)
-    _close(cycle, claim)
+    cycle.close(claim)
     for work in works:
         cycle.give_up(work, claim.error_code, claim.error or "")
     return replace(claim, works=())
@@ -215,7 +217,7 @@ def _count_replay(cycle: Cycle, claim: Claim) -> Claim:
 
 def _absent(cycle: Cycle, claim: Claim) -> None:
     """The provider does not have it: a send is safe. After a 5xx that counted, it was a refusal."""
-    _close(cycle, claim)
+    _void(cycle, claim)
     for work in claim.works:
         if claim.refused:
             refuse(cycle, _called(work, claim), Refused(claim.error_code or "", claim.error or ""), cycle.now_ms)
@@ -247,7 +249,9 @@ def _recovered(cycle: Cycle) -> None:
     cycle.state.lost_in_a_row = 0
 
 
-def _close(cycle: Cycle, claim: Claim) -> None:
+def _void(cycle: Cycle, claim: Claim) -> None:
+    """Close a claim of which the provider took nothing."""
+    give_back(cycle, claim)
     cycle.close(claim)
 
 

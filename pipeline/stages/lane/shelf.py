@@ -44,6 +44,12 @@ class LaneState:
     calls: int = 0
     first_send_ms: int | None = None
     last_success_ms: int = 0
+    gap_ms: int = 0
+    """The pause drawn when the latest call was claimed; it begins when that call has ended."""
+    day: int = 0
+    """The latest calendar day (days since 1970) on which a message was claimed."""
+    messages: int = 0
+    """Messages claimed on `day`, less those the provider is known not to have taken."""
     lost_in_a_row: int = 0
     """Answers lost since the provider last gave one."""
     pause: Pause | None = None

@@ -27,6 +27,13 @@ class Ask(NamedTuple):
     """Messages with the same address and content that belong to other touches."""
 
 
+class Hold(NamedTuple):
+    """What keeps the next call back, in words, and until when at most."""
+
+    why: str
+    until_ms: int
+
+
 @dataclass(slots=True)
 class LaneStep:
     """One decision of a lane, to be committed as one; the calls start afterwards."""
