@@ -36,7 +36,7 @@ class Metrics:
             registry=registry,
         )
         self._throttled = Counter(
-            "pipeline_throttled_seconds", "Seconds a lane had work and waited for its limit.", ["channel", "sender"],
+            "pipeline_throttled_seconds", "Seconds a lane had work and waited for its limit, warm-up, daily cap or pause.", ["channel", "sender"],
             registry=registry,
         )
         self._backlog = Gauge(

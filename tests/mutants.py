@@ -54,11 +54,15 @@ MUTANTS = [
     ("something follows the end", "pipeline/stages/dedup.py", "story.state not in TERMINAL and", "", "tests/unit/test_dedup.py"),
     ("no window", "pipeline/stages/lane/gate.py", "at = gate(policy.window, zones, now_ms)", "at = gate(None, zones, now_ms)", LANE),
     ("no limit", "pipeline/stages/lane/claims.py", "if (held := hold(cycle, 1)) is not None:", "if (held := hold(cycle, 1)) is not None and False:", LANE),
-    ("no daily cap", "pipeline/stages/lane/limits.py", "messages > left:", "False:", LIMITS),
+    ("no daily cap", "pipeline/stages/lane/limits.py", "else cycle.mind.sender.daily_cap", "else None", LIMITS),
     ("a cap that forgets what was not taken", "pipeline/stages/lane/settle.py", "    give_back(cycle, claim)\n", "", LIMITS),
     ("a call counted today may begin tomorrow", "pipeline/stages/lane/claims.py", ", day_bound_ms(cycle))\n    assert", ", None)\n    assert", LIMITS),
     ("no pause", "pipeline/stages/lane/limits.py", "cycle.policy.pause is not None and calls", "False", LIMITS),
     ("a pause from the start of the call", "pipeline/stages/lane/limits.py", "max(call.end_ms for call in calls)", "max(call.start_ms for call in calls)", LIMITS),
+    ("a replay counted today may begin tomorrow", "pipeline/stages/lane/claims.py", "[day_bound_ms(cycle)]", "[]", LIMITS),
+    ("a clock that jumps back begins a new day", "pipeline/stages/lane/limits.py", "if today > cycle.state.day:", "if today != cycle.state.day:", LIMITS),
+    ("a throttled lane is silent", "pipeline/stages/lane/claims.py", "        cycle.hold = held\n", "", "tests/unit/test_held_back.py"),
+    ("the metric grows only afterwards", "pipeline/agents/lane.py", "if self._account.is_open and", "if False and", "tests/unit/test_held_back.py"),
 ]
 
 

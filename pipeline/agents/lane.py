@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from pipeline.agents.held_back import HeldBack
 from pipeline.domain.verdict import AskLater, Unknown
 from pipeline.stages.lane import Outcome
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pipeline.stages.lane import Ask, Lane, LaneStep
 
 log = logging.getLogger(__name__)
+
+ACCOUNT_S = 10.0
+"""A lane that is held back for hours adds to its metric so often."""
 
 
 class LaneAgent:
@@ -41,6 +45,9 @@ class LaneAgent:
         self._sender = sender
         self._labels = (channel, name)
         self._told_paused: str | None = None
+        self._account = HeldBack()
+        self._held_back = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._now_ms = now_ms
         self._draw = draw
         self._drain_s = drain_s
@@ -84,8 +91,9 @@ class LaneAgent:
         self._metrics.backlog(*self._labels, step.waiting)
         self._metrics.open_claims(*self._labels, step.open_claims)
         self._metrics.paused(*self._labels, is_paused=step.paused_until_ms is not None)
-        if step.throttled_ms:
-            self._metrics.throttled(*self._labels, step.throttled_ms / 1000)
+        self._held_back = step.held_back
+        self._metrics.throttled(*self._labels, self._account.note(step.hold, self._now_ms()) / 1000)
+        self._tell_what_holds()
         if step.repeats:
             self._metrics.repeats_dropped(self._labels[0], step.repeats)
         if step.pause_error != self._told_paused:
@@ -95,8 +103,23 @@ class LaneAgent:
             else:
                 log.warning("%s lane of %s is at work again, %d wait", *self._labels, step.waiting)
 
+    def _tell_what_holds(self) -> None:
+        """Say once a minute what has held the lane back, and how many wait; ask again while there is something to say."""
+        told = self._account.tell(self._now_ms())
+        if told is not None:
+            log.info("%s lane of %s was %s; %d wait", *self._labels, told, self._held_back)
+        if self._account.is_open and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(ACCOUNT_S, self._account_again)
+
+    def _account_again(self) -> None:
+        self._timer = None
+        self._metrics.throttled(*self._labels, self._account.account(self._now_ms()) / 1000)
+        self._tell_what_holds()
+
     async def close(self) -> None:
         """Give up the calls still under way: the lane's next owner asks what became of them."""
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)

@@ -282,7 +282,7 @@ def test_the_first_send_goes_at_once_and_the_warm_up_is_slower():
     rig.now_ms += 8 * 86_400_000
     rig.step(work("x"), work("y"))
     assert 1_900 < rig.last.wake_ms - rig.now_ms < 2_100
-    assert rig.last.throttled_ms > 0
+    assert rig.last.hold.why == "30 per 1m"
 
 
 def test_a_lane_looks_again_when_the_next_step_of_the_warm_up_begins():

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pipeline.stages.lane.lane import Lane
-from pipeline.stages.lane.step import Ask, LaneStep, Outcome
+from pipeline.stages.lane.step import Ask, Hold, LaneStep, Outcome
 
-__all__ = ["Ask", "Lane", "LaneStep", "Outcome"]
+__all__ = ["Ask", "Hold", "Lane", "LaneStep", "Outcome"]

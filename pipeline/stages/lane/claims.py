@@ -13,7 +13,7 @@ from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, REPLAY_HORIZON_MS, Cy
 from pipeline.stages.lane.gate import Go, judge
 from pipeline.stages.lane.limits import day_bound_ms, hold, messages_left, new_messages, note_call
 from pipeline.stages.lane.settle import unconfirmed
-from pipeline.stages.lane.step import Ask
+from pipeline.stages.lane.step import Ask, Hold
 
 LOOKED_AT = 500
 """Touches of the line looked at per step."""
@@ -105,10 +105,12 @@ def _may_call(cycle: Cycle) -> bool:
     if len(_calling(cycle)) >= _slots(cycle) or _gathers(cycle):
         return False
     if state.pause is not None and state.pause.until_ms > cycle.now_ms:
+        if state.pause.is_said:
+            cycle.hold = Hold(f"Retry-After of the provider ({state.pause.code})", state.pause.until_ms, is_limit=False)
         cycle.wake_at(state.pause.until_ms)
         return False
     if (held := hold(cycle, 1)) is not None:
-        cycle.is_throttled = True
+        cycle.hold = held
         cycle.wake_at(held.until_ms)
         return False
     return True

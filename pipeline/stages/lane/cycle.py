@@ -15,7 +15,7 @@ from pipeline.log import Output, Overlay
 from pipeline.records import encode_event, encode_scheduled, encode_work
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.gate import TooLate, Wait
-from pipeline.stages.lane.step import LaneStep
+from pipeline.stages.lane.step import Hold, LaneStep
 
 CLOCK_ALLOWANCE_MS = 2_000
 """How far the clocks of two workers may differ, or one jump, without a claim being asked about too early."""
@@ -51,7 +51,10 @@ class LaneMind:
     head: bytes = shelf.WAITING
     """Nothing waits below this key: scans start here, not among RocksDB's tombstones."""
     gathering_since_ms: int | None = None
-    throttled_since_ms: int | None = None
+    shut_until_ms: int = 0
+    """The earliest opening of those that were turned away because their window is closed."""
+    shut_out: int = 0
+    """How many they are."""
     fresh_works: dict[bytes, Work] = field(default_factory=dict)
     """Decoded already, by waiting key; for this step only."""
 
@@ -65,8 +68,8 @@ class Cycle:
         self.now_ms = now_ms
         self.draw = draw
         self.step = LaneStep()
-        self.is_throttled = False
-        """Whether touches wait for nothing but the limit."""
+        self.hold: Hold | None = None
+        """What the touches in line wait for, though a call could be made."""
 
     @property
     def state(self) -> shelf.LaneState:
@@ -127,8 +130,17 @@ class Cycle:
         if isinstance(verdict, TooLate):
             self.end(work, State.EXPIRED, reason=Reason.EXPIRES_AT)
         else:
+            if verdict.reason is Reason.WINDOW:
+                self._shut_out(verdict.at_ms)
             self.tell(work, State.DEFERRED, reason=verdict.reason, next_attempt_at_ms=verdict.at_ms)
             self.schedule(work, verdict.at_ms)
+
+    def _shut_out(self, until_ms: int) -> None:
+        mind = self.mind
+        if self.now_ms >= mind.shut_until_ms:
+            mind.shut_until_ms, mind.shut_out = until_ms, 0
+        mind.shut_until_ms = min(mind.shut_until_ms, until_ms)
+        mind.shut_out += 1
 
     def give_up(self, work: Work, code: str | None, error: str) -> None:
         """End `work` as failed after all its attempts, or all its time."""

@@ -18,7 +18,7 @@ from pipeline.stages.foreign import own_record
 from pipeline.stages.lane import claims, settle, shelf
 from pipeline.stages.lane.cycle import Cycle, LaneMind, RequestBuilder
 from pipeline.stages.lane.gate import Go, judge
-from pipeline.stages.lane.step import LaneStep, Outcome
+from pipeline.stages.lane.step import Hold, LaneStep, Outcome
 
 READDRESSED = 500
 
@@ -43,6 +43,7 @@ class Lane:
         mind.under_way.clear()
         mind.fresh_works.clear()
         mind.head = shelf.WAITING
+        mind.shut_until_ms = mind.shut_out = 0
         self._found_open = any(claim.phase is Phase.CALLING for claim in mind.claims.values())
 
     def step(
@@ -89,16 +90,17 @@ class Lane:
         step.changes = cycle.view.changes
         step.waiting = mind.state.waiting
         step.open_claims = len(mind.claims)
-        step.throttled_ms = self._throttled(cycle)
+        self._say_what_holds(cycle)
         if mind.state.pause is not None:
             step.paused_until_ms, step.pause_error = mind.state.pause.until_ms, mind.state.pause.error
         return step
 
-    def _throttled(self, cycle: Cycle) -> int:
-        """Return how long the limit has held touches back since the last step."""
-        since_ms = self._mind.throttled_since_ms
-        self._mind.throttled_since_ms = cycle.now_ms if cycle.is_throttled else None
-        return 0 if since_ms is None else cycle.now_ms - since_ms
+    def _say_what_holds(self, cycle: Cycle) -> None:
+        mind, step = self._mind, cycle.step
+        if cycle.hold is not None and mind.state.waiting:
+            step.hold, step.held_back = cycle.hold, mind.state.waiting
+        elif not mind.state.waiting and cycle.now_ms < mind.shut_until_ms:
+            step.hold, step.held_back = Hold("closed window", mind.shut_until_ms, is_limit=False), mind.shut_out
 
     def _take_in(self, cycle: Cycle, work: Work, value: bytes) -> None:
         if self._mind.sender is None or work.sender != self._mind.sender.name:

@@ -91,7 +91,7 @@ def pause(cycle: Cycle, code: str, error: str, retry_after_s: float | None) -> i
     said_ms = None if retry_after_s is None else max(1, round(retry_after_s * 1000))
     until_ms = now_ms + (said_ms or min(PROBE_MS * tries, LONGEST_PROBE_MS))
     since_ms = now_ms if state.pause is None else state.pause.since_ms
-    state.pause = shelf.Pause(since_ms, until_ms, tries, code, error)
+    state.pause = shelf.Pause(since_ms, until_ms, tries, code, error, is_said=said_ms is not None)
     return until_ms
 
 

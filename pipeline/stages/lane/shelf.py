@@ -33,6 +33,8 @@ class Pause:
     tries: int
     code: str
     error: str
+    is_said: bool = False
+    """The provider itself said until when."""
 
 
 @dataclass(slots=True)

@@ -32,6 +32,8 @@ class Hold(NamedTuple):
 
     why: str
     until_ms: int
+    is_limit: bool = True
+    """A limit of ours; not the provider's word, nor the hours."""
 
 
 @dataclass(slots=True)
@@ -46,8 +48,10 @@ class LaneStep:
     waiting: int = 0
     """Touches waiting in this lane, deferred ones not included."""
     open_claims: int = 0
-    throttled_ms: int = 0
-    """How long the limit has held touches back since the last step."""
+    hold: Hold | None = None
+    """What keeps touches back from now on, though a call could be made."""
+    held_back: int = 0
+    """How many touches."""
     paused_until_ms: int | None = None
     pause_error: str | None = None
     repeats: int = 0
