@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.domain.calendar import Calendar
 from pipeline.domain.limit import Limit, Pause, WarmUp
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
@@ -37,6 +38,8 @@ class ChannelPolicy:
     """Empty: the channel is off."""
     window: Window | None
     """None: always open."""
+    calendar: Calendar | None = field(default=None, kw_only=True)
+    """What the law of the recipient's place allows besides; None: nothing is asked of it."""
     limit: Limit | None
     """None: unlimited."""
     warm_up: WarmUp | None

@@ -117,14 +117,15 @@ def zones_of(window: Window | None, time_zone: str | None, to: str) -> tuple[str
         return (window.zone,)
     if time_zone is not None and is_zone(time_zone):
         return (time_zone,)
-    return _zones_of_number(to) or (window.fallback_zone or "UTC",)
+    return zones_of_number(to) or (window.fallback_zone or "UTC",)
 
 
 _ALWAYS = Open(None, None)
 
 
 @lru_cache(maxsize=65_536)
-def _zones_of_number(number: str) -> tuple[str, ...]:
+def zones_of_number(number: str) -> tuple[str, ...]:
+    """Return the zones in which `number` (E.164) may be; none for an e-mail address, or where nothing is known."""
     if not number.startswith("+"):
         return ()
     try:

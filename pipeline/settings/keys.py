@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 
+from pipeline.domain.calendar import Calendar
 from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import ALL_DAYS, RECIPIENT, NeverOpens, Window
 from pipeline.domain.work import Channel
+from pipeline.settings.calendars import HOURS, HoursKeys, load_calendar
 from pipeline.settings.kinds import (
     CAP,
     CLOCK,
@@ -29,7 +31,7 @@ from pipeline.settings.kinds import (
 )
 from pipeline.settings.place import Wrong
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
-from pipeline.settings.table import ABSENT, REQUIRED, ByChannel, Many, Nested, OneOrSteps, key
+from pipeline.settings.table import ABSENT, REQUIRED, ByChannel, ByName, Many, Nested, OneOrSteps, key
 
 T = TypeVar("T")
 LONGEST_RESEND_MS = 82_800_000
@@ -158,12 +160,30 @@ _EASTERN_DAY = {"opens": "08:00", "closes": "20:00", "zone": _NEW_YORK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarKeys:
+    """`calendar`."""
+
+    name: str = key(text(r"[a-z0-9.-]{1,64}", "a calendar's name"), REQUIRED, "Which, and which edition of it.")
+    override: dict[str, tuple[HoursKeys, ...]] = key(
+        ByName(HOURS), {}, "Other hours for some of its places, by code: a table of the keys below, or an array of them."
+    )
+
+
+def _calendar(keys: CalendarKeys, channel: Channel | None) -> Calendar:
+    return load_calendar(keys.name, keys.override, SMS_MARGIN_MS if channel is Channel.SMS else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelKeys:
     """`[channels.…]`: the same keys on each channel. A channel without senders is off."""
 
     window: Window | None = key(
         Nested(WindowKeys, _window, "always"), ByChannel(_EASTERN_DAY, "always", {**_EASTERN_DAY, "opens": "09:00"}),
         "The hours in which a call may begin.",
+    )  # fmt: skip
+    calendar: Calendar | None = key(
+        Nested(CalendarKeys, _calendar, "none", short="name"), "none",
+        "What the law of the recipient's place allows: a call begins when this and the window are open.",
     )  # fmt: skip
     limit: Limit | None = key(
         Nested(LimitKeys, _limit, "none"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
+from pipeline.domain.hours import ever_open
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.work import Channel
 from pipeline.settings.keys import (
@@ -27,6 +28,8 @@ from pipeline.settings.senders import SENDERS, ResendKeys, SenderKeys, TwilioKey
 from pipeline.settings.table import fill_in, keys_of, read_table
 
 CONFIG_VARIABLE: Final = "PIPELINE_CONFIG"
+SOME_DAY_MS: Final = 1_767_225_600_000
+"""2026-01-01, from which on window and calendar must open together within a year."""
 _SWITCHES: Final = {
     Channel.WHATSAPP: ("WAHA_BASE_URL", "WAHA_API_KEY", "WAHA_SESSION_NAME"),
     Channel.EMAIL: ("RESEND_API_KEY", "RESEND_FROM"),
@@ -127,6 +130,8 @@ def _checked(keys: FileKeys, place: Place, folder: Path, source: str) -> Setting
     _check_email(email, place.at("channels").at("email"))
     _check_sms(sms, place.at("channels").at("sms").at("senders"))
     _check_unshared(whatsapp, sms, place.at("channels"))
+    for channel, channel_keys in _channels(keys):
+        _check_hours(channel_keys, place.at("channels").at(channel).at("calendar"))
     if place.notes:
         raise Spoilt
     cafile = keys.kafka.ssl_cafile
@@ -218,11 +223,16 @@ def _check_unshared(whatsapp: WhatsAppKeys, sms: SmsKeys, place: Place) -> None:
                 )
 
 
+def _check_hours(keys: ChannelKeys, place: Place) -> None:
+    if keys.calendar is not None and not ever_open(keys.window, keys.calendar, SOME_DAY_MS):
+        place.note(shown(keys.calendar.name), "one that is sometimes open together with `window`")
+
+
 def _policy(channel: Channel, keys: WhatsAppKeys | EmailKeys | SmsKeys) -> ChannelPolicy:
     shared: ChannelKeys = keys
     return ChannelPolicy(
         channel=channel, senders=tuple(_sender(each, keys.daily_cap) for each in keys.senders),
-        window=shared.window, limit=shared.limit, warm_up=shared.warm_up, pause=shared.pause, numbers=shared.numbers, region=shared.region,
+        window=shared.window, calendar=shared.calendar, limit=shared.limit, warm_up=shared.warm_up, pause=shared.pause, numbers=shared.numbers, region=shared.region,
         attempts=shared.attempts, retry=shared.retry, retry_for_ms=shared.retry_for_ms,
         request_timeout_ms=shared.request_timeout_ms, lease_ms=shared.lease_ms,
         resolve_after_ms=shared.resolve_after_ms, resolve_for_ms=shared.resolve_for_ms, unresolved=shared.unresolved,

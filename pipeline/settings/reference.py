@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.domain.work import Channel
+from pipeline.settings.calendars import HoursKeys
 from pipeline.settings.keys import (
+    CalendarKeys,
     ChannelKeys,
     FileKeys,
     KafkaSettings,
@@ -59,6 +61,15 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
         ),
         WindowKeys,
     ),
+    (
+        "`calendar`",
+        (
+            '`calendar = "us-2026.1"`, or `{ name = "us-2026.1", override = { FL = { opens = "09:00", closes = "20:00" } } }`, or `"none"`.\n'
+            "[What the calendars say, and whom they bind](calendars.md)."
+        ),
+        CalendarKeys,
+    ),
+    ("`calendar.override`", "Hours of one place, in place of the calendar's.", HoursKeys),
     (
         "`limit`",
         (

@@ -70,17 +70,22 @@ class Nested(Generic[T]):
     word: str | None = None
     channel: Channel | None = None
     """Whose keys and defaults hold inside."""
+    short: str | None = None
+    """The key that a bare text stands for."""
 
     @property
     def allowed(self) -> str:
         """What is allowed, in words."""
         shape = "{ " + ", ".join(f"{declared.name} = …" for declared in keys_of(self.table)) + " }"
+        shape = f"text, {shape}" if self.short else shape
         return f'{shape} or "{self.word}"' if self.word else shape
 
     def read(self, value: object, place: Place, *, secret: bool) -> T | None:
         """Return the value; raise Spoilt after noting what is wrong."""
         if self.word is not None and value == self.word:
             return None
+        if self.short is not None and isinstance(value, str):
+            value = {self.short: value}
         if not isinstance(value, dict):
             raise place.refuse(value, self.allowed, secret=secret)
         keys = read_table(self.table, value, place if self.channel is None else replace(place, channel=self.channel))
@@ -114,6 +119,24 @@ class OneOrSteps(Generic[T, StepT]):
             return self.build(tuple(step for step in steps if step is not None))
         except Wrong as wrong:
             raise place.refuse(value, str(wrong)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ByName(Generic[T]):
+    """A table whose keys are names of the user's, each with a value of `kind`."""
+
+    kind: Kind[T]
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words."""
+        return f"{{ NAME = {self.kind.allowed} }}"
+
+    def read(self, value: object, place: Place, *, secret: bool) -> dict[str, T]:
+        """Return the values by name; raise Spoilt after noting what is wrong in one of them."""
+        if not isinstance(value, dict):
+            raise place.refuse(value, self.allowed, secret=secret)
+        return {name: self.kind.read(each, place.at(name), secret=secret) for name, each in value.items()}
 
 
 @dataclass(frozen=True, slots=True)

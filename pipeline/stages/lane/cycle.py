@@ -14,7 +14,7 @@ from pipeline.flow import RESULTS, SCHEDULED
 from pipeline.log import Output, Overlay
 from pipeline.records import encode_event, encode_scheduled, encode_work
 from pipeline.stages.lane import shelf
-from pipeline.stages.lane.gate import TooLate, Wait
+from pipeline.stages.lane.gate import NeverOpen, TooLate, Wait
 from pipeline.stages.lane.step import Hold, LaneStep
 
 CLOCK_ALLOWANCE_MS = 2_000
@@ -125,10 +125,13 @@ class Cycle:
         scheduled = Scheduled(at_ms, work.channel, self.mind.lane, work.touch_id, encode_work(again))
         self.step.outputs.append(Output(SCHEDULED, work.origin, work.touch_id.encode(), encode_scheduled(scheduled)))
 
-    def turn_away(self, work: Work, verdict: Wait | TooLate) -> None:
-        """Defer or expire `work`, which is not (or no longer) in line."""
+    def turn_away(self, work: Work, verdict: Wait | TooLate | NeverOpen) -> None:
+        """Defer, expire or refuse `work`, which is not (or no longer) in line."""
         if isinstance(verdict, TooLate):
             self.end(work, State.EXPIRED, reason=Reason.EXPIRES_AT)
+        elif isinstance(verdict, NeverOpen):
+            error = f"the window of {work.channel} and the calendar of its place are never open together"
+            self.end(work, State.FAILED, reason=Reason.INVALID, error=error)
         else:
             if verdict.reason is Reason.WINDOW:
                 self._shut_out(verdict.at_ms)

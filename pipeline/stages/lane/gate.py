@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from pipeline.domain.hours import Never, first_open_ms, gate
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.story import Reason
-from pipeline.domain.window import Closed, Open, first_open_ms, gate, zones_of
+from pipeline.domain.window import Closed, Open
 from pipeline.domain.work import Work
 
 
@@ -32,27 +33,39 @@ class TooLate:
     """It can never go before it expires."""
 
 
-def judge(policy: ChannelPolicy, work: Work, now_ms: int, paused_until_ms: int = 0) -> Go | Wait | TooLate:
+@dataclass(frozen=True, slots=True)
+class NeverOpen:
+    """Its window and the calendar of its place are never open together."""
+
+
+def judge(policy: ChannelPolicy, work: Work, now_ms: int, paused_until_ms: int = 0) -> Go | Wait | TooLate | NeverOpen:
     """Decide about `work` at `now_ms`; a wait ends in the first open instant after now, `not_before` and any pause."""
     expires = work.expires_at_ms
     if expires is not None and expires <= now_ms:
         return TooLate()
-    zones = zones_of(policy.window, work.time_zone, work.to)
     not_before = work.not_before_ms or 0
-    at = gate(policy.window, zones, now_ms)
+    at = gate(policy.window, policy.calendar, work.time_zone, work.to, now_ms)
     match at:
         case Open() if not_before <= now_ms:
             bounds = [bound for bound in (at.until_ms, expires) if bound is not None]
             return Go(min(bounds, default=None), at.closes_ms)
         case Open() | Closed():
             reason = Reason.NOT_BEFORE if not_before > now_ms else Reason.WINDOW
-            first = first_open_ms(policy.window, zones, max(now_ms, not_before, paused_until_ms))
+            first = _first_open_ms(policy, work, max(now_ms, not_before, paused_until_ms))
+            if first is None:
+                return NeverOpen()
             return TooLate() if expires is not None and expires <= first else Wait(first, reason)
+        case Never():
+            return NeverOpen()
         case _:
             assert_never(at)
 
 
 def open_from(policy: ChannelPolicy, work: Work, at_ms: int) -> int | None:
-    """Return the first instant from `at_ms` on at which `work` may go; None when it has expired by then."""
-    first = first_open_ms(policy.window, zones_of(policy.window, work.time_zone, work.to), at_ms)
-    return None if work.expires_at_ms is not None and work.expires_at_ms <= first else first
+    """Return the first instant from `at_ms` on at which `work` may go; None when it has expired by then, or never may."""
+    first = _first_open_ms(policy, work, at_ms)
+    return None if first is None or (work.expires_at_ms is not None and work.expires_at_ms <= first) else first
+
+
+def _first_open_ms(policy: ChannelPolicy, work: Work, at_ms: int) -> int | None:
+    return first_open_ms(policy.window, policy.calendar, work.time_zone, work.to, at_ms)

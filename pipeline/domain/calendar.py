@@ -1,0 +1,105 @@
+"""A legal calendar: in which hours the law of somebody's place lets them be called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any
+
+import phonenumbers
+
+from pipeline.domain.window import Window, zones_of_number
+
+Rule = tuple[Window, ...]
+"""Open when one of its windows is."""
+SATURDAY, SUNDAY = 5, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody may live, and by which clocks: open when the rule of every place is, on every clock."""
+
+    codes: tuple[str, ...] | None
+    """None: anywhere."""
+    zones: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The rules of one country, one edition. Its windows have no zone: the recipient's decides."""
+
+    name: str
+    country_code: int
+    regions: frozenset[str]
+    """CLDR regions whose numbers are bound; others are free."""
+    zones: tuple[str, ...]
+    """The clocks of whom nothing is known."""
+    default: Rule
+    rules: Mapping[str, Rule]
+    """By place, where it is not the default."""
+    area_codes: Mapping[str, tuple[str, ...]]
+    """Places by the first three digits of the national number."""
+    answers: dict[object, tuple[int, int, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `hours.gate` has answered and is still true."""
+
+    def place_of(self, time_zone: str | None, to: str) -> Place | None:
+        """Return where `to` (E.164, or an e-mail address) is, as far as can be told; None: out of this calendar's reach.
+
+        `time_zone` is the touch's own, which wins over those of the number.
+        """
+        if to.startswith("+") and not self._binds(to):
+            return None
+        codes = self._area(to)
+        own = () if codes is None else zones_of_number(to)
+        return Place(codes, (time_zone,) if time_zone is not None else own or self.zones)
+
+    def rules_in(self, place: Place) -> list[Rule]:
+        """Return the rules of `place`; of an unknown one all there are: the strictest decides, hour by hour."""
+        if place.codes is None:
+            return [self.default, *self.rules.values()]
+        return [self.rules.get(code, self.default) for code in place.codes]
+
+    def _binds(self, number: str) -> bool:
+        prefix = f"+{self.country_code}"
+        return number.startswith(prefix) and (self._area(number) is not None or _region(number) in {*self.regions, None})
+
+    def _area(self, number: str) -> tuple[str, ...] | None:
+        prefix = f"+{self.country_code}"
+        return self.area_codes.get(number[len(prefix) : len(prefix) + 3]) if number.startswith(prefix) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Holiday:
+    """A day of each year: `day` of the month, or the `nth` such weekday of it (Monday is 0; -1 is the last)."""
+
+    month: int
+    day: int | None = None
+    weekday: int | None = None
+    nth: int = 1
+
+    def dates(self, year: int) -> list[date]:
+        """Return the days of `year` on which it is kept: beside a Saturday the Friday before, a Sunday the Monday after."""
+        if self.weekday is not None:
+            return [_nth_weekday(year, self.month, self.weekday, self.nth)]
+        assert self.day is not None
+        found = date(year, self.month, self.day)
+        beside = {SATURDAY: -1, SUNDAY: 1}.get(found.weekday())
+        return [found] if beside is None else [found, found + timedelta(days=beside)]
+
+
+def _nth_weekday(year: int, month: int, weekday: int, nth: int) -> date:
+    first = date(year, month, 1)
+    if nth < 0:  # counted from the month after, whose first such weekday is the one behind the last
+        first, nth = date(year + month // 12, month % 12 + 1, 1), nth + 1
+    return first + timedelta(days=(weekday - first.weekday()) % 7 + 7 * (nth - 1))
+
+
+@lru_cache(maxsize=65_536)
+def _region(number: str) -> str | None:
+    try:
+        region = phonenumbers.region_code_for_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return None
+    return None if region is None else str(region)
