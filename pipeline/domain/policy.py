@@ -21,6 +21,8 @@ class SenderPolicy:
     """E-mail: the `from` addresses, first is the default. SMS: the number or the Messaging Service SID. WhatsApp: the session."""
     started_on_ms: int | None = None
     """Warm-up counts from here (UTC midnight); None: from its first send."""
+    is_enabled: bool = True
+    """Takes new touches; if not, it finishes what it has claimed and hands its backlog on."""
     daily_cap: int | None = None
     """Messages a calendar day at most; None: no cap."""
     engine: str | None = None
@@ -66,6 +68,11 @@ class ChannelPolicy:
         if self.window is None:
             return "UTC"
         return (self.window.fallback_zone or "UTC") if self.window.zone == RECIPIENT else self.window.zone
+
+    @property
+    def takers(self) -> tuple[SenderPolicy, ...]:
+        """The senders that take new touches."""
+        return tuple(sender for sender in self.senders if sender.is_enabled)
 
     def sender_on(self, lane: int) -> SenderPolicy | None:
         """Return the sender whose lane is `lane`, or None."""

@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.story import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class NoSender:
+    """Nobody can send the touch."""
+
+    reason: Reason
+    error: str
+
+
+def find_sender(policy: ChannelPolicy, pinned: str | None, address: str) -> SenderPolicy | NoSender:
+    """Return the sender of a new touch to `address`: the one it pins by name, else the one chosen for the address."""
+    if not policy.senders:
+        return NoSender(Reason.CHANNEL_OFF, f"no sender is configured for {policy.channel}")
+    if pinned is None:
+        if not policy.takers:
+            return NoSender(Reason.CHANNEL_OFF, f"every sender of {policy.channel} is disabled")
+        return choose_sender(policy.takers, address)
+    found = policy.sender_named(pinned)
+    if found is None:
+        names = ", ".join(each.name for each in policy.senders)
+        return NoSender(Reason.UNKNOWN_SENDER, f"no sender is called {pinned!r}; there is: {names}")
+    return found if found.is_enabled else NoSender(Reason.UNKNOWN_SENDER, f"sender {pinned!r} is disabled")
 
 
 def choose_sender(senders: Sequence[SenderPolicy], address: str) -> SenderPolicy:

@@ -205,6 +205,10 @@ def _wrong(more: str = "") -> Never:
     raise Wrong(more)
 
 
+def _flag(value: object) -> bool:
+    return value if isinstance(value, bool) else _wrong()
+
+
 def _cap(value: object) -> int | None:
     return None if value == "none" else whole(1, MOST_A_DAY).parse(value)
 
@@ -214,6 +218,7 @@ CLOCK = Scalar('"HH:MM" or "HH:MM:SS"', _clock)
 CLOCK_OR_MIDNIGHT = Scalar('"HH:MM", "HH:MM:SS" or "24:00"', _clock_or_midnight)
 ZONE = Scalar('an IANA time zone such as "America/New_York"', _zone)
 ZONE_OR_RECIPIENT = Scalar('an IANA time zone such as "America/New_York", or "recipient"', _zone_or_recipient)
+FLAG = Scalar("true or false", _flag)
 CAP = Scalar(f'a whole number from 1 to {MOST_A_DAY}, or "none"', _cap)
 DATE = Scalar("a date such as 2026-11-01", _date)
 DATES = Scalar("an array of dates such as [2026-12-25]", _dates)

@@ -242,7 +242,8 @@ def _policy(channel: Channel, keys: WhatsAppKeys | EmailKeys | SmsKeys) -> Chann
 
 def _sender(keys: WahaKeys | ResendKeys | TwilioKeys, cap: int | None) -> SenderPolicy:
     policy = SenderPolicy(
-        keys.name, keys.lane or 0, started_on_ms=_midnight_ms(keys.started_on), daily_cap=keys.daily_cap or cap
+        keys.name, keys.lane or 0, started_on_ms=_midnight_ms(keys.started_on), is_enabled=keys.enabled,
+        daily_cap=keys.daily_cap or cap,
     )
     match keys:
         case WahaKeys():

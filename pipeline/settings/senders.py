@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from datetime import date
 
 from pipeline.domain.work import Channel
-from pipeline.settings.kinds import CALLBACK, DATE, MOST_A_DAY, NAME, SECRET, SENDER_ADDRESSES, choice, text, url, whole
+from pipeline.settings.kinds import (
+    CALLBACK,
+    DATE,
+    FLAG,
+    MOST_A_DAY,
+    NAME,
+    SECRET,
+    SENDER_ADDRESSES,
+    choice,
+    text,
+    url,
+    whole,
+)
 from pipeline.settings.table import ABSENT, REQUIRED, key
 
 _SID = r"[A-Za-z0-9_-]{1,64}"
@@ -22,6 +34,11 @@ class SenderKeys:
         whole(0, 9_999),
         ABSENT,
         "Its partition of the channel's topic, below `kafka.lanes`; unique in its channel. A sole sender may leave it out: 0.",
+    )
+    enabled: bool = key(
+        FLAG,
+        True,  # noqa: FBT003 - a default
+        "`false`: it takes nothing new, finishes what it has claimed, and hands its backlog to the other senders.",
     )
     started_on: date | None = key(
         DATE, ABSENT, "Since when it sends (UTC): `warm_up` counts from here; left out, from its first send."

@@ -13,7 +13,7 @@ from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.reading import parse_touch
 from pipeline.domain.rules import SMS_CHARACTERS
-from pipeline.domain.sender_choice import choose_sender
+from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.touch import InvalidTouch, Story, Touch, digest
 from pipeline.domain.work import Channel, Content, Work
@@ -128,7 +128,7 @@ class _Arrival:
         if known == mark:
             self._step.counts["repeat", touch.channel.value] += 1
             return
-        sender = _find_sender(touch, policy)
+        sender = find_sender(policy, touch.sender, touch.to)
         content = self._composed(touch, sender) if isinstance(sender, SenderPolicy) else None
         if known is not None:
             self._bury(DeadReason.CONFLICT, "another touch with this touch_id and other content came before", touch.touch_id)
@@ -191,24 +191,6 @@ class _Arrival:
                             record.key, record.value, record.headers, touch_id, self._now_ms)  # fmt: skip
         self._step.outputs.append(Output(DEAD_LETTERS, record.partition, record.key, self._door.bury(letter)))
         self._step.counts["dead", reason.value] += 1
-
-
-@dataclass(frozen=True, slots=True)
-class NoSender:
-    """Nobody can send the touch."""
-
-    reason: Reason
-    error: str
-
-
-def _find_sender(touch: Touch, policy: ChannelPolicy) -> SenderPolicy | NoSender:
-    if not policy.senders:
-        return NoSender(Reason.CHANNEL_OFF, f"no sender is configured for {touch.channel.value}")
-    if touch.sender is None:
-        return choose_sender(policy.senders, touch.to)
-    names = ", ".join(each.name for each in policy.senders)
-    pinned = policy.sender_named(touch.sender)
-    return pinned or NoSender(Reason.UNKNOWN_SENDER, f"no sender is called {touch.sender!r}; there is: {names}")
 
 
 def _story(touch: Touch) -> Story:

@@ -337,3 +337,43 @@ async def test_a_worker_answers_signals_while_kafka_is_silent(stack: Stack) -> N
     await stack.wait_for_topics()
     stack.send(0, signal.SIGTERM)
     assert await asyncio.to_thread(stack.workers.pop(0).wait, 20) == 0
+
+
+OLD_SENDER = """
+[[channels.sms.senders]]
+name = "old"
+lane = 3
+enabled = {enabled}
+base_url = "{sandbox}/twilio"
+account_sid = "AC1"
+auth_token = "t"
+from = "+15005550009"
+"""
+
+
+async def test_a_disabled_sender_hands_its_backlog_to_the_others_and_nobody_hears_twice(kafka: list[str], topic_prefix: str, tmp_path: Path) -> None:
+    stack = Stack(kafka, topic_prefix, tmp_path, limit='{ rate = 4, per = "1s" }')
+    stack.start_sandbox()
+    try:
+        stack.config["sms"] = OLD_SENDER.format(enabled="true", sandbox=stack.sandbox)
+        stack.start(0)
+        await stack.wait_for_topics()
+        await stack.produce([*(touch("sms", n) for n in range(60)), *(touch("sms", n, sender="old") for n in range(60, 90))])
+        await stack.follow(lambda: stack.ended() > 20, deadline_s=60)
+        assert await asyncio.to_thread(stack.stop, 0) == 0
+        await stack.follow(lambda: False, deadline_s=2)
+        before = {touch_id for touch_id, story in stack.stories.items() if story[-1]["state"] == "sent"}
+        stack.config["sms"] = OLD_SENDER.format(enabled="false", sandbox=stack.sandbox)
+        stack.start(0)
+        assert await stack.follow(stack.all_ended, deadline_s=90)
+        figures = stack.judge()["sms"]
+        assert {stack.stories[touch_id][-1]["sender"] for touch_id in before} == {"default", "old"}
+        after = {touch_id: story[-1] for touch_id, story in stack.stories.items() if touch_id not in before}
+        assert {status["sender"] for status in after.values() if status["state"] == "sent"} == {"default"}
+        pinned = [status for status in after.values() if status["state"] == "failed"]
+        assert {(status["reason"], status["error"]) for status in pinned} == {("unknown_sender", "sender 'old' is disabled")}
+        assert figures["sent"] + len(pinned) == 90
+        assert all(stack.produced[status["touch_id"]].get("sender") == "old" for status in pinned)
+        assert pinned
+    finally:
+        stack.stop_all()

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.verdict import (
     Absent,
     AskLater,
@@ -402,6 +403,86 @@ class TestAddresses:
         rig.step()
         assert [(o.partition, decode_work(o.value).sender) for o in rig.forwarded] == [(1, "other")] * 3
         assert rig.last.open_claims == 1, "what was claimed stays here, and is settled here"
+
+    def drained(self, rig, *, others=("other",), **more):
+        """The same lane once its sender is disabled."""
+        rig.policy = policy(senders=(SenderPolicy("default", 0, is_enabled=False),
+                                     *(SenderPolicy(name, n + 1) for n, name in enumerate(others))), **more)
+        rig.takeover()
+        rig.step()
+
+    def test_a_disabled_sender_hands_its_backlog_on_in_order_and_settles_what_it_has_claimed(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(*[work(f"t{n}") for n in range(1_200)])
+        claim = rig.calls[0]
+        self.drained(rig)
+        while rig.last.waiting:
+            assert rig.last.wake_ms == rig.now_ms
+            rig.step(work("late") if rig.last.waiting < 300 else work("fresh"))
+        handed = [decode_work(o.value) for o in rig.forwarded]
+        assert [w.touch_id for w in handed] == [*(f"t{n}" for n in range(1, 1_200)), "fresh", "late"]
+        assert {(o.partition, w.sender) for o, w in zip(rig.forwarded, handed, strict=True)} == {(1, "other")}
+        rig.now_ms = claim.lease_until_ms + 60_000
+        rig.step()
+        rig.answer(Sent(("SM1",)), rig.asks.pop().claim)
+        rig.step(work("new"))
+        assert (rig.last.open_claims, rig.calls, rig.states("t0")[-1]) == (0, [], ("sent", ""))
+
+    def test_what_a_disabled_sender_did_not_send_goes_to_another(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(work("a"))
+        self.drained(rig)
+        rig.now_ms += 60_000
+        rig.step()
+        rig.answer(Absent(), rig.asks.pop().claim)
+        rig.step()
+        (out,) = rig.forwarded
+        assert (out.partition, decode_work(out.value).attempt, rig.last.open_claims) == (1, 1, 0)
+
+    def test_the_backlog_is_shared_out_by_the_same_choice_as_new_touches(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(*[work(f"t{n}", to=f"+12125550{n:03d}") for n in range(200)])
+        self.drained(rig, others=("one", "two", "three"))
+        for out in rig.forwarded:
+            handed = decode_work(out.value)
+            assert find_sender(rig.policy, None, handed.to) == SenderPolicy(handed.sender, out.partition)
+        assert {o.partition for o in rig.forwarded} == {1, 2, 3}
+
+    def test_a_touch_that_pins_a_disabled_sender_fails(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(work("a"), replace(work("b"), pinned=True))
+        self.drained(rig)
+        assert rig.states("b") == [("failed", "unknown_sender")]
+        assert "disabled" in rig.events[-1][1].error
+
+    def test_an_e_mail_whose_from_nobody_else_has_fails(self):
+        rig = Rig(policy(Channel.EMAIL, gather_ms=50), replays=True, by_text=False)
+        mine = work("m", channel=Channel.EMAIL, to="p@example.com")
+        rig.step(replace(mine, content=replace(mine.content, from_="me@example.com")))
+        self.drained(rig, channel=Channel.EMAIL)
+        assert rig.states() == [("failed", "invalid")]
+
+    def test_what_is_handed_on_is_told_to_all_who_asked_and_taken_back_when_the_sender_is_enabled_again(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(work("x"), work("a", origin=0), work("a", origin=3))
+        self.drained(rig)
+        assert [decode_work(o.value).origin for o in rig.forwarded] == [0, 3]
+        other = Rig(rig.policy, lane_number=1)
+        other.step(*[o.value for o in rig.forwarded])
+        other.answer(Sent(("i",)))
+        other.step()
+        assert [p for p, e in other.events if e.state.value == "sent"] == [0, 3]
+        rig.policy = policy(in_flight=2)
+        rig.takeover()
+        rig.step(work("a", sender="default"))
+        assert [c.works[0].touch_id for c in rig.calls] == ["a"], "forgotten here, so that it is not lost when it comes back"
+
+    def test_a_repeat_of_what_is_claimed_here_is_not_handed_on(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(work("a"))
+        self.drained(rig)
+        rig.step(work("a", origin=4), work("a", origin=5, sender="gone"))
+        assert rig.forwarded == []
 
     def test_with_the_channel_off_the_line_fails(self):
         rig = Rig(policy(in_flight=1))

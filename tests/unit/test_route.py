@@ -201,3 +201,18 @@ def test_a_touch_is_forgotten_when_its_time_is_over(door):
     door.give(now=later)
     door.give(SMS, now=later)
     assert door.told() == [("accepted", None)]
+
+
+def test_a_disabled_sender_gets_nothing_new(tmp_path):
+    senders = (SenderPolicy("old", 0, is_enabled=False), SenderPolicy("new", 1))
+    door = Entrance(tmp_path, sms=senders)
+    door.give(*[{**SMS, "touch_id": f"t{n}", "to": f"+1212555{n:04d}"} for n in range(30)])
+    assert {lane for _, lane, _ in door.works} == {1}
+    door.give({**SMS, "touch_id": "pinned", "sender": "old"})
+    assert door.told() == [("failed", "unknown_sender")]
+    assert door.events[0].error == "sender 'old' is disabled"
+
+
+def test_with_every_sender_disabled_the_channel_is_off(tmp_path):
+    door = Entrance(tmp_path, sms=(SenderPolicy("old", 0, is_enabled=False),))
+    assert door.give(SMS).told() == [("failed", "channel_off")]

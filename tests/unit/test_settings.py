@@ -219,6 +219,12 @@ def test_a_sender_may_have_a_daily_cap_of_its_own(tmp_path: Path) -> None:
     assert (bare.senders[0].daily_cap, bare.pause) == (None, None)
 
 
+def test_a_sender_may_be_disabled(tmp_path: Path) -> None:
+    text = ALL_CHANNELS.replace("[[channels.whatsapp.senders]]", "[[channels.whatsapp.senders]]\nenabled = false")
+    channels = load_text(tmp_path, text).channels
+    assert [len(policy.takers) for policy in channels.values()] == [0, 1, 1]
+
+
 def test_several_senders_have_their_own_names_lanes_and_accounts(tmp_path: Path) -> None:
     text = """
     [[channels.whatsapp.senders]]

@@ -97,6 +97,7 @@ WRONG = [
         '"us-2026.1"',
         "open together with `window`",
     ),
+    ("channels.whatsapp.senders[0].enabled", WAHA + "enabled = 1", "1", "true or false"),
     ("channels.sms.retry", '[channels.sms]\nretry = { first = "1h" }', 'first = "1h"', "first not over most"),
     ("channels.sms.window", '[channels.sms]\nwindow = "never"', '"never"', '"always"'),
     (

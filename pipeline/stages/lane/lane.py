@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from pipeline.domain.policy import ChannelPolicy
-from pipeline.domain.sender_choice import choose_sender
+from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.sender_choice import NoSender, find_sender
 from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Phase, Work
 from pipeline.flow import channel_topic
@@ -62,7 +62,7 @@ class Lane:
             work = own_record(decode_work, record)
             if work is not None:
                 self._take_in(cycle, work, record.value or b"")
-        if self._mind.sender is None:
+        if self._is_draining:
             self._readdress(cycle)
         self._begin(cycle, hold=hold)
         return self._finish(cycle, before)
@@ -73,7 +73,7 @@ class Lane:
         probing = self._mind.state.pause is not None
         if not probing:
             claims.ask_what_is_open(cycle, hold=hold)
-        if self._mind.sender is not None and not hold:
+        if not self._is_draining and not hold:
             claims.claim_what_may_go(cycle)
             if self._mind.state.waiting:
                 claims.sweep(cycle)
@@ -102,11 +102,26 @@ class Lane:
         elif not mind.state.waiting and cycle.now_ms < mind.shut_until_ms:
             step.hold, step.held_back = Hold("closed window", mind.shut_until_ms, is_limit=False), mind.shut_out
 
+    @property
+    def _is_draining(self) -> bool:
+        """Whether the lane only finishes what is claimed: its sender has gone, or is disabled."""
+        return self._mind.sender is None or not self._mind.sender.is_enabled
+
     def _take_in(self, cycle: Cycle, work: Work, value: bytes) -> None:
-        if self._mind.sender is None or work.sender != self._mind.sender.name:
+        memory = shelf.recall(cycle.view, shelf.memory_key(work))
+        if work.returns == 0 and memory is not None:
+            self._repeat(cycle, work, memory)
+        elif self._mind.sender is None or work.sender != self._mind.sender.name:
             self._forward(cycle, work)
-            return
-        if work.returns == 0 and not self._is_new(cycle, work):
+        else:
+            if work.returns == 0:
+                cycle.view.put(ENTRY + shelf.memory_key(work), shelf.active([work.origin]))
+            self._line_up(cycle, work, value)
+
+    def _line_up(self, cycle: Cycle, work: Work, value: bytes) -> None:
+        """Put `work` in line, or turn it away; behind a backlog that is handed on, to be handed on in its turn."""
+        if self._is_draining:
+            cycle.enqueue(work, value)
             return
         pause = self._mind.state.pause
         verdict = judge(self._mind.policy, work, cycle.now_ms, 0 if pause is None else pause.until_ms)
@@ -115,37 +130,43 @@ class Lane:
         else:
             cycle.turn_away(work, verdict)
 
-    def _is_new(self, cycle: Cycle, work: Work) -> bool:
-        """Whether nobody has had this touch with this content; the same under another key is told, not sent, again."""
-        key = shelf.memory_key(work)
-        memory = shelf.recall(cycle.view, key)
-        if memory is None:
-            cycle.view.put(ENTRY + key, shelf.active([work.origin]))
-            return True
+    def _repeat(self, cycle: Cycle, work: Work, memory: bytes) -> None:
+        """Tell, and do not send again, what somebody has had with this content, under another key."""
         cycle.step.repeats += 1
         if memory[:1] == b"z":
             cycle.answer_again(work, memory[1:])
-        else:
-            origins = shelf.origins_of(memory, work)
-            if work.origin not in origins:
-                cycle.view.put(ENTRY + key, shelf.active([*origins, work.origin]))
-        return False
+            return
+        origins = shelf.origins_of(memory, work)
+        if work.origin not in origins:
+            cycle.view.put(ENTRY + shelf.memory_key(work), shelf.active([*origins, work.origin]))
 
     def _forward(self, cycle: Cycle, work: Work) -> None:
         """Hand on what is not this lane's: the configuration has changed since it was addressed."""
         policy = self._mind.policy
-        sender = policy.sender_named(work.sender)
-        if not policy.senders:
-            cycle.end(work, State.FAILED, reason=Reason.CHANNEL_OFF, error=f"{policy.channel} has no sender")
-        elif sender is None and work.pinned:
-            cycle.end(work, State.FAILED, reason=Reason.UNKNOWN_SENDER, error=f"no sender is called {work.sender!r}")
+        addressed = policy.sender_named(work.sender)
+        stays = addressed is not None and addressed.is_enabled
+        chosen = find_sender(policy, work.sender if work.pinned or stays else None, work.to)
+        from_ = work.content.from_
+        if isinstance(chosen, NoSender):
+            cycle.end(work, State.FAILED, reason=chosen.reason, error=chosen.error)
+        elif from_ is not None and from_ not in chosen.addresses:
+            error = f"from is {from_!r}, which sender {chosen.name!r}, who has it now, does not have"
+            cycle.end(work, State.FAILED, reason=Reason.INVALID, error=error)
         else:
-            chosen = sender or choose_sender(policy.senders, work.to)
-            value = encode_work(replace(work, sender=chosen.name))
+            self._send_on(cycle, work, chosen)
+
+    def _send_on(self, cycle: Cycle, work: Work, chosen: SenderPolicy) -> None:
+        """Write `work` to the lane of `chosen` and forget it here: once for each partition that asked for its results."""
+        key = shelf.memory_key(work)
+        origins = shelf.origins_of(shelf.recall(cycle.view, key), work)
+        cycle.view.delete(ENTRY + key)
+        for origin in origins:
+            # As if fresh from the router: the new lane must learn that it has it.
+            value = encode_work(replace(work, sender=chosen.name, origin=origin, returns=0))
             cycle.step.outputs.append(Output(channel_topic(work.channel), chosen.lane, work.touch_id.encode(), value))
 
     def _readdress(self, cycle: Cycle) -> None:
-        """Empty a lane whose sender has gone."""
+        """Hand on the backlog of a lane whose sender has gone or is disabled, in the order of service."""
         for count, (key, value) in enumerate(list(islice(shelf.line(cycle.view, shelf.WAITING), READDRESSED + 1))):
             if count == READDRESSED:
                 cycle.wake_at(cycle.now_ms)
