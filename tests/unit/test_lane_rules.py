@@ -24,7 +24,9 @@ from pipeline.domain.verdict import (
 from pipeline.domain.window import Window
 from pipeline.domain.work import Attachment, Channel, Content
 from pipeline.records import decode_work
-from tests.unit.lane_rig import T0, Rig, policy, work
+from pipeline.settings.calendars import load_calendar
+from tests.unit import lane_rig
+from tests.unit.lane_rig import T0, Rig, build, policy, work
 
 DOWN = Unknown("503", "down", refused=True)
 LOST = Unknown("timeout", "no answer")
@@ -266,6 +268,30 @@ def test_a_lease_ends_with_the_window_and_with_expiry():
     assert [c.lease_until_ms - rig.now_ms for c in rig.calls] == [2_000, 700]
 
 
+def test_the_gate_is_asked_again_after_waiting_for_the_limit():
+    window = Window(9 * 3600, 20 * 3600, "UTC", margin_ms=5_000)
+    rig = Rig(policy(limit=Limit(1, 3_600_000), window=window), now_ms=T0 - T0 % 86_400_000 + 19 * 3_600_000 + 1_800_000)
+    rig.step(work("a"), work("b"))
+    rig.answer(Sent(("i",)), took_ms=0)
+    rig.step()
+    closes_ms = rig.now_ms + 1_800_000
+    assert (rig.last.wake_ms, rig.calls) == (closes_ms - 5_000, []), "an hour to wait, half an hour of window"
+    rig.now_ms += 3_700_000
+    rig.step()
+    assert (rig.calls, rig.states("b")) == ([], [("deferred", "window")])
+
+
+def test_the_request_is_told_when_its_window_closes(monkeypatch):
+    told = []
+    monkeypatch.setattr(lane_rig, "build", lambda works, claim_id, lease_until_ms, closes_ms: (
+        told.append(closes_ms), build(works, claim_id, lease_until_ms, closes_ms))[1])  # fmt: skip
+    window = Window(9 * 3600, 20 * 3600, "UTC", margin_ms=5_000)
+    for more, closes_s in [({"window": window}, 20 * 3600), ({"calendar": load_calendar("us-2026.1", {}, 5_000)}, 21 * 3600)]:
+        rig = Rig(policy(**more), now_ms=T0 - T0 % 86_400_000 + 19 * 3_600_000)
+        rig.step(work("a", to="+12125550123", time_zone="UTC"))
+        assert told.pop() == T0 - T0 % 86_400_000 + closes_s * 1_000
+
+
 def test_the_line_is_emptied_into_the_scheduler_when_the_window_closes():
     rig = Rig(policy(in_flight=1, window=Window(9 * 3600, 20 * 3600, "America/New_York", margin_ms=5_000)))
     rig.now_ms = 1_700_000_000_000 - 7 * 3_600_000
@@ -476,6 +502,14 @@ class TestAddresses:
         rig.takeover()
         rig.step(work("a", sender="default"))
         assert [c.works[0].touch_id for c in rig.calls] == ["a"], "forgotten here, so that it is not lost when it comes back"
+
+    def test_what_comes_back_from_the_scheduler_is_known_to_the_lane_it_is_handed_to(self):
+        rig = Rig(policy(senders=(SenderPolicy("default", 0, is_enabled=False), SenderPolicy("other", 1))))
+        rig.step(work("a", returns=1))
+        other = Rig(rig.policy, lane_number=1)
+        other.step(rig.forwarded[0].value)
+        other.step(work("a", sender="other", origin=2))
+        assert len(other.calls) == 1, "the same under another key is told, not sent, again"
 
     def test_a_repeat_of_what_is_claimed_here_is_not_handed_on(self):
         rig = Rig(policy(in_flight=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
@@ -114,6 +115,27 @@ def test_nights_of_daylight_saving_agree_with_the_wall_clock(
     window: Window, jump: tuple[str, int], after_ms: int
 ) -> None:
     check_against_the_clock(window, (jump[0],), jump[1] + after_ms)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_every_zone_a_closed_window_names_the_first_opening(seed: int) -> None:
+    """Each at some instant of 2024-2035: now, and every quarter of an hour up to the opening, is closed by its clock."""
+    dice, quarter = random.Random(seed), 15 * MINUTE_MS
+    for zone in ALL_ZONES:
+        window = dice.choice([DAYTIME, EVENING, NIGHT, Window(0, HOUR, RECIPIENT, NEW_YORK)])
+        now = dice.randrange(at("2024-01-01", "UTC"), at("2036-01-01", "UTC"))
+        answer = gate(window, (zone,), now)
+        if isinstance(answer, Closed):
+            opens = answer.until_ms
+            assert opens > now
+            assert is_open_by_the_clock(window, (zone,), opens)
+            usable = [each + window.margin_ms for each in (now, opens - 1, *range(now - now % quarter + quarter, opens, quarter))]
+            assert not any(is_open_by_the_clock(window, (zone,), each) for each in usable if each < opens), zone
+        else:
+            assert isinstance(answer, Open)
+            assert answer.until_ms is not None
+            assert is_open_by_the_clock(window, (zone,), now)
+            assert is_open_by_the_clock(window, (zone,), answer.until_ms - 1)
 
 
 NIGHT_MINUTES = st.integers(0, 239).map(lambda minute: minute * 60)
