@@ -17,6 +17,7 @@ from pipeline.local.kafka import LocalKafka
 ROOT = Path(__file__).parents[1]
 ENGINE = "tests/flow/test_engine.py"
 LANE = "tests/unit/test_lane_rules.py tests/unit/test_lane_histories.py"
+CALENDAR = "tests/unit/test_calendar.py"
 LIMITS = "tests/unit/test_lane_limits.py"
 MUTANTS = [
     ("read uncommitted", "pipeline/engine/changelog.py", 'isolation_level="read_committed"', 'isolation_level="read_uncommitted"',
@@ -61,6 +62,10 @@ MUTANTS = [
     ("a pause from the start of the call", "pipeline/stages/lane/limits.py", "max(call.end_ms for call in calls)", "max(call.start_ms for call in calls)", LIMITS),
     ("a replay counted today may begin tomorrow", "pipeline/stages/lane/claims.py", "[day_bound_ms(cycle)]", "[]", LIMITS),
     ("a clock that jumps back begins a new day", "pipeline/stages/lane/limits.py", "if today > cycle.state.day:", "if today != cycle.state.day:", LIMITS),
+    ("open until the last close", "pipeline/domain/hours.py", "min(untils, default=None)", "max(untils, default=None)", CALENDAR),
+    ("the first of many clocks decides", "pipeline/domain/hours.py", "        if later_ms == at_ms:", "        if True:", CALENDAR),
+    ("what is handed on is remembered here", "pipeline/stages/lane/lane.py", "        cycle.view.delete(ENTRY + key)\n", "", LANE),
+    ("a disabled sender claims", "pipeline/stages/lane/lane.py", "if not self._is_draining and not hold:", "if self._mind.sender is not None and not hold:", LANE),
     ("a throttled lane is silent", "pipeline/stages/lane/claims.py", "        cycle.hold = held\n", "", "tests/unit/test_held_back.py"),
     ("the metric grows only afterwards", "pipeline/agents/lane.py", "if self._account.is_open and", "if False and", "tests/unit/test_held_back.py"),
 ]

@@ -14,7 +14,7 @@ from pipeline.agents.lane import LaneAgent
 from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.verdict import Paused, Sent
-from pipeline.domain.window import Window
+from pipeline.domain.window import RECIPIENT, Window
 from pipeline.log import MemoryTable, Record
 from pipeline.metrics import Metrics
 from pipeline.records import encode_work
@@ -59,6 +59,13 @@ def test_a_closed_window_holds_those_that_were_turned_away_until_it_opens():
     assert (rig.last.hold.why, rig.last.held_back, rig.last.hold.is_limit) == ("closed window", 2, False)
     rig.now_ms += 9 * 3_600_000
     assert rig.step().hold is None
+
+
+def test_with_several_clocks_the_earliest_opening_ends_it():
+    window = Window(9 * 3600, 20 * 3600, RECIPIENT, "UTC")
+    rig = Rig(policy(window=window), now_ms=T0 - T0 % 86_400_000)
+    rig.step(work("a", time_zone="Etc/GMT+2"), work("b", time_zone="UTC"), work("c", time_zone="Etc/GMT+1"))
+    assert (rig.last.hold.until_ms, rig.last.held_back) == (rig.now_ms + 9 * 3_600_000, 3)
 
 
 def test_it_is_told_once_a_minute_with_each_cause_and_how_long():
