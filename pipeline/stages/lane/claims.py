@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Claim, Phase, Work
 from pipeline.stages.lane import shelf
-from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, REPLAY_HORIZON_MS, Cycle
+from pipeline.stages.lane.cycle import REPLAY_HORIZON_MS, Cycle
 from pipeline.stages.lane.gate import Go, judge
 from pipeline.stages.lane.limits import next_call_ms, note_call
 from pipeline.stages.lane.settle import unconfirmed
@@ -175,8 +175,7 @@ def _replay(cycle: Cycle, claim: Claim) -> None:
         return
     bounds = [verdict.until_ms for verdict in verdicts if isinstance(verdict, Go) and verdict.until_ms is not None]
     until_ms = min([*bounds, cycle.now_ms + cycle.policy.lease_ms, claim.resolve_until_ms])
-    over_ms = until_ms + cycle.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS
-    renewed = replace(claim, lease_until_ms=until_ms, next_look_ms=over_ms)
+    renewed = replace(claim, lease_until_ms=until_ms, next_look_ms=cycle.call_over_ms(until_ms))
     note_call(cycle, claim.claim_id, until_ms)
     cycle.keep(renewed)
     cycle.mind.under_way.add(claim.claim_id)
@@ -237,7 +236,7 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
         return
     claim = Claim(
         claim_id, works, request, now_ms, until_ms,
-        resolve_until_ms=now_ms + horizon_ms,
+        next_look_ms=cycle.call_over_ms(until_ms), resolve_until_ms=now_ms + horizon_ms,
     )  # fmt: skip
     note_call(cycle, claim_id, until_ms)
     cycle.keep(claim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.domain.limit import Limit, PastCall, calls_to_remember, limit_at, next_start_ms
 from pipeline.stages.lane import shelf
-from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, Cycle
+from pipeline.stages.lane.cycle import Cycle
 
 
 def limit_now(cycle: Cycle) -> Limit | None:
@@ -33,7 +33,7 @@ def note_call(cycle: Cycle, claim_id: str, lease_until_ms: int) -> None:
     if keep == 0:
         return
     state.calls += 1
-    call = PastCall(cycle.now_ms, lease_until_ms + cycle.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS)
+    call = PastCall(cycle.now_ms, cycle.call_over_ms(lease_until_ms))
     mind.calls[state.calls] = (call, claim_id)
     shelf.keep_call(cycle.view, state.calls, call, claim_id)
     while len(mind.calls) > keep:
