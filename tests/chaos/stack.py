@@ -18,6 +18,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from pipeline.records.codec import decode
@@ -181,10 +182,13 @@ class Stack:
         return found
 
     async def _members(self) -> list[tuple[str, dict[str, list[int]]]]:
+        """Return the group's members with what they own; none while Kafka cannot say."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
-        await admin.start()
         try:
+            await admin.start()
             [answer] = await admin.describe_consumer_groups([f"{self.prefix}pipeline"])
+        except KafkaError:
+            return []
         finally:
             await admin.close()
         members = answer.groups[0][5]
@@ -231,6 +235,10 @@ class Stack:
 
     def accepted(self, since: int = 0) -> list[dict[str, Any]]:
         return self._look(f"accepted?since={since}")
+
+    def accepted_count(self) -> int:
+        counts: dict[str, int] = self._look("counts")
+        return sum(counts.values())
 
     def arrivals(self, provider: str) -> list[dict[str, Any]]:
         return self._look(f"arrivals?provider={provider}")

@@ -36,8 +36,8 @@ async def test_no_call_begins_outside_window_and_limit_through_kills(make_stack:
     async def harm() -> None:
         if kills and time.time() > kills[0]:
             kills.pop(0)
-            stack.kills_of.update(CHANNELS)
             stack.kill(0)
+            stack.kills_of.update(CHANNELS)
 
     assert await stack.follow(stack.all_ended, deadline_s=120, meanwhile=harm), f"{stack.ended()} of {len(stack.produced)}"
     assert not kills

@@ -56,6 +56,7 @@ async def test_workers_that_come_and_go_under_load_exit_0_and_lose_nothing(stack
 
 
 ONE_WAY = {"email": "batch = 100", "lease": "2s", "timeout": "3s", "limit": '{ rate = 5, per = "1s" }'}
+BACKLOG = 2_000
 OTHER_WAY = {"email": 'batch = 7\ngather = "5ms"', "lease": "1s", "timeout": "2s", "limit": '{ rate = 40, per = "1s" }'}
 
 
@@ -67,17 +68,18 @@ async def test_frozen_batches_survive_a_restart_with_another_configuration(make_
     await stack.wait_for_topics()
 
     async def move() -> None:
-        for _ in range(ROUNDS):
+        for at in range(ROUNDS):
+            await stack.produce([touch("email", n) for n in range(at * BACKLOG, (at + 1) * BACKLOG)])
             await _wait_for_a_call(stack, 100)
             stack.config.update(OTHER_WAY)
             stack.kill(0)
+            stack.kills_of.update(CHANNELS)
             await _wait_for_a_call(stack, 7)
             stack.config.update(ONE_WAY)
             assert await stack.stop_gently(0) == 0
             stack.start(0)
 
-    touches = [touch("email", n) for n in range(2_000 * ROUNDS)] + [touch(c, n) for n in range(50) for c in ("whatsapp", "sms")]
-    await _under_load(stack, touches, 2_000, move)
+    await _under_load(stack, [touch(c, n) for n in range(50 * ROUNDS) for c in ("whatsapp", "sms")], 10, move)
     replayed = _replays(stack)
     figures = report("Restarted with another batch, lease, request_timeout and limit", stack,
                      f"sizes of the requests under a key that was used again: {replayed}").figures

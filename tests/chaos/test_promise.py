@@ -70,7 +70,7 @@ async def test_an_engine_that_takes_no_ids_is_asked_by_text(make_stack: MakeStac
     stack = make_stack(engine="WEBJS")
     httpx.post(f"{stack.sandbox}/control/session", json={"session": "default", "engine": "WEBJS"}).raise_for_status()
     stack.rule(**LATENCY)
-    await _kill_while_working(stack, 100 if LONG else 3, ("whatsapp",), per_s=60, deadline_s=600)
+    await _kill_while_working(stack, 40 if LONG else 4, ("whatsapp",), per_s=60, deadline_s=600)
     report("WhatsApp on WEBJS, looked up by text (texts unique), lane owner killed (-9)", stack)
 
 
@@ -177,7 +177,8 @@ async def test_a_worker_frozen_between_claim_and_call_sends_nothing_when_it_wake
 async def test_a_worker_frozen_inside_a_call_sends_nothing_twice(stack: Stack, report: Report, channels: tuple[str, ...]) -> None:
     stack.start(0)
     await stack.wait_for_topics()
-    stack.rule(delay_ms=1_000, times=15)
+    for provider in PROVIDER.values():
+        stack.rule(provider=provider, delay_ms=1_000, times=10)
     await stack.produce([touch(channel, n) for n in range(20) for channel in channels])
     async with asyncio.timeout(30):
         while not all(stack.arrivals(PROVIDER[channel]) for channel in channels):
@@ -186,4 +187,4 @@ async def test_a_worker_frozen_inside_a_call_sends_nothing_twice(stack: Stack, r
     await _freeze_and_take_over(stack, 0)
     figures = report(f"Worker frozen {FREEZE_S:.0f} s inside a call", stack).figures
     assert all(figures[channel]["sent"] == 20 for channel in channels)
-    assert any(figures[channel]["looked up"] for channel in channels)
+    assert all(figures[channel]["looked up"] for channel in channels)

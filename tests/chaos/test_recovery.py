@@ -43,7 +43,7 @@ async def test_a_killed_worker_sends_again_within_ten_seconds(make_stack: MakeSt
 async def _resume_s(stack: Stack, *, keeps_tables: bool = True) -> float:
     """Kill the worker at work, start it again, and return the seconds until the sandbox accepts its next call."""
     await stack.wait_for_work(0)
-    known = len(stack.accepted())
+    known = stack.accepted_count()
     await _next_accepted(stack, known, 0)
     stack.workers[0].kill()
     stack.workers[0].wait()
