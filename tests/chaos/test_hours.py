@@ -17,19 +17,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RATE, PER_MS = 30, 2_000
-OPEN_S, CLOSED_S = 15, 6
+OPEN_S, CLOSED_S = 14, 6
 SMS_MARGIN_MS = 5_000
 
 
 async def test_no_call_begins_outside_window_and_limit_through_kills(make_stack: MakeStack, report: Report) -> None:
-    """The window closes 15 s from now and opens again 6 s later (one day's window that is open all the rest)."""
-    closes_s = int(time.time()) + OPEN_S
-    opens_s = closes_s + CLOSED_S
-    window = f'{{ opens = "{_clock(opens_s)}", closes = "{_clock(closes_s)}", zone = "UTC" }}'
-    stack = make_stack(window=window, limit=f'{{ rate = {RATE}, per = "{PER_MS}ms" }}', email=f"batch = 1\nwindow = {window}")
+    """The window closes 14 s after a start and opens again 6 s later (one day's window that is open all the rest)."""
+    stack = make_stack(limit=f'{{ rate = {RATE}, per = "{PER_MS}ms" }}')
     stack.rule(delay_ms=20, delay_after_ms=20)
     stack.start(0)
     await stack.wait_for_topics()
+    await stack.wait_for_work(0)
+    closes_s = int(time.time()) + OPEN_S
+    opens_s = closes_s + CLOSED_S
+    window = f'{{ opens = "{_clock(opens_s)}", closes = "{_clock(closes_s)}", zone = "UTC" }}'
+    stack.config.update(window=window, email=f"batch = 1\nwindow = {window}")
+    assert await stack.stop_gently(0) == 0
+    stack.start(0)
     await stack.produce([touch(channel, n) for n in range(200) for channel in CHANNELS])
     kills = [closes_s - 7.0, closes_s - 1.0, closes_s + 3.0, opens_s + 2.0]
 
