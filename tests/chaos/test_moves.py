@@ -89,15 +89,21 @@ async def test_frozen_batches_survive_a_restart_with_another_configuration(make_
 
 
 async def _wait_for_a_call(stack: Stack, size: int) -> None:
-    """Return when a batch of `size` is under way: arrived, and not judged yet."""
+    """Return when a new batch of `size` is under way: arrived once, and not judged yet."""
     async with asyncio.timeout(60):
-        while not any(arrival["status"] == 0 and arrival["count"] == size for arrival in stack.arrivals("resend")):
+        while not any(sizes == [size] for sizes in _requests(stack, pending=True)):
             await asyncio.sleep(0.05)
 
 
 def _replays(stack: Stack) -> list[list[int]]:
     """Return the sizes of the requests of every key that was used more than once."""
-    sizes: dict[str, list[int]] = defaultdict(list)
+    return [sizes for sizes in _requests(stack) if len(sizes) > 1]
+
+
+def _requests(stack: Stack, *, pending: bool = False) -> list[list[int]]:
+    """Return the sizes of the requests under every key; `pending`: only of keys that have no answer yet."""
+    by_key: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for arrival in stack.arrivals("resend"):
-        sizes[arrival["key"]].append(arrival["count"])
-    return [counts for counts in sizes.values() if len(counts) > 1]
+        by_key[arrival["key"]].append(arrival)
+    return [[each["count"] for each in arrivals] for arrivals in by_key.values()
+            if not (pending and any(each["status"] for each in arrivals))]
