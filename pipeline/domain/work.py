@@ -118,6 +118,7 @@ class Claim:
     """The provider answered 5xx: if the look-up finds nothing, that was a refusal of this touch."""
     looks: int = 0
     next_look_ms: int = 0
+    """When to ask what became of it; while it is called: the instant from which the call can no longer run."""
     resolve_until_ms: int = 0
     error_code: str | None = None
     error: str | None = None

@@ -49,7 +49,8 @@ class Resend:
     async def _send(self, request: web.Request, *, is_batch: bool) -> web.Response:
         body = await request.read()
         mails = _parse(body, is_batch=is_batch)
-        arrival = self._store.arrive("resend", _key_of(request), len(mails) if isinstance(mails, list) else 0)
+        count = len(mails) if isinstance(mails, list) else 0
+        arrival = self._store.arrive("resend", _key_of(request), count, request.headers.get("Idempotency-Key"))
         first: Any = mails[0] if mails else {}
         text = body.decode("utf-8", "replace")
         rule = self._rules.pick("resend", "send", _first_to(first), text, self._store.now_ms())

@@ -36,6 +36,7 @@ class Sandbox:
             *self.twilio.routes("/twilio"),
             web.get("/", self._page),
             web.get("/control/counts", self._counts),
+            web.get("/control/asks", self._asks),
             web.get("/control/accepted", self._accepted),
             web.get("/control/duplicates", self._duplicates),
             web.get("/control/arrivals", self._arrivals),
@@ -48,6 +49,9 @@ class Sandbox:
 
     async def _counts(self, _: web.Request) -> web.Response:
         return web.json_response(self.store.counts())
+
+    async def _asks(self, _: web.Request) -> web.Response:
+        return web.json_response(self.store.asks)
 
     async def _accepted(self, request: web.Request) -> web.Response:
         return web.json_response(self.store.listed(request.query.get("provider"), int(request.query.get("since", 0))))

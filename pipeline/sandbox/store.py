@@ -37,6 +37,8 @@ class Arrival:
     sender: str
     at_ms: int
     count: int
+    key: str | None = None
+    """Resend's Idempotency-Key."""
     status: int = 0
 
 
@@ -68,6 +70,8 @@ class Store:
         self.by_to: dict[tuple[str, str], list[Message]] = {}
         self.by_id: dict[str, Message] = {}
         self.tries: Counter[tuple[str, str]] = Counter()
+        self.asks: Counter[str] = Counter()
+        """Requests to look up, by provider."""
 
     def now_ms(self) -> int:
         """Return the sandbox's own clock, epoch milliseconds."""
@@ -80,9 +84,9 @@ class Store:
         self.by_id[message.id] = message
         return message
 
-    def arrive(self, provider: str, sender: str, count: int = 1) -> Arrival:
+    def arrive(self, provider: str, sender: str, count: int = 1, key: str | None = None) -> Arrival:
         """Note a request to send."""
-        arrival = Arrival(provider, sender, self.now_ms(), count)
+        arrival = Arrival(provider, sender, self.now_ms(), count, key)
         self.arrivals.append(arrival)
         return arrival
 

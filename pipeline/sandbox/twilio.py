@@ -74,6 +74,7 @@ class Twilio:
 
     async def _list(self, request: web.Request) -> web.Response:
         query = request.query
+        self._store.asks["twilio"] += 1
         rule = self._rules.pick("twilio", "ask", query.get("To", ""), "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)

@@ -97,6 +97,7 @@ class Waha:
         return web.json_response({"id": f"3EB0{self._store.new_id()[:18].upper()}"})
 
     async def _messages(self, request: web.Request) -> web.Response:
+        self._store.asks["waha"] += 1
         rule = self._rules.pick("waha", "ask", request.match_info["chat"], "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
@@ -110,6 +111,7 @@ class Waha:
         return web.json_response([_listed(m) for m in part])
 
     async def _message(self, request: web.Request) -> web.Response:
+        self._store.asks["waha"] += 1
         rule = self._rules.pick("waha", "ask", request.match_info["chat"], "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)

@@ -1,4 +1,4 @@
-"""The whole product as processes: sandbox, workers, and the judge who reads statuses and the sandbox's book."""
+"""The whole product as processes: sandbox, workers, who produces touches and who follows their statuses."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from pipeline.records.codec import decode
+from tests.chaos.judge import TERMINAL, Judgement
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 ROOT = Path(__file__).parents[2]
-TERMINAL = {"sent", "failed", "expired", "unconfirmed"}
-CHANNELS = ("whatsapp", "email", "sms")
-PROVIDER = {"whatsapp": "waha", "email": "resend", "sms": "twilio"}
 PARTITIONS = 4
+LANE = {"whatsapp": 0, "email": 1, "sms": 2}
 
 CONFIG = """
 data_dir = "{data}"
@@ -39,7 +41,7 @@ lanes = 4
 replication_factor = {replication}
 session_timeout = "6s"
 [channels.whatsapp]
-window = "always"
+window = {window}
 limit = {limit}
 warm_up = "none"
 in_flight = 10
@@ -65,10 +67,10 @@ base_url = "{sandbox}/resend"
 api_key = "re_k"
 from = "Me <me@example.com>"
 [channels.sms]
-window = "always"
+window = {window}
 limit = {limit}
 retry = {{ first = "200ms", most = "2s" }}
-resolve_after = "1s"
+resolve_after = "{sms_resolve_after}"
 request_timeout = "{timeout}"
 lease = "{lease}"
 {sms}
@@ -95,14 +97,19 @@ class Stack:
 
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
-        self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s", "limit": '"none"', **config}
+        self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s",
+                       "limit": '"none"', "window": '"always"', "sms_resolve_after": "1s", **config}
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: list[tuple[int, int]] = []
         self.kills = 0
+        self.kills_of: Counter[str] = Counter()
+        """Kills of a channel's lane owner while it was at work."""
         self.produced: dict[str, dict[str, Any]] = {}
         self.stories: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._position: dict[TopicPartition, int] = {}
         self._sandbox: subprocess.Popen[bytes] | None = None
+        self._launches: dict[int, tuple[str, dict[str, str], int]] = {}
+        """Program, environment, and where in the log the latest start begins."""
         self.sandbox = ""
 
     # --- processes ---------------------------------------------------------------------------------------------
@@ -120,19 +127,75 @@ class Stack:
         raise AssertionError(f"no sandbox: {log.read_text()}")
 
     def start(self, number: int, *, program: str = "faust", **environment: str) -> None:
+        """Start a worker with the present configuration."""
         path = self.folder / f"worker-{number}.toml"
         path.write_text(CONFIG.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
                                       sandbox=self.sandbox, replication=self.replication, **self.config))
-        with (self.folder / f"worker-{number}.log").open("ab") as log:
+        with self._log(number).open("ab") as log:
+            self._launches[number] = program, environment, log.tell()
             self.workers[number] = subprocess.Popen(
                 [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", "--without-web"],
                 env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=ROOT, stdout=log, stderr=log)
 
+    def start_again(self, number: int) -> None:
+        program, environment, _ = self._launches[number]
+        self.start(number, program=program, **environment)
+
     def kill(self, number: int) -> None:
+        """Kill -9, and start again."""
         self.workers[number].kill()
         self.workers[number].wait()
         self.kills += 1
-        self.start(number)
+        self.start_again(number)
+
+    async def kill_owner(self, channel: str) -> bool:
+        """Kill the worker that owns the channel's lane, if it is at work; the kill counts for all lanes it owns."""
+        owners = await self.owners()
+        number = owners.get(channel)
+        if number is None or not self.is_at_work(number):
+            return False
+        self.kill(number)
+        self.kills_of.update(each for each, owner in owners.items() if owner == number)
+        return True
+
+    def is_at_work(self, number: int) -> bool:
+        """Whether its partitions have been opened since its start, and it lives."""
+        with self._log(number).open("rb") as log:
+            log.seek(self._launches[number][2])
+            return b"ready: " in log.read() and self.workers[number].poll() is None
+
+    async def wait_for_work(self, *numbers: int, deadline_s: float = 40.0) -> None:
+        async with asyncio.timeout(deadline_s):
+            while not all(self.is_at_work(number) for number in numbers):
+                await asyncio.sleep(0.1)
+
+    async def owners(self) -> dict[str, int]:
+        """Return the worker that owns each channel's lane, as Kafka's group says."""
+        instances = {kept.read_text().strip(): number for number in self.workers
+                     if (kept := self.folder / f"data-{number}" / "instance-id").exists()}
+        found: dict[str, int] = {}
+        for member_id, topics in await self._members():
+            # Kafka calls a static member <its instance id>-<uuid>
+            number = next((n for instance, n in instances.items() if member_id.startswith(instance)), None)
+            found |= {channel: number for channel, lane in LANE.items()
+                      if number is not None and lane in topics.get(f"{self.prefix}touches.{channel}", ())}
+        return found
+
+    async def _members(self) -> list[tuple[str, dict[str, list[int]]]]:
+        """Return the group's members with what they own; none while Kafka cannot say."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
+        try:
+            await admin.start()
+            [answer] = await admin.describe_consumer_groups([f"{self.prefix}pipeline"])
+        except KafkaError:
+            return []
+        finally:
+            await admin.close()
+        members = answer.groups[0][5]
+        return [(member[0], dict(ConsumerProtocolMemberAssignment.decode(member[4]).assignment)) for member in members if member[4]]
+
+    def _log(self, number: int) -> Path:
+        return self.folder / f"worker-{number}.log"
 
     def send(self, number: int, what: signal.Signals) -> None:
         self.workers[number].send_signal(what)
@@ -141,7 +204,11 @@ class Stack:
         for number, process in list(self.workers.items()):
             if process.poll() is not None:
                 self.exits.append((number, process.returncode))
-                self.start(number)
+                self.start_again(number)
+
+    async def stop_gently(self, number: int) -> int:
+        """Send SIGTERM and return the exit code; the others go on meanwhile."""
+        return await asyncio.to_thread(self.stop, number)
 
     def stop(self, number: int, timeout_s: float = 20.0) -> int:
         process = self.workers.pop(number)
@@ -163,22 +230,38 @@ class Stack:
     def behave(self) -> None:
         httpx.delete(f"{self.sandbox}/control/rules").raise_for_status()
 
-    def accepted(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = httpx.get(f"{self.sandbox}/control/accepted", timeout=30).json()
-        return found
+    def settings(self, **settings: int) -> None:
+        httpx.post(f"{self.sandbox}/control/settings", json=settings).raise_for_status()
+
+    def accepted(self, since: int = 0) -> list[dict[str, Any]]:
+        return self._look(f"accepted?since={since}")
+
+    def accepted_count(self) -> int:
+        counts: dict[str, int] = self._look("counts")
+        return sum(counts.values())
 
     def arrivals(self, provider: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = httpx.get(f"{self.sandbox}/control/arrivals?provider={provider}", timeout=30).json()
-        return found
+        return self._look(f"arrivals?provider={provider}")
+
+    def asks(self) -> dict[str, int]:
+        """Return the look-ups, by provider."""
+        return self._look("asks")
+
+    def _look(self, what: str) -> Any:
+        return httpx.get(f"{self.sandbox}/control/{what}", timeout=60).raise_for_status().json()
 
     # --- touches and statuses ----------------------------------------------------------------------------------
 
-    async def produce(self, touches: list[dict[str, Any]], *, per_s: float | None = None) -> None:
+    async def produce(self, touches: Iterable[dict[str, Any]], *, per_s: float | None = None,
+                      until: Callable[[], bool] = lambda: False) -> None:
+        """Produce `touches`, at `per_s` if given, until `until` holds or they end."""
         producer = AIOKafkaProducer(bootstrap_servers=self.servers, enable_idempotence=True, max_request_size=2_000_000)
         await producer.start()
         began = time.monotonic()
         try:
             for at, each in enumerate(touches):
+                if until():
+                    break
                 key = each["touch_id"].encode()
                 self.produced[each["touch_id"]] = each
                 await producer.send(f"{self.prefix}touches", key=key, value=json.dumps(each).encode(),
@@ -238,54 +321,8 @@ class Stack:
     def all_ended(self) -> bool:
         return self.ended() >= len(self.produced)
 
-    # --- the judge ---------------------------------------------------------------------------------------------
-
-    def judge(self) -> dict[str, dict[str, int]]:
+    def judge(self) -> dict[str, Counter[str]]:
         """Return the figures per channel; raise AssertionError with the whole story of a touch that went wrong."""
-        for touch_id in self.produced:
-            self._judge_story(touch_id)
-        by_text: Counter[tuple[str, str]] = Counter()
-        ids: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for message in self.accepted():
-            by_text[message["provider"], message["text"]] += 1
-            ids[message["provider"], message["text"]].append(message["id"])
-        figures: dict[str, dict[str, int]] = {channel: Counter() for channel in CHANNELS}
-        for touch_id, each in self.produced.items():
-            self._judge_messages(touch_id, each, ids[PROVIDER[each["channel"]], each["body"]])
-            end = self.stories[touch_id][-1]
-            figures[each["channel"]][end["state"]] += 1
-            figures[each["channel"]]["touches"] += 1
-            figures[each["channel"]]["looked up"] += any(s["reason"] == "looking_up" for s in self.stories[touch_id])
-        strangers = set(by_text) - {(PROVIDER[t["channel"]], t["body"]) for t in self.produced.values()}
-        assert not strangers, f"messages nobody asked for: {list(strangers)[:3]}"
-        return figures
-
-    def _judge_story(self, touch_id: str) -> None:
-        story = self.stories.get(touch_id, [])
-        states = [status["state"] for status in story]
-        assert [s["sequence"] for s in story] == list(range(1, len(story) + 1)), self._tell(touch_id, "gap or repeat")
-        assert sum(state in TERMINAL for state in states) == 1, self._tell(touch_id, "not one terminal")
-        assert states[-1] in TERMINAL, self._tell(touch_id, "something follows the terminal")
-        assert "accepted" not in states[1:], self._tell(touch_id, "accepted twice")
-
-    def _judge_messages(self, touch_id: str, each: dict[str, Any], ids: list[str]) -> None:
-        end = self.stories[touch_id][-1]
-        assert len(ids) <= 1, self._tell(touch_id, f"accepted {len(ids)} times")
-        if end["state"] == "sent":
-            assert ids, self._tell(touch_id, "told to be sent, but never accepted")
-            assert end["provider_message_id"] in (None, *ids), self._tell(touch_id, f"another id than {ids}")
-        elif end["state"] != "unconfirmed":
-            assert not ids, self._tell(touch_id, "accepted, but not told to be sent")
-
-    def _tell(self, touch_id: str, what: str) -> str:
-        lines = [f"{s['sequence']} {s['state']}/{s['reason']} attempt={s['attempt']} {s['occurred_at']} {s['error']}" for s in self.stories.get(touch_id, [])]
-        return f"{touch_id}: {what}\n" + "\n".join(lines)
-
-
-def table(title: str, figures: dict[str, dict[str, int]], stack: Stack) -> str:
-    """Return the figures as people read them."""
-    lines = [f"\n{title}: kills {stack.kills}, workers that ended by themselves {len(stack.exits)}"]
-    for channel, f in figures.items():
-        lines.append(f"  {channel:9} touches {f['touches']:6}  sent {f['sent']:6}  looked up {f['looked up']:5}  "
-                     f"unconfirmed {f['unconfirmed']:3}  failed {f['failed']:3}  lost 0  twice 0")
-    return "\n".join(lines)
+        found = Judgement(self)
+        found.demand_innocence()
+        return found.figures

@@ -30,6 +30,8 @@ async def test_resend_takes_a_batch_whole_and_replays_its_answer_under_the_same_
     assert first.json() == again.json()
     assert (other.status_code, other.json()["name"]) == (409, "invalid_idempotent_request")
     assert (await http.get("/control/counts")).json() == {"resend": 2}
+    arrivals = (await http.get("/control/arrivals?provider=resend")).json()
+    assert [(each["key"], each["count"], each["status"]) for each in arrivals] == [("k1", 2, 200), ("k1", 2, 200), ("k1", 1, 409)]
 
 
 async def test_resend_forgets_a_key_after_a_day(http):
@@ -65,6 +67,7 @@ async def test_twilio_lists_what_it_took_page_by_page_and_late(http):
         assert (await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))).status_code == 201
     page = (await http.get(MESSAGES, params={"To": SMS["To"], "PageSize": 2})).json()
     rest = (await http.get("/twilio" + page["next_page_uri"].removeprefix("/twilio"))).json()
+    assert (await http.get("/control/asks")).json() == {"twilio": 2}
     assert (len(page["messages"]), len(rest["messages"]), rest["next_page_uri"]) == (2, 1, None)
     await http.post("/control/settings", json={"listing_delay_ms": 60_000})
     assert (await http.get(MESSAGES, params={"To": SMS["To"]})).json()["messages"] == []
@@ -81,6 +84,7 @@ async def test_waha_answers_in_its_engines_own_way_and_takes_our_id_where_that_e
     assert (take(answer.json()) == "3EB0ABC") == (engine != "WEBJS")
     found = await http.get(f"/waha/api/default/chats/all/messages/{take(answer.json())}", headers=KEY)
     assert found.json()["body"] == "hello"
+    assert (await http.get("/control/asks")).json() == {"waha": 1}
 
 
 async def test_waha_sends_nothing_while_its_session_is_not_working_and_a_repeated_id_again(http):

@@ -20,7 +20,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.records.codec import decode, encode
-from tests.chaos.stack import CHANNELS, PARTITIONS, ROOT, Stack, touch
+from tests.chaos.judge import CHANNELS
+from tests.chaos.stack import PARTITIONS, ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -235,6 +235,16 @@ def test_a_claim_found_open_by_a_successor_is_a_question_and_only_after_its_call
     assert [a.claim.claim_id for a in sms.asks] == [claim.claim_id]
 
 
+def test_a_successor_with_a_shorter_request_timeout_waits_for_the_longer_one_of_the_claim():
+    rig = Rig(policy(request_timeout_ms=60_000))
+    rig.step(work("t"))
+    [claim] = rig.calls
+    rig.policy = policy(request_timeout_ms=1_000)
+    rig.takeover()
+    rig.step()
+    assert rig.last.wake_ms == claim.lease_until_ms + 60_000 + 2_000 + 5_000
+
+
 def test_twins_wait_for_each_other_and_never_take_each_others_message(sms):
     sms.step(work("a", to="+12125550000", body="same"), work("b", to="+12125550000", body="same"), work("c"))
     assert [c.works[0].touch_id for c in sms.calls] == ["a", "c"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Claim, Phase, Work
 from pipeline.stages.lane import shelf
-from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, REPLAY_HORIZON_MS, Cycle
+from pipeline.stages.lane.cycle import REPLAY_HORIZON_MS, Cycle
 from pipeline.stages.lane.gate import Go, judge
 from pipeline.stages.lane.limits import day_bound_ms, hold, messages_left, new_messages, note_call
 from pipeline.stages.lane.settle import unconfirmed
@@ -178,8 +178,7 @@ def _replay(cycle: Cycle, claim: Claim) -> None:
     until_ms = min(
         cycle.now_ms + cycle.policy.lease_ms, claim.resolve_until_ms, *(each for each in bounds if each is not None)
     )
-    over_ms = until_ms + cycle.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS
-    renewed = replace(claim, lease_until_ms=until_ms, next_look_ms=over_ms)
+    renewed = replace(claim, lease_until_ms=until_ms, next_look_ms=cycle.call_over_ms(until_ms))
     note_call(cycle, claim.claim_id, until_ms, messages)
     cycle.keep(renewed)
     cycle.mind.under_way.add(claim.claim_id)
@@ -241,7 +240,7 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
         return
     claim = Claim(
         claim_id, works, request, now_ms, until_ms,
-        resolve_until_ms=now_ms + horizon_ms,
+        next_look_ms=cycle.call_over_ms(until_ms), resolve_until_ms=now_ms + horizon_ms,
     )  # fmt: skip
     note_call(cycle, claim_id, until_ms, len(works))
     cycle.keep(claim)

@@ -81,6 +81,10 @@ class Cycle:
         """The channel's rules."""
         return self.mind.policy
 
+    def call_over_ms(self, lease_until_ms: int) -> int:
+        """Return the instant from which a call claimed here until `lease_until_ms` can no longer run."""
+        return lease_until_ms + self.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS
+
     def tell(self, work: Work, state: State, **more: object) -> None:
         """Send an event of `work` home, to every partition that asked for it."""
         key = shelf.memory_key(work)

@@ -8,7 +8,7 @@ from pipeline.domain.limit import PastCall, WarmUpStep, calls_to_remember, next_
 from pipeline.domain.work import Claim
 from pipeline.domain.zone import day_end_ms, local_day
 from pipeline.stages.lane import shelf
-from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, Cycle
+from pipeline.stages.lane.cycle import Cycle
 from pipeline.stages.lane.step import Hold
 
 
@@ -52,7 +52,7 @@ def note_call(cycle: Cycle, claim_id: str, lease_until_ms: int, messages: int) -
     if keep == 0:
         return
     state.calls += 1
-    call = PastCall(cycle.now_ms, lease_until_ms + policy.request_timeout_ms + CLOCK_ALLOWANCE_MS)
+    call = PastCall(cycle.now_ms, cycle.call_over_ms(lease_until_ms))
     mind.calls[state.calls] = (call, claim_id)
     shelf.keep_call(cycle.view, state.calls, call, claim_id)
     while len(mind.calls) > keep:

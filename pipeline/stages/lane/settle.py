@@ -22,7 +22,7 @@ from pipeline.domain.verdict import (
 )
 from pipeline.domain.work import Claim, Phase, Work
 from pipeline.stages.lane import shelf
-from pipeline.stages.lane.cycle import CLOCK_ALLOWANCE_MS, Cycle
+from pipeline.stages.lane.cycle import Cycle
 from pipeline.stages.lane.gate import open_from
 from pipeline.stages.lane.limits import give_back
 from pipeline.stages.lane.step import Outcome
@@ -279,7 +279,8 @@ def _latest_call(cycle: Cycle, claim_id: str) -> int | None:
 def found_open(cycle: Cycle) -> None:
     """Make every claim whose call may have been under way in another process an open question."""
     for claim in [c for c in cycle.mind.claims.values() if c.phase is Phase.CALLING]:
-        over_ms = claim.lease_until_ms + cycle.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS
+        # The claim's own word counts, too: whoever made it may have had a longer request timeout.
+        over_ms = max(claim.next_look_ms, cycle.call_over_ms(claim.lease_until_ms))
         asked_ms = max(over_ms, cycle.now_ms) + cycle.policy.resolve_after_ms
         cycle.keep(replace(claim, phase=Phase.LOOKING_UP, next_look_ms=asked_ms))
         for work in claim.works:

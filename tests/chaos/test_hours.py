@@ -1,0 +1,103 @@
+"""Window and limit under harm, by the sandbox's own clock; and workers whose clocks move."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tests.chaos.conftest import LONG, MakeStack, Report
+from tests.chaos.judge import CHANNELS, Judgement
+from tests.chaos.stack import Stack, touch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE, PER_MS = 30, 2_000
+OPEN_S, CLOSED_S = 14, 6
+SMS_MARGIN_MS = 5_000
+
+
+async def test_no_call_begins_outside_window_and_limit_through_kills(make_stack: MakeStack, report: Report) -> None:
+    """The window closes 14 s after a start and opens again 6 s later (one day's window that is open all the rest)."""
+    stack = make_stack(limit=f'{{ rate = {RATE}, per = "{PER_MS}ms" }}')
+    stack.rule(delay_ms=20, delay_after_ms=20)
+    stack.start(0)
+    await stack.wait_for_topics()
+    await stack.wait_for_work(0)
+    closes_s = int(time.time()) + OPEN_S
+    opens_s = closes_s + CLOSED_S
+    window = f'{{ opens = "{_clock(opens_s)}", closes = "{_clock(closes_s)}", zone = "UTC" }}'
+    stack.config.update(window=window, email=f"batch = 1\nwindow = {window}")
+    assert await stack.stop_gently(0) == 0
+    stack.start(0)
+    await stack.produce([touch(channel, n) for n in range(200) for channel in CHANNELS])
+    kills = [closes_s - 7.0, closes_s - 1.0, closes_s + 3.0, opens_s + 2.0]
+
+    async def harm() -> None:
+        if kills and time.time() > kills[0]:
+            kills.pop(0)
+            stack.kill(0)
+            stack.kills_of.update(CHANNELS)
+
+    assert await stack.follow(stack.all_ended, deadline_s=120, meanwhile=harm), f"{stack.ended()} of {len(stack.produced)}"
+    judgement = Judgement(stack)
+    for channel in CHANNELS:
+        margin_ms = SMS_MARGIN_MS if channel == "sms" else 0
+        judgement.demand_window(channel, closes_s * 1000 - margin_ms, opens_s * 1000)
+        judgement.demand_limit(channel, RATE, PER_MS)
+    before = sum(arrival["at_ms"] < closes_s * 1000 for arrival in stack.arrivals("waha"))
+    figures = report(f"Window closed for {CLOSED_S} s, limit {RATE} per {PER_MS} ms, lane owner killed (-9)", judgement,
+                     f"WhatsApp calls before the close {before}").figures
+    assert not kills
+    assert before > 0
+    deferred = {stack.produced[touch_id]["channel"] for touch_id, story in stack.stories.items()
+                if any(status["reason"] == "window" for status in story)}
+    assert deferred == set(CHANNELS)
+    assert all(f["sent"] == f["touches"] for f in figures.values())
+
+
+def _clock(epoch_s: int) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%H:%M:%S")
+
+
+async def test_clocks_that_move_within_the_allowance_harm_nothing(stack: Stack, report: Report, tmp_path: Path) -> None:
+    """Two workers' clocks jump by up to 1 s to and fro, apart from each other by 2 s at most, which is the allowance.
+
+    Both begin 30 s behind the provider's and are set right in the middle, at once: a clock set forward makes every open
+    claim's lease look over. Clocks *ahead* of the provider's by more than 2 s are not promised to work: a look-up by
+    text would pass over what the provider dates before the claim (docs/promise.md).
+    """
+    dice = random.Random(3)
+    seconds, touches_per_s = (300 if LONG else 24), 60
+    now_ms = time.time_ns() // 1_000_000
+    set_right_ms = now_ms + (8 + seconds // 2) * 1000
+    for number in range(2):
+        moves = [(at_ms, dice.randint(-1_000, 1_000) - (30_000 if at_ms < set_right_ms else 0))
+                 for at_ms in range(now_ms - 1_500, now_ms + seconds * 5_000, 1_500)]
+        (tmp_path / f"clock-{number}.json").write_text(json.dumps(moves))
+        stack.start(number, program="tests.chaos.jumping_worker", CLOCK=str(tmp_path / f"clock-{number}.json"))
+    await stack.wait_for_topics()
+    await stack.wait_for_work(0, 1)
+    stack.rule(drop="after", probability=0.03, seed=4)
+    stack.rule(delay_ms=80, delay_after_ms=80)
+    producing = asyncio.create_task(stack.produce(
+        [touch(channel, n) for n in range(seconds * touches_per_s // 3) for channel in CHANNELS], per_s=touches_per_s))
+    next_kill = time.monotonic() + 2
+
+    async def harm() -> None:
+        nonlocal next_kill
+        stack.restart_the_dead()
+        if not producing.done() and time.monotonic() > next_kill and await stack.kill_owner(dice.choice(CHANNELS)):
+            next_kill = time.monotonic() + 4
+
+    assert await stack.follow(lambda: producing.done() and stack.all_ended(), deadline_s=seconds + 120, meanwhile=harm), (
+        f"{stack.ended()} of {len(stack.produced)}")
+    await producing
+    figures = report("Clocks that jump by 1 s, and once 30 s forward; kills, lost answers", stack).figures
+    assert time.time_ns() // 1_000_000 > set_right_ms
+    assert all(f["sent"] == f["touches"] for f in figures.values())
+    assert all(f["looked up"] > 0 for f in figures.values())
