@@ -101,8 +101,8 @@ def _merge(
 class MemoryTable:
     """A table in memory, for tests and the simulation."""
 
-    def __init__(self) -> None:
-        self._rows: dict[bytes, bytes] = {}
+    def __init__(self, rows: dict[bytes, bytes] | None = None) -> None:
+        self._rows: dict[bytes, bytes] = {} if rows is None else rows
         self._keys: list[bytes] | None = None
 
     def get(self, key: bytes) -> bytes | None:

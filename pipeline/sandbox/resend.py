@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST = 100
 KEY_MS = 24 * 3_600_000
+JUDGES_BYTES = (400, 422)
+"""Bytes that were accepted once are not wrong now: such a refusal cannot answer a replay."""
 TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 STATUS_NAMES = {
     400: "validation_error", 401: "missing_api_key", 403: "invalid_api_key", 404: "not_found", 409: "resource_locked",
@@ -63,14 +65,15 @@ class Resend:
     def _judge(self, request: web.Request, body: bytes, mails: list[Any] | None, rule: Rule | None, *, is_batch: bool) -> web.Response:
         if not _key_of(request):
             return _error(401, "missing_api_key", "Missing API key in the authorization header")
-        if rule is not None and rule.status is not None:
+        key = request.headers.get("Idempotency-Key")
+        known = None if key is None else self._store.by_key.get(key)
+        if rule is not None and rule.status is not None and not (known is not None and rule.status in JUDGES_BYTES):
             return _error(rule.status, rule.code or STATUS_NAMES.get(rule.status, "application_error"), "as told", rule.headers)
         if (refused := self._magic(mails or [])) is not None:
             return refused
-        key = request.headers.get("Idempotency-Key")
         if key is not None and not 1 <= len(key) <= 256:  # noqa: PLR2004
             return _error(400, "invalid_idempotency_key", "The key must be between 1-256 chars")
-        if key is not None and (known := self._store.by_key.get(key)) is not None and self._store.now_ms() - known[0] < KEY_MS:
+        if known is not None and self._store.now_ms() - known[0] < KEY_MS:
             if known[1] != body:
                 return _error(409, "invalid_idempotent_request", "Same idempotency key used with a different request payload")
             return web.json_response(known[2])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pipeline.domain.account import ResendAccount
-    from pipeline.domain.verdict import Resolution, Verdict
+    from pipeline.domain.verdict import Paused, Resolution, Unbegun, Unknown, Verdict
     from pipeline.domain.work import Claim, Request, Work
 
 SEND_ONLY = "restricted_api_key"
@@ -59,16 +59,21 @@ class ResendSender:
         """Send the claim's bytes under its key."""
         # Not `resend.Batch.send_async`: it encodes its own JSON, and a replay must be the claim's bytes, also after
         # an upgrade of the library. It also hides whether anything was sent behind one error code.
-        key = {"Idempotency-Key": claim.request.handle}
-        answer = await self._wire.post(claim.request, claim.lease_until_ms, key)
-        if not isinstance(answer, Answer):
-            return answer
-        return verdict.judge(answer, len(claim.works), self._now_ms())
+        answer = await self._post(claim)
+        return verdict.judge(answer, len(claim.works), self._now_ms()) if isinstance(answer, Answer) else answer
 
     async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
         """Send the same bytes under the same key again, within the claim's renewed lease; never past 23 h."""
         del known_ids
-        return resolve.too_late(claim, self._now_ms()) or resolve.resolution_of(await self.call(claim))
+        late = resolve.too_late(claim, self._now_ms())
+        if late is not None:
+            return late
+        answer = await self._post(claim)
+        return resolve.judge(answer, len(claim.works), self._now_ms()) if isinstance(answer, Answer) else answer
+
+    async def _post(self, claim: Claim) -> Answer | Paused | Unbegun | Unknown:
+        key = {"Idempotency-Key": claim.request.handle}
+        return await self._wire.post(claim.request, claim.lease_until_ms, key)
 
     async def check(self) -> str:
         """Ask for the account's domains. Raises CheckFailed."""
