@@ -23,11 +23,12 @@ from pipeline.agents.crew import Crew
 from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
+from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console import place as console_place
 from pipeline.console import reading
 from pipeline.console.check import Desired
-from pipeline.console.commands import accept_datadir, install
 from pipeline.console.desk import Desk
+from pipeline.console.shell import accept_datadir, install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application

@@ -3,103 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import signal
 import sys
 from io import FileIO
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
-from faust.cli.base import AppCommand, argument, cli, option
+from faust.cli.base import argument, option
 
 from pipeline.console import check as checking
 from pipeline.console import produce as producing
 from pipeline.console import status as telling
-from pipeline.console.place import Failed
 from pipeline.console.report import Counting
 from pipeline.console.rows import Form
+from pipeline.console.shell import DONE, FAILED, Shell, complain
 from pipeline.console.story import COLOURS, json_of, line_of
 from pipeline.settings.kinds import duration_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Mapping
 
     from pipeline.console.desk import Desk
-
-DONE, FAILED = 0, 1
-
-_desks: list[Callable[[], Desk]] = []
-
-
-def install(make_desk: Callable[[], Desk]) -> None:
-    """Let the commands work with what `make_desk` makes; it is called when a command runs."""
-    _desks[:] = [make_desk]
-
-
-def accept_datadir() -> None:
-    """Let `--datadir` stand behind `worker`, too.
-
-    Faust itself looks for it anywhere on the command line and sets F_DATADIR, but its parser takes it only before the
-    command's name.
-    """
-    worker = cli.commands["worker"]
-    if not any("--datadir" in known.opts for known in worker.params):
-        worker.params.append(click.Option(
-            ["--datadir", "-D"], expose_value=False, help="Folder of this worker's tables; a folder per process.",
-        ))
-
-
-class _Shell(AppCommand):
-    """A command that ends with an exit code of ours, without faust's service machinery around it."""
-
-    abstract: ClassVar[bool] = True
-    interrupted: ClassVar[int] = FAILED
-    """Exit code after Ctrl-C."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        # The client's own lines would tear ours apart: what matters comes back as an exception.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        raise SystemExit(_run(self.serve(_desks[0](), *self.args, *args, **self.kwargs, **kwargs), self.interrupted))
-
-    async def serve(self, desk: Desk, *args: Any, **kwargs: Any) -> int:
-        """Do it, and return the exit code."""
-        raise NotImplementedError
-
-
-def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
-    async def interruptible() -> int:
-        task = asyncio.ensure_future(work)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(each, task.cancel)
-        return await task
-
-    try:
-        return asyncio.run(interruptible())
-    except asyncio.CancelledError:
-        return interrupted
-    except Failed as error:
-        _complain(str(error))
-        return FAILED
-    except click.UsageError as error:
-        error.show()
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever read us has enough. What Python still holds for standard output must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-
-
-def _complain(line: str) -> None:
-    click.secho(f"error: {line}" if sys.stderr.isatty() else line, err=True, fg="red")
-
 
 def _open(_ctx: click.Context, _param: click.Parameter, path: str) -> FileIO:
     # Unbuffered: Python's own sys.stdin would be locked, at exit, by the thread that waits for input.
     return FileIO(sys.stdin.fileno(), closefd=False) if path == "-" else FileIO(path)
 
 
-class produce(_Shell):  # noqa: N801 - faust names the command after the class
+class produce(Shell):  # noqa: N801 - faust names the command after the class
     """Produce the touches of FILE to Kafka, keyed by touch_id; "-" reads standard input.
 
     NDJSON: one JSON object per line. CSV: a header names the members of a touch; maps as variables.NAME,
@@ -158,7 +89,7 @@ def _timeout(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
         raise click.BadParameter(f'{value!r} is no duration such as "250ms", "30s" or "10m"') from None
 
 
-class status(_Shell):  # noqa: N801
+class status(Shell):  # noqa: N801
     """Show the status records: a line each with time, touch_id, state, reason, and what else is known.
 
     Without --follow it shows what is there now. With --follow it goes on: with a TOUCH_ID until that touch has ended,
@@ -197,15 +128,15 @@ class status(_Shell):  # noqa: N801
             click.secho(line, fg=None if self.json else COLOURS.get(told["state"]))
 
         seen = await telling.status(
-            desk.place, desk.read_status, show=show, complain=_complain, touch_id=touch_id, follow=follow, timeout_s=timeout_s
+            desk.place, desk.read_status, show=show, complain=complain, touch_id=touch_id, follow=follow, timeout_s=timeout_s
         )
         if touch_id is None or (seen.records and (seen.ended or not follow)):
             return DONE
-        _complain(f"{touch_id} has not ended in time" if seen.records else f"{touch_id} has no status record")
+        complain(f"{touch_id} has not ended in time" if seen.records else f"{touch_id} has no status record")
         return FAILED
 
 
-class check(_Shell):  # noqa: N801
+class check(Shell):  # noqa: N801
     """Look whether all is in place: configuration, Kafka, topics, schema registry, credentials, clock. Sends nothing.
 
     A line per item, "ok" or "failed" with its fix.

@@ -8,11 +8,12 @@ import time
 import faust
 
 from pipeline import flow
+from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console.check import Desired
-from pipeline.console.commands import accept_datadir, install
 from pipeline.console.desk import Desk
 from pipeline.console.place import Place
 from pipeline.console.reading import Reader
+from pipeline.console.shell import accept_datadir, install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.metrics import Metrics

@@ -1,0 +1,88 @@
+"""What every command of ours is made of: exit codes, signals, and one line for what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import click
+from faust.cli.base import AppCommand, cli
+
+from pipeline.console.place import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from pipeline.console.desk import Desk
+
+DONE, FAILED = 0, 1
+
+_desks: list[Callable[[], Desk]] = []
+
+
+def install(make_desk: Callable[[], Desk]) -> None:
+    """Let the commands work with what `make_desk` makes; it is called when a command runs."""
+    _desks[:] = [make_desk]
+
+
+def accept_datadir() -> None:
+    """Let `--datadir` stand behind `worker`, too.
+
+    Faust itself looks for it anywhere on the command line and sets F_DATADIR, but its parser takes it only before the
+    command's name.
+    """
+    worker = cli.commands["worker"]
+    if not any("--datadir" in known.opts for known in worker.params):
+        worker.params.append(click.Option(
+            ["--datadir", "-D"], expose_value=False, help="Folder of this worker's tables; a folder per process.",
+        ))
+
+
+class Shell(AppCommand):
+    """A command that ends with an exit code of ours, without faust's service machinery around it."""
+
+    abstract: ClassVar[bool] = True
+    interrupted: ClassVar[int] = FAILED
+    """Exit code after Ctrl-C."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run the command and end the process with its exit code."""
+        # The client's own lines would tear ours apart: what matters comes back as an exception.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        raise SystemExit(_run(self.serve(_desks[0](), *self.args, *args, **self.kwargs, **kwargs), self.interrupted))
+
+    async def serve(self, desk: Desk, *args: Any, **kwargs: Any) -> int:
+        """Do it, and return the exit code."""
+        raise NotImplementedError
+
+
+def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
+    async def interruptible() -> int:
+        task = asyncio.ensure_future(work)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        return interrupted
+    except Failed as error:
+        complain(str(error))
+        return FAILED
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read us has enough. What Python still holds for standard output must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def complain(line: str) -> None:
+    """Write one line for people to standard error."""
+    click.secho(f"error: {line}" if sys.stderr.isatty() else line, err=True, fg="red")
