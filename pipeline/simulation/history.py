@@ -66,7 +66,7 @@ def run(seed: int, *, tells: bool = False) -> Outcome:
     world.run(all_ended, LONGEST_S)
     world.run(lambda: False, world.now_s + AFTERMATH_S)
     reader.read()
-    faults = [*world.faults, *judge(scenario, reader, providers.store)]
+    faults = [*world.faults, *judge(scenario, reader, providers)]
     ends = [story[-1] for story in reader.stories.values()]
     looked_up = sum(any(s["reason"] == "looking_up" for s in story) for story in reader.stories.values())
     return Outcome(seed, len(expected), sum(end["state"] == "sent" for end in ends), fleet.kills, fleet.freezes,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pipeline.sandbox.store import Message, Store
     from pipeline.simulation.log import Log
+    from pipeline.simulation.network import Providers
     from pipeline.simulation.scenario import Scenario
 
 PROVIDER = {Channel.WHATSAPP: "waha", Channel.EMAIL: "resend", Channel.SMS: "twilio"}
@@ -41,11 +42,12 @@ class Reader:
                     self.ended.add(status["touch_id"])
 
 
-def judge(scenario: Scenario, reader: Reader, store: Store) -> list[str]:
+def judge(scenario: Scenario, reader: Reader, providers: Providers) -> list[str]:
     """Return what is wrong, one line each."""
     touches = {touch["touch_id"]: touch for _, touch in scenario.touches}
     faults = [fault for touch_id in touches for fault in _story_faults(touch_id, reader.stories.get(touch_id, []))]
-    return [*faults, *_message_faults(touches, reader, store), *_limit_faults(scenario, store), *_window_faults(scenario, store)]
+    store = providers.store
+    return [*faults, *_message_faults(touches, reader, store), *_limit_faults(scenario, providers), *_window_faults(scenario, store)]
 
 
 def _story_faults(touch_id: str, story: list[dict[str, Any]]) -> Iterable[str]:
@@ -85,14 +87,17 @@ def _person(to: str) -> str:
     return to.removesuffix("@c.us").lstrip("+")
 
 
-def _limit_faults(scenario: Scenario, store: Store) -> Iterable[str]:
-    """No half-open window of `per` at the provider holds more than `rate`; clocks may shorten it by what they differ."""
+def _limit_faults(scenario: Scenario, providers: Providers) -> Iterable[str]:
+    """No half-open window of `per` at the provider holds more than `rate`.
+
+    Clocks may shorten it by what they differ, and a request that arrives after its caller gave it up by as much.
+    """
     for channel, policy in scenario.channels.items():
         if policy.limit is None:
             continue
-        per_ms = policy.limit.per_ms - 2 * scenario.harm.skew_ms
+        per_ms = policy.limit.per_ms - 2 * scenario.harm.skew_ms - providers.latest_ms
         arrivals: dict[str, list[int]] = defaultdict(list)
-        for each in store.arrivals:
+        for each in providers.store.arrivals:
             if each.provider == PROVIDER[channel]:
                 arrivals[each.sender].append(each.at_ms)
         for sender, times in arrivals.items():

@@ -52,6 +52,8 @@ class Providers:
         self.twilio = Twilio(self.store, rules)
         self.draw_fate = draw_fate
         self.world = world
+        self.latest_ms = 0
+        """How long after its caller had seen its connection break a request arrived, at most."""
         self._process = Process(world, "providers")
         routes = [*Waha(self.store, rules).routes("/waha"), *Resend(self.store, rules).routes("/resend"),
                   *self.twilio.routes("/twilio")]  # fmt: skip
@@ -133,6 +135,9 @@ class Connection(httpx.AsyncBaseTransport):
         return httpx.Response(response.status, headers=list(response.headers.items()), content=_body(response))
 
     def _arrive(self, request: httpx.Request, body: bytes, fate: Fate, answer: asyncio.Future[web.Response | None]) -> None:
+        if fate.reset_s is not None:
+            self._providers.latest_ms = max(self._providers.latest_ms, round((fate.there_s - fate.reset_s) * 1000) + 1)
+
         def come_back(response: web.Response | None) -> None:
             if self._world.story is not None:
                 self._world.tell(f"provider: {request.method} {request.url.path} ends",
