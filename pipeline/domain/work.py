@@ -116,6 +116,8 @@ class Claim:
     phase: Phase = Phase.CALLING
     refused: bool = False
     """The provider answered 5xx: if the look-up finds nothing, that was a refusal of this touch."""
+    lost: bool = False
+    """An answer was lost, or whoever waited for it: it may have been accepted, and no later refusal of a replay denies that."""
     looks: int = 0
     next_look_ms: int = 0
     """When to ask what became of it; while it is called: the instant from which the call can no longer run."""

@@ -87,7 +87,7 @@ def encode_claim(claim: Claim) -> bytes:
         "claim_id": claim.claim_id, "works": [encode_work(work) for work in claim.works],
         "path": request.path, "body": request.body, "content_type": request.content_type, "handle": request.handle,
         "claimed_ms": claim.claimed_ms, "lease_until_ms": claim.lease_until_ms, "phase": claim.phase.value,
-        "refused": claim.refused, "looks": claim.looks, "next_look_ms": claim.next_look_ms,
+        "refused": claim.refused, "lost": claim.lost, "looks": claim.looks, "next_look_ms": claim.next_look_ms,
         "resolve_until_ms": claim.resolve_until_ms, "error_code": claim.error_code, "error": claim.error,
     })  # fmt: skip
 
@@ -98,8 +98,8 @@ def decode_claim(value: bytes) -> Claim:
     return Claim(
         d["claim_id"], tuple(decode_work(work) for work in d["works"]),
         Request(d["path"], d["body"], d["content_type"], d["handle"]),
-        d["claimed_ms"], d["lease_until_ms"], Phase(d["phase"]), d["refused"], d["looks"], d["next_look_ms"],
-        d["resolve_until_ms"], d["error_code"], d["error"],
+        d["claimed_ms"], d["lease_until_ms"], Phase(d["phase"]), d["refused"], d["lost"], d["looks"],
+        d["next_look_ms"], d["resolve_until_ms"], d["error_code"], d["error"],
     )  # fmt: skip
 
 

@@ -105,7 +105,8 @@ class Waha:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
         query, chat = request.query, request.match_info["chat"]
         since_s = int(query.get("filter.timestamp.gte", 0))
-        found = [m for m in reversed(self._store.by_to.get(("waha", chat), [])) if m.at_ms // 1000 >= since_s]
+        session = request.match_info["session"]  # its own account: it knows nothing of what others sent to that person
+        found = [m for m in reversed(self._store.by_to.get(("waha", chat), [])) if m.at_ms // 1000 >= since_s and m.sender == session]
         start = int(query.get("offset", 0))
         part = found[start : start + int(query.get("limit", 10))]
         return web.json_response([_listed(m) for m in part])
@@ -118,7 +119,7 @@ class Waha:
         if rule is not None and rule.status is not None:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
         message = self._store.by_id.get(request.match_info["id"].split("_")[-1])
-        if message is None or message.provider != "waha":
+        if message is None or (message.provider, message.sender) != ("waha", request.match_info["session"]):
             return web.json_response({"statusCode": 404, "message": "Message not found"}, status=404)
         return web.json_response(_listed(message))
 

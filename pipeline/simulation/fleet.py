@@ -20,7 +20,7 @@ from pipeline.metrics import Metrics
 from pipeline.records.writing import single_object
 from pipeline.simulation.log import Tables
 from pipeline.simulation.network import Connection
-from pipeline.simulation.scenario import LANES, PARTITIONS, with_other_batch
+from pipeline.simulation.scenario import LANES, PARTITIONS, as_restarted
 from pipeline.simulation.world import Process
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Worker:
         self._news = asyncio.Event()
         senders = {key: self._sender(*key) for key in fleet.scenario.accounts}
         crew = Crew(
-            with_other_batch(fleet.scenario, world.dice), senders, METRICS, DEDUP_FOR_MS, Path("templates"), "", None,
+            as_restarted(fleet.scenario, world.dice), senders, METRICS, DEDUP_FOR_MS, Path("templates"), "", None,
             lambda: single_object, self.now_ms, world.dice.random,
         )  # fmt: skip
         self.ownership = Ownership(Tables(fleet.broker, self.process, self.now_ms), crew.duties(), self.now_ms, self._die)

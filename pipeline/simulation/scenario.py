@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.limit import Limit
+from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import Window
@@ -51,6 +51,10 @@ class Scenario:
     """(when it is produced, the touch)"""
     harm: Harm
     listing_delay_ms: int
+    is_reconfigured: bool
+    """Every start of a worker may bring another configuration."""
+    may_stay_unconfirmed: bool
+    """The provider is asked for so short a time that a touch may end unconfirmed."""
 
     def senders_of_whatsapp(self) -> tuple[SenderPolicy, ...]:
         """Return the WAHA sessions."""
@@ -70,16 +74,29 @@ def draw(seed: int) -> Scenario:
         senders = tuple(_sender(channel, number, engine) for number in range(count))
         accounts |= {(channel, each.name): _account(channel, each, number) for number, each in enumerate(senders)}
         channels[channel] = _policy(dice, channel, senders, resolve_after_ms)
+    may_stay_unconfirmed = dice.random() < 0.1
+    if may_stay_unconfirmed:
+        channels = {channel: replace(policy, resolve_for_ms=15_000) for channel, policy in channels.items()}
     workers, touches, harm = dice.choice([1, 2, 2, 3]), _touches(dice, used), _harm(dice)
     # What was accepted is listed before anybody asks, however the asker's clock jumps meanwhile.
     listing_delay_ms = dice.choice([0, resolve_after_ms - LATEST_MS - 2 * harm.skew_ms])
-    return Scenario(workers, channels, accounts, touches, harm, listing_delay_ms)
+    return Scenario(workers, channels, accounts, touches, harm, listing_delay_ms, dice.random() < 0.5, may_stay_unconfirmed)
 
 
-def with_other_batch(scenario: Scenario, dice: random.Random) -> dict[Channel, ChannelPolicy]:
-    """Return the channels as a restarted worker has them: frozen batches must not care."""
-    mail = scenario.channels[Channel.EMAIL]
-    return {**scenario.channels, Channel.EMAIL: replace(mail, batch=dice.choice([mail.batch, 50, 3]))}
+def as_restarted(scenario: Scenario, dice: random.Random) -> dict[Channel, ChannelPolicy]:
+    """Return the channels as a worker has them from its next start on: somebody may have changed what must not matter."""
+    if not scenario.is_reconfigured:
+        return scenario.channels
+    return {channel: _changed(policy, dice) for channel, policy in scenario.channels.items()}
+
+
+def _changed(policy: ChannelPolicy, dice: random.Random) -> ChannelPolicy:
+    first, *others = policy.senders or (None,)
+    senders = () if first is None else (first, *(replace(each, is_enabled=dice.random() < 0.7) for each in others if each))
+    return replace(
+        policy, senders=senders, batch=dice.choice([policy.batch, 50, 3]) if policy.channel is Channel.EMAIL else 1,
+        request_timeout_ms=dice.choice([3_000, 6_000]), lease_ms=dice.choice([1_000, 3_000]), in_flight=dice.choice([1, 3, 10]),
+    )  # fmt: skip
 
 
 def _sender(channel: Channel, number: int, engine: str) -> SenderPolicy:
@@ -105,7 +122,9 @@ def _policy(dice: random.Random, channel: Channel, senders: tuple[SenderPolicy, 
         channel=channel, senders=senders,
         window=dice.choice([None, None, gap]),
         limit=dice.choice([None, None, Limit(4, 2_000), Limit(10, 5_000, 3), Limit(3, 6_000, 3)]),
-        warm_up=None, attempts=5, retry=Retry(500, 5_000),
+        warm_up=dice.choice([None, None, WarmUp((WarmUpStep(Limit(2, 2_000), 4_000), WarmUpStep(Limit(2, 1_000), 12_000)))]),
+        pause=dice.choice([None, None, None, Pause(100, 1_500)]),
+        attempts=dice.choice([2, 5]), retry=Retry(500, 5_000), retry_for_ms=dice.choice([10_000, 259_200_000]),
         request_timeout_ms=dice.choice([3_000, 6_000]), lease_ms=dice.choice([1_000, 3_000]),
         resolve_after_ms=0 if is_mail else resolve_after_ms, resolve_for_ms=20 * 3_600_000,
         in_flight=dice.choice([1, 3, 10]), batch=dice.choice([2, 7, 100]) if is_mail else 1,
@@ -150,7 +169,7 @@ def _harm(dice: random.Random) -> Harm:
         kills=dice.choice([0.0, 0.002, 0.008]),
         freezes=dice.choice([0.0, 0.002, 0.008]),
         longest_freeze_s=dice.choice([3.0, 20.0]),
-        requests=dice.choice([0.0, 0.1, 0.4]),
+        requests=dice.choice([0.0, 0.1, 0.4, 0.8]),
         broker=dice.choice([0.0, 0.0, 0.003]),
         broker_away=dice.random() < 0.2,
         rebalances=dice.random() < 0.4,

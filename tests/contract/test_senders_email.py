@@ -71,6 +71,15 @@ async def test_a_batch_refused_for_one_of_its_mails_is_split_and_alone_it_is_rej
     assert verdict == Rejected("validation_error", "HTTP 422: words")
 
 
+async def test_a_replay_that_is_forbidden_now_says_nothing_of_the_first_request_and_wrong_bytes_were_wrong_from_the_beginning(rig):
+    sender = await rig.sender()
+    claim = rig.claim(sender)
+    await sender.call(claim)  # accepted; the answer is lost, then the domain loses its right
+    rig.fake.moods = [said("validation_error", 403), said("missing_required_field", 422)]
+    assert isinstance(await sender.ask(claim, NOBODY), AskLater)
+    assert isinstance(await sender.ask(claim, NOBODY), Split)
+
+
 async def test_fewer_ids_than_mails_are_no_answer(rig):
     sender = await rig.sender()
     rig.fake.moods = [refusing(200, {"data": [{"id": "a"}, {"id": "b"}]}), refusing(200, {"data": [{"id": "a"}, {}, {"id": "b"}]})]

@@ -322,6 +322,15 @@ def test_the_first_send_goes_at_once_and_the_warm_up_is_slower():
     assert rig.last.hold.why == "30 per 1m"
 
 
+def test_a_warm_up_faster_than_the_limit_keeps_the_limit():
+    rig = Rig(policy(in_flight=5, limit=Limit(1, 60_000), warm_up=WarmUp((WarmUpStep(Limit(10, 60_000), 86_400_000),))))
+    rig.step(work("a"), work("b"))
+    rig.answer(Sent(("i",)))
+    rig.step()
+    assert (rig.calls, rig.last.hold.why) == ([], "1 per 1m")
+    assert rig.last.wake_ms >= T0 + 60_000
+
+
 def test_a_lane_looks_again_when_the_next_step_of_the_warm_up_begins():
     steps = (WarmUpStep(Limit(1, 86_400_000), 3_600_000), WarmUpStep(Limit(10, 60_000), 7_200_000))
     rig = Rig(policy(in_flight=5, limit=Limit(30, 60_000), warm_up=WarmUp(steps)))
@@ -389,7 +398,7 @@ class TestEmail:
         rig.answer(LOST)
         rig.step(*self.mails(9)[5:])
         ask = rig.asks.pop()
-        assert (ask.claim.request, ask.claim.works) == (claim.request, claim.works)
+        assert (ask.claim.request, [w.touch_id for w in ask.claim.works]) == (claim.request, [w.touch_id for w in claim.works])
         assert ask.claim.lease_until_ms > claim.lease_until_ms
         rig.answer(DOWN, ask.claim)
         rig.step()
@@ -400,6 +409,28 @@ class TestEmail:
         rig.step()
         again = next(a for a in rig.asks if a.claim.claim_id == claim.claim_id)
         assert again.claim.request == claim.request, "refused, but still frozen"
+
+    @pytest.mark.parametrize(("first", "end"), [(DOWN, ("failed", "attempts_exhausted")), (LOST, ("unconfirmed", "no_answer"))])
+    def test_a_replay_that_is_refused_again_and_again_has_failed_unless_an_answer_was_lost_before(self, first, end):
+        rig = Rig(policy(Channel.EMAIL, gather_ms=0, batch=1, attempts=2, resolve_for_ms=60_000), replays=True, by_text=False)
+        poison, *others = self.mails(30)
+        rig.step(poison)
+        answer = first
+        for other in others:
+            rig.answer(answer, next((c for c in [*rig.calls, *(a.claim for a in rig.asks)] if c.works[0].touch_id == "m0"), None))
+            rig.asks.clear()
+            answer = DOWN
+            rig.step()
+            rig.now_ms += 4_000  # past the pause
+            rig.step(other)  # its success makes the next 5xx count
+            rig.answer(Sent(("i",)), next(c for c in rig.calls if c.works[0].touch_id == other.touch_id))
+            rig.step()
+            while not rig.asks and "m0" not in [touch_id for _, touch_id in rig.terminals()]:
+                rig.now_ms = max(rig.now_ms + 1, rig.last.wake_ms)
+                rig.step()
+            if not rig.asks:
+                break
+        assert rig.states("m0")[-1] == end
 
     def test_a_replay_counts_against_the_limit(self):
         rig = Rig(policy(Channel.EMAIL, gather_ms=0, limit=Limit(1, 10_000)), replays=True, by_text=False)

@@ -34,7 +34,7 @@ works = st.builds(
 )
 requests = st.builds(Request, text, st.binary(max_size=50), text, text)
 claims = st.builds(
-    Claim, text, st.lists(works, min_size=1, max_size=3).map(tuple), requests, ms, ms, st.sampled_from(Phase), st.booleans(),
+    Claim, text, st.lists(works, min_size=1, max_size=3).map(tuple), requests, ms, ms, st.sampled_from(Phase), st.booleans(), st.booleans(),
     st.integers(0, 99), ms, ms, maybe, maybe,
 )
 events = st.builds(

@@ -69,7 +69,7 @@ def give_back(cycle: Cycle, claim: Claim) -> None:
 
 def _holds(cycle: Cycle, messages: int) -> Iterator[Hold]:
     calls = [call for call, _ in cycle.mind.calls.values()]
-    yield from _limit_hold(cycle, calls)
+    yield from _limit_holds(cycle, calls)
     if cycle.policy.pause is not None and calls:
         yield Hold("pause", max(call.end_ms for call in calls) + cycle.state.gap_ms)
     left = messages_left(cycle)
@@ -77,18 +77,16 @@ def _holds(cycle: Cycle, messages: int) -> Iterator[Hold]:
         yield Hold(f"daily cap of {_cap(cycle)}", day_end_ms(cycle.policy.day_zone, cycle.now_ms))
 
 
-def _limit_hold(cycle: Cycle, calls: list[PastCall]) -> Iterator[Hold]:
-    started_ms = _started_ms(cycle)
+def _limit_holds(cycle: Cycle, calls: list[PastCall]) -> Iterator[Hold]:
+    """The limit, and the warm-up's besides: a young sender keeps both."""
+    limit, started_ms = cycle.policy.limit, _started_ms(cycle)
     step = _step_now(cycle, started_ms)
-    limit = cycle.policy.limit if step is None else step.limit
-    if limit is None:
-        return
-    start_ms = next_start_ms(limit, calls, cycle.now_ms)
-    if step is None:
-        yield Hold(str(limit), start_ms)
-    else:
+    if limit is not None:
+        yield Hold(str(limit), next_start_ms(limit, calls, cycle.now_ms))
+    if step is not None:
+        start_ms = next_start_ms(step.limit, calls, cycle.now_ms)
         warm_ms = start_ms if started_ms is None else started_ms + step.until_ms
-        yield Hold(f"warm-up, {limit}", min(start_ms, warm_ms))
+        yield Hold(f"warm-up, {step.limit}", min(start_ms, warm_ms))
 
 
 def _started_ms(cycle: Cycle) -> int | None:

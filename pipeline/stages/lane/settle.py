@@ -63,7 +63,7 @@ def settle(cycle: Cycle, outcome: Outcome) -> None:  # noqa: C901, PLR0912 - a c
         case Unbegun():
             _unbegun(cycle, claim)
         case Unknown():
-            _unknown(cycle, claim, answer, outcome.ended_ms)
+            _unknown(cycle, claim, answer, outcome)
         case Absent():
             _absent(cycle, claim)
         case AskLater():
@@ -181,7 +181,7 @@ def _unbegun(cycle: Cycle, claim: Claim) -> None:
         cycle.put_back(_called(work, claim))
 
 
-def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, ended_ms: int) -> None:
+def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, outcome: Outcome) -> None:
     counts = answer.refused and any(
         work.last_call_ms is not None and cycle.state.last_success_ms > work.last_call_ms for work in claim.works)
     cycle.state.lost_in_a_row += not answer.refused
@@ -189,11 +189,13 @@ def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, ended_ms: int) -> None
         pause(cycle, answer.code, answer.error, None)
     first = claim.phase is Phase.CALLING
     wait_ms = cycle.policy.resolve_after_ms if first else _look_delay_ms(claim.looks)
+    works = tuple(replace(work, last_call_ms=outcome.started_ms) for work in claim.works)
     claim = replace(
-        claim, phase=Phase.LOOKING_UP, refused=claim.refused or counts, looks=claim.looks + (not first),
-        next_look_ms=max(ended_ms, cycle.now_ms) + wait_ms, error_code=answer.code, error=answer.error,
+        claim, works=works, phase=Phase.LOOKING_UP, refused=claim.refused or counts,
+        lost=claim.lost or not answer.refused, looks=claim.looks + (not first),
+        next_look_ms=max(outcome.ended_ms, cycle.now_ms) + wait_ms, error_code=answer.code, error=answer.error,
     )  # fmt: skip
-    if cycle.mind.replays and counts:
+    if cycle.mind.replays and counts and not claim.lost:
         claim = _count_replay(cycle, claim)
         if claim.works == ():
             return
@@ -206,7 +208,7 @@ def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, ended_ms: int) -> None
 
 def _count_replay(cycle: Cycle, claim: Claim) -> Claim:
     """Count a 5xx against a batch that keeps its key; after the last attempt it has failed."""
-    works = tuple(replace(_called(work, claim), refusals=work.refusals + 1) for work in claim.works)
+    works = tuple(replace(work, refusals=work.refusals + 1) for work in claim.works)
     if works[0].refusals < cycle.policy.attempts:
         return replace(claim, works=works)
     cycle.close(claim)
@@ -282,6 +284,6 @@ def found_open(cycle: Cycle) -> None:
         # The claim's own word counts, too: whoever made it may have had a longer request timeout.
         over_ms = max(claim.next_look_ms, cycle.call_over_ms(claim.lease_until_ms))
         asked_ms = max(over_ms, cycle.now_ms) + cycle.policy.resolve_after_ms
-        cycle.keep(replace(claim, phase=Phase.LOOKING_UP, next_look_ms=asked_ms))
+        cycle.keep(replace(claim, phase=Phase.LOOKING_UP, lost=True, next_look_ms=asked_ms))
         for work in claim.works:
             cycle.tell(work, State.RETRYING, reason=Reason.LOOKING_UP, next_attempt_at_ms=asked_ms)
