@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+    from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Request, Work
     from pipeline.engine.partition import Stage
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from pipeline.records.registry import Registry
     from pipeline.records.writing import Writer
 
-OWN_IDS = frozenset({"NOWEB", "GOWS"})
-"""WAHA engines that take our message id (WAHA 2026.4.3): look-ups need no text there."""
 DRAIN_SLACK_S = 1.0
 
 
@@ -87,20 +85,13 @@ class Crew:
         sender = None if at_work is None else self.senders[channel, at_work.name]
         lane = Lane(
             policy, number, _no_request if sender is None else sender.request,
-            replays=channel is Channel.EMAIL, by_text=_asked_by_text(channel, at_work),
+            replays=channel is Channel.EMAIL, by_text=policy.asks_by_text(at_work),
             dedup_for_ms=self.dedup_for_ms,
         )  # fmt: skip
         return LaneAgent(
             lane, sender, channel=channel.value, name="" if at_work is None else at_work.name, now_ms=self.now_ms,
             draw=self.draw, drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S, metrics=self.metrics,
         )  # fmt: skip
-
-
-def _asked_by_text(channel: Channel, sender: SenderPolicy | None) -> bool:
-    """Whether look-ups compare address and text."""
-    return channel is Channel.SMS or (
-        channel is Channel.WHATSAPP and sender is not None and sender.engine not in OWN_IDS
-    )
 
 
 def _no_request(works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:

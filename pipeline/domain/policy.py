@@ -10,6 +10,9 @@ from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
 
+OWN_IDS = frozenset({"NOWEB", "GOWS"})
+"""WAHA engines that take our message id (WAHA 2026.4.3): look-ups need no text there."""
+
 
 @dataclass(frozen=True, slots=True)
 class SenderPolicy:
@@ -81,3 +84,9 @@ class ChannelPolicy:
     def sender_named(self, name: str) -> SenderPolicy | None:
         """Return the sender called `name`, or None."""
         return next((s for s in self.senders if s.name == name), None)
+
+    def asks_by_text(self, sender: SenderPolicy | None) -> bool:
+        """Return whether look-ups of `sender` compare address and text."""
+        return self.channel is Channel.SMS or (
+            self.channel is Channel.WHATSAPP and sender is not None and sender.engine not in OWN_IDS
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 
 import orjson
@@ -22,6 +23,8 @@ STATE = b"s"
 MEMORY = b"m"
 LEDGER = b"l"
 END = b"\xff"
+HEADS = 64
+"""Touches kept decoded: each step looks at the head of the line again."""
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ class LaneState:
 
     def pack(self) -> bytes:
         """Return the table's value."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(self)
 
     @classmethod
     def unpack(cls, value: bytes | None) -> LaneState:
@@ -218,6 +221,7 @@ def known_ids(view: Overlay, work: Work) -> frozenset[str]:
     return frozenset(key[len(prefix) :].decode() for key, _ in view.scan(prefix, prefix + END))
 
 
+@lru_cache(maxsize=HEADS)
 def decode_waiting(value: bytes) -> Work:
     """Return the work of a waiting record."""
     return decode_work(value)

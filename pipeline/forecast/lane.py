@@ -1,0 +1,138 @@
+"""One lane in simulated time: the product's own stage, and a provider that takes every call and answers in time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import count
+
+from pipeline.domain.limit import PastCall
+from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.verdict import Sent
+from pipeline.domain.work import Channel, Claim, Phase, Request, Work
+from pipeline.flow import channel_topic
+from pipeline.forecast.backlog import LaneRows
+from pipeline.forecast.outlook import LaneOutlook
+from pipeline.forecast.table import SortedTable
+from pipeline.log import Overlay, Record
+from pipeline.records import decode_work
+from pipeline.stages.lane import Lane, LaneStep, Outcome, shelf
+
+STEP_RECORDS = 500
+"""Records taken in per step, as the engine does."""
+FOR_EVER_MS = 100 * 365 * 86_400_000
+DRAW = 0.5
+"""The dice of a forecast: a pause is as long as it is on average."""
+NEVER = sys.maxsize
+NOT_DUE = "not due yet"
+ANSWERS = "answers of the provider"
+LATENCY_MS = 200
+"""Of a call, where none is remembered and nobody says."""
+
+
+class LaneAtWork:
+    """A lane and what is to come home to it. Instants are epoch milliseconds."""
+
+    def __init__(self, policy: ChannelPolicy, found: LaneRows, now_ms: int, latency_ms: int | None) -> None:
+        sender = policy.sender_on(found.lane)
+        self._table = SortedTable(found.rows)
+        open_claims = list(shelf.open_claims(self._table).values())
+        self.works = [work for claim in open_claims for work in claim.works]
+        """Every touch that is in the lane now."""
+        self.works += [decode_work(value) for _, value in self._table.scan(shelf.WAITING, shelf.WAITING + shelf.END)]
+        measured_ms = _measured_ms(self._table, open_claims, policy)
+        typical_ms = LATENCY_MS if measured_ms is None else measured_ms
+        pause = shelf.LaneState.unpack(self._table.get(shelf.STATE)).pause
+        self.outlook = LaneOutlook(
+            channel=policy.channel, lane=found.lane, sender=None if sender is None else sender.name,
+            latency_ms=max(1, typical_ms if latency_ms is None else latency_ms),
+            is_measured=latency_ms is None and measured_ms is not None, pause=None if pause is None else pause.error,
+        )  # fmt: skip
+        self._lane = Lane(policy, found.lane, _request, replays=policy.channel is Channel.EMAIL,
+                          by_text=policy.asks_by_text(sender), dedup_for_ms=FOR_EVER_MS)  # fmt: skip
+        self._topic = channel_topic(policy.channel)
+        self._order = count()
+        self._agenda: list[tuple[int, int, Record | Outcome]] = []
+        self._last: LaneStep | None = None
+        self._stepped_ms = self._wake_ms = now_ms
+        self.under_way = list(self._bring_home(open_claims, now_ms))
+        """(when it comes home, the touch), of the calls that somebody is making now."""
+        self._lane.open(self._table, now_ms)
+
+    def _bring_home(self, claims: list[Claim], now_ms: int) -> Iterator[tuple[int, Work]]:
+        """Let the calls that somebody is making now come home: the lane does not ask about them."""
+        view = Overlay(self._table)
+        calls = {claim_id: (number, call) for number, (call, claim_id) in shelf.last_calls(self._table).items()}
+        for claim in claims:
+            if claim.phase is not Phase.CALLING or claim.next_look_ms <= now_ms:
+                continue
+            home_ms = max(now_ms, claim.claimed_ms + self.outlook.latency_ms)
+            shelf.drop_claim(view, claim)
+            if claim.claim_id in calls:
+                number, call = calls[claim.claim_id]
+                shelf.keep_call(view, number, PastCall(call.start_ms, home_ms), claim.claim_id)
+            yield from ((home_ms, work) for work in claim.works)
+        self._table.apply(view.changes)
+
+    @property
+    def next_ms(self) -> int:
+        """When it has something to do next; NEVER: not at all."""
+        return min(self._agenda[0][0], self._wake_ms) if self._agenda else self._wake_ms
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is left here, or on its way to here."""
+        return bool(self._agenda) or (self._last is not None and self._last.waiting + self._last.open_claims > 0)
+
+    def deliver(self, value: bytes, at_ms: int) -> None:
+        """Let a work record arrive at `at_ms`."""
+        self._later(at_ms, Record(self._topic, self.outlook.lane, 0, at_ms, None, value))
+
+    def step(self, now_ms: int) -> LaneStep:
+        """Do what is due."""
+        records: list[Record] = []
+        outcomes: list[Outcome] = []
+        while self._agenda and self._agenda[0][0] <= now_ms and len(records) < STEP_RECORDS:
+            due = heappop(self._agenda)[2]
+            if isinstance(due, Record):
+                records.append(due)
+            else:
+                outcomes.append(due)
+        if (why := self._why_held()) is not None:
+            self.outlook.held_ms[why] += now_ms - self._stepped_ms
+        step = self._last = self._lane.step(self._table, records, outcomes, now_ms, lambda: DRAW)
+        self._table.apply(step.changes)
+        self._stepped_ms, self._wake_ms = now_ms, NEVER if step.wake_ms is None else step.wake_ms
+        for claim in [*step.calls, *(ask.claim for ask in step.asks)]:
+            home_ms = now_ms + self.outlook.latency_ms
+            self._later(home_ms, Outcome(claim.claim_id, Sent((None,) * len(claim.works)), now_ms, home_ms))
+        return step
+
+    def _why_held(self) -> str | None:
+        """Return what has held the lane since its last step."""
+        last = self._last
+        if last is None:
+            return None
+        if last.hold is not None:
+            return last.hold.why
+        if last.paused_until_ms is not None:
+            return f"paused: {last.pause_error}"
+        return ANSWERS if last.waiting or last.open_claims else NOT_DUE
+
+    def _later(self, at_ms: int, what: Record | Outcome) -> None:
+        heappush(self._agenda, (at_ms, next(self._order), what))
+
+
+def _measured_ms(table: SortedTable, open_claims: list[Claim], policy: ChannelPolicy) -> int | None:
+    """Return how long the latest calls took on average, from claim to answer; None: none is remembered."""
+    still_open = {claim.claim_id for claim in open_claims}
+    took = [call.end_ms - call.start_ms for call, claim_id in shelf.last_calls(table).values() if claim_id not in still_open]
+    # A call that nobody saw end is noted with the longest it can have lasted.
+    known = [each for each in took if each <= policy.request_timeout_ms]
+    return round(sum(known) / len(known)) if known else None
+
+
+def _request(works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:
+    del works, claim_id, lease_until_ms, closes_ms
+    return Request("", b"", "", "")

@@ -1,0 +1,103 @@
+"""What is foreseen: for each lane and each campaign how much is left, and when it will be done. Instants are epoch ms."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.domain.story import State
+from pipeline.domain.work import Channel
+
+
+@dataclass(slots=True)
+class Ending:
+    """How what is left will end."""
+
+    left: int = 0
+    """Touches that have not ended now."""
+    deferred: int = 0
+    """How many of them wait for their time in the scheduler."""
+    ends: Counter[State] = field(default_factory=Counter)
+    sent_ms: array[int] = field(default_factory=lambda: array("q"))
+    """When each message is sent."""
+    last_ms: int | None = None
+    """When the last of what was looked at ends."""
+    is_done: bool = True
+    """Whether nothing is left at the end of what was looked at."""
+
+    @property
+    def done_ms(self) -> int | None:
+        """When all of it has ended; None: later than was looked at, or there is nothing."""
+        return self.last_ms if self.is_done else None
+
+    def end(self, state: State, at_ms: int) -> None:
+        """Note that a touch ends."""
+        self.ends[state] += 1
+        self.last_ms = max(at_ms, self.last_ms or 0)
+        if state is State.SENT:
+            self.sent_ms.append(at_ms)
+
+
+@dataclass(slots=True)
+class LaneOutlook(Ending):
+    """One lane."""
+
+    channel: Channel = Channel.SMS
+    lane: int = 0
+    sender: str | None = None
+    """None: nobody sends here any more; what waits is handed on."""
+    held_ms: Counter[str] = field(default_factory=Counter)
+    """How long it is held back, by what."""
+    latency_ms: int = 0
+    """How long a call is taken to last."""
+    is_measured: bool = False
+    """The lane's latest calls lasted so long; otherwise it is assumed."""
+    pause: str | None = None
+    """Why it is paused now: that it goes on at the end of its pause is assumed."""
+
+    @property
+    def waiting(self) -> int:
+        """Touches in the lane: in line, under way, or about to be taken in."""
+        return self.left - self.deferred
+
+    @property
+    def held_by(self) -> str | None:
+        """What holds it back for longest."""
+        return max(self.held_ms, key=lambda why: self.held_ms[why], default=None)
+
+
+@dataclass(slots=True)
+class CampaignOutlook(Ending):
+    """One campaign, over all channels."""
+
+    name: str = ""
+    channels: set[Channel] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The whole of it."""
+
+    now_ms: int
+    until_ms: int
+    """How far it was looked at most."""
+    lanes: Sequence[LaneOutlook]
+    campaigns: Sequence[CampaignOutlook]
+    not_accepted: int
+
+    @property
+    def left(self) -> int:
+        """Touches that have not ended now."""
+        return sum(lane.left for lane in self.lanes)
+
+
+def per_bucket(sent_ms: Sequence[int], start_ms: int, bucket_ms: int, buckets: int) -> list[int]:
+    """Return how many instants fall into each of so many buckets of `bucket_ms` from `start_ms` on."""
+    counts = [0] * buckets
+    for at_ms in sent_ms:
+        at = (at_ms - start_ms) // bucket_ms
+        if 0 <= at < buckets:
+            counts[at] += 1
+    return counts
