@@ -77,8 +77,8 @@ async def read_topic(source: Source[T], *, follow: bool = False) -> AsyncGenerat
         await kafka.stop()
 
 
-async def read_spots(source: Source[T], spots: Iterable[Spot]) -> AsyncGenerator[tuple[Spot, T | None], None]:
-    """Yield what stands at each of `spots`, or None; raises as `read_topic` does."""
+async def read_spots(source: Source[T], spots: Iterable[Spot]) -> AsyncGenerator[T, None]:
+    """Yield what stands at each of `spots`, nothing where nothing does; raises as `read_topic` does."""
     partitions = await _partitions(source)
     kafka = _consumer(source.place)
     try:
@@ -89,8 +89,8 @@ async def read_spots(source: Source[T], spots: Iterable[Spot]) -> AsyncGenerator
             is_there = tp in starts and starts[tp] <= spot.offset < ends[tp]
             records = await _from(kafka, tp, spot.offset, ends[tp]) if is_there else []
             # Between records stand markers and aborted ones: the next legible record is not the one asked for.
-            said = _said(source, [record for record in records[:1] if record.offset == spot.offset])
-            yield spot, said[0] if said else None
+            for said in _said(source, [record for record in records if record.offset == spot.offset]):
+                yield said
     except (KafkaError, OSError) as error:
         raise Failed(f"Kafka at {source.place.servers}: {error}") from error
     finally:
