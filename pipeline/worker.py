@@ -24,6 +24,7 @@ from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
+from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
 from pipeline.console import place as console_place
 from pipeline.console import reading
 from pipeline.console.check import Desired
@@ -168,6 +169,7 @@ def make_desk(settings: Settings) -> Desk:
     connection, prefix = connection_of(settings), settings.kafka.topic_prefix
     topics = needed_topics(settings)
     url = settings.kafka.schema_registry_url
+    fetch = None if url is None else reading.registry(url)
 
     def desired() -> Desired:
         senders = [(f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
@@ -184,7 +186,7 @@ def make_desk(settings: Settings) -> Desk:
     return Desk(
         console_place.Place(connection, prefix),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
-        reading.Reader("status", None if url is None else reading.registry(url)),
+        reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
         desired, time.time,
     )  # fmt: skip
 

@@ -21,6 +21,10 @@ class Desk:
     """Creates the topics that are missing."""
     read_status: Callable[[bytes | None], Mapping[str, Any]]
     """Decodes a value of touches.status; raises Illegible."""
+    read_dead_letter: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches.dead-letters; raises Illegible."""
+    read_touch: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches, for people; raises what damaged bytes lead to."""
     desired: Callable[[], Desired]
     """What `check` looks for; senders are made anew, unopened."""
     now_s: Callable[[], float]
