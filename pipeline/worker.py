@@ -24,8 +24,10 @@ from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
+from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
 from pipeline.console import place as console_place
 from pipeline.console import reading
+from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
 from pipeline.console.check import Desired
 from pipeline.console.desk import Desk
 from pipeline.console.shell import accept_datadir, install
@@ -163,11 +165,16 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
             assert_never(channel)
 
 
+def _known_sender(settings: Settings, channel: Channel, name: str) -> Sender | None:
+    return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
+
+
 def make_desk(settings: Settings) -> Desk:
     """Return what the commands need."""
     connection, prefix = connection_of(settings), settings.kafka.topic_prefix
     topics = needed_topics(settings)
     url = settings.kafka.schema_registry_url
+    fetch = None if url is None else reading.registry(url)
 
     def desired() -> Desired:
         senders = [(f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
@@ -184,8 +191,8 @@ def make_desk(settings: Settings) -> Desk:
     return Desk(
         console_place.Place(connection, prefix),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
-        reading.Reader("status", None if url is None else reading.registry(url)),
-        desired, time.time,
+        reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
+        desired, lambda channel, name: _known_sender(settings, channel, name), time.time,
     )  # fmt: skip
 
 

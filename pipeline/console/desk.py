@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from pipeline.console.check import Desired
     from pipeline.console.place import Place
+    from pipeline.domain.sender import Sender
+    from pipeline.domain.work import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,17 @@ class Desk:
     """Creates the topics that are missing."""
     read_status: Callable[[bytes | None], Mapping[str, Any]]
     """Decodes a value of touches.status; raises Illegible."""
+    read_dead_letter: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches.dead-letters; raises Illegible."""
+    read_touch: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches, for people; raises what damaged bytes lead to."""
     desired: Callable[[], Desired]
     """What `check` looks for; senders are made anew, unopened."""
+    sender: Callable[[Channel, str], Sender | None]
+    """Makes the client of a sender, unopened; None for one that is not configured."""
     now_s: Callable[[], float]
     """The clock, epoch seconds."""
+
+    def now_ms(self) -> int:
+        """Return the clock, epoch milliseconds."""
+        return round(self.now_s() * 1000)

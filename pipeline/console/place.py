@@ -53,6 +53,15 @@ async def partition_counts(place: Place) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
+async def partition_count(place: Place, logical: str) -> int:
+    """Return the partition count of one of our topics. Raises Failed when it or Kafka is away."""
+    topic = place.topic_name(logical)
+    count = (await partition_counts(place)).get(topic)
+    if count is None:
+        raise Failed(f"topic {topic} does not exist on {place.servers}: start a worker once, it creates its topics")
+    return count
+
+
 async def broker_count(place: Place) -> int:
     """Return how many brokers are alive. Raises Failed when Kafka cannot be reached."""
     admin = AIOKafkaAdminClient(**place.connection)

@@ -48,7 +48,7 @@ class Counting:
             self._bar.update(self._task, count=f"{count:,}", completed=share or 0, total=None if share is None else 1)
         elif self._clock() - self._told >= EVERY_S:
             self._told = self._clock()
-            self._out.write(f"{count:,} {self._what}{'' if share is None else f' ({share:.0%} of the file)'}\n")
+            self._out.write(f"{count:,} {self._what}{'' if share is None else f' ({share:.0%})'}\n")
             self._out.flush()
 
     def say(self, line: str) -> None:

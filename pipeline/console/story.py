@@ -31,7 +31,7 @@ def occurred_ms(told: Mapping[str, Any]) -> int:
 def line_of(told: Mapping[str, Any]) -> str:
     """Return the line; its first four words are always time, id, state and reason (`-` for none)."""
     words = [
-        _time(told["occurred_at"]), _printable(told["touch_id"]), f"{told['state']:<11}", f"{told.get('reason') or '-':<11}",
+        time_of(told["occurred_at"]), printable(told["touch_id"]), f"{told['state']:<11}", f"{told.get('reason') or '-':<11}",
     ]
     extras = [f"{name}={_extra(member, told[member])}" for member, name in EXTRAS.items() if told.get(member)]
     return " ".join([*words, *extras]).rstrip()
@@ -45,13 +45,13 @@ def json_of(told: Mapping[str, Any]) -> str:
 
 def _extra(member: str, value: Any) -> str:
     if member == "next_attempt_at":
-        return _time(value)
-    text = _printable(str(value))
+        return time_of(value)
+    text = printable(str(value))
     return orjson.dumps(text).decode() if " " in text or '"' in text else text
 
 
-def _printable(text: str) -> str:
-    # Errors are quoted from providers: nothing in them may steer a terminal.
+def printable(text: str) -> str:
+    """Return `text` on one line with nothing in it that could steer a terminal: errors are quoted from others."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -62,6 +62,7 @@ def epoch_ms(instant: Any) -> int:
     return round(instant.timestamp() * 1000) if isinstance(instant, datetime) else int(instant)
 
 
-def _time(instant: Any) -> str:
+def time_of(instant: Any) -> str:
+    """Return an instant for people: ISO 8601 in UTC, to the millisecond."""
     at = datetime.fromtimestamp(epoch_ms(instant) / 1000, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 DeadLetterEncoder = Callable[[DeadLetter], bytes]
 REFUSED = b"refused"
 """Digest of a story that ended at the door without being readable: nothing is the same as it."""
+REFUSED_BEFORE = "a touch with this touch_id was refused as invalid before; its story has ended"
+OTHER_BEFORE = "another touch with this touch_id and other content came before"
 
 
 class Reader(Protocol):
@@ -131,7 +133,7 @@ class _Arrival:
         sender = find_sender(policy, touch.sender, touch.to)
         content = self._composed(touch, sender) if isinstance(sender, SenderPolicy) else None
         if known is not None:
-            self._bury(DeadReason.CONFLICT, "another touch with this touch_id and other content came before", touch.touch_id)
+            self._bury(DeadReason.CONFLICT, REFUSED_BEFORE if known == REFUSED else OTHER_BEFORE, touch.touch_id)
             return
         self._remember(touch, mark, policy)
         if not isinstance(sender, SenderPolicy):

@@ -93,6 +93,14 @@ def test_other_content_under_the_same_id_is_a_conflict_and_a_dead_letter_only(do
         ("conflict", "t1", "p.touches", [{"name": "h", "value": b"v"}])]
 
 
+def test_a_touch_refused_as_invalid_stays_ended_when_it_is_mended_and_its_dead_letter_says_so(door):
+    door.give({**SMS, "to": "12"})
+    assert door.told() == [("failed", "invalid")]
+    door.give(SMS)
+    assert (door.told(), door.works) == ([], [])
+    assert [(d["reason"], "was refused as invalid before" in d["error"]) for d in door.dead] == [("conflict", True)]
+
+
 @pytest.mark.parametrize("value", [
     None, b"", b"\x00\xff\xfe", b"[1]", b"{broken", b"\xc3\x01\x00\x00\x00\x00\x00\x00\x00\x00", b"\xc3\x01", b'{"a": NaN}',
     b'{"touch_id": "\\ud800"}', b'{"a":' * 1000 + b"1" + b"}" * 1000, b"\x00" * 40, "tëxt".encode("utf-16"), b"null", b'"x"',
