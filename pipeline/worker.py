@@ -25,6 +25,7 @@ from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
+from pipeline.console import forecast_command as _forecast_command  # noqa: F401 - likewise
 from pipeline.console import place as console_place
 from pipeline.console import reading
 from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
@@ -192,7 +193,7 @@ def make_desk(settings: Settings) -> Desk:
         console_place.Place(connection, prefix),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
         reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
-        desired, lambda channel, name: _known_sender(settings, channel, name), time.time,
+        desired, lambda channel, name: _known_sender(settings, channel, name), settings.channels, time.time,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ async def read_backlog(
 
 
 class _Log:
-    """All topics of the road, up to where they ended when it was opened: a transaction is seen in all of them or in none."""
+    """All topics of the road, up to where they ended when it was opened: what moves meanwhile is not seen twice."""
 
     def __init__(self, place: Place, counts: Mapping[str, int], progress: Callable[[int], None]) -> None:
         self._place, self._counts, self._progress = place, counts, progress
@@ -87,6 +87,8 @@ class _Log:
     async def read(self, starts: Mapping[TopicPartition, int]) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
         """Yield the records from `starts` on, up to the end."""
         waiting = {tp: start for tp, start in starts.items() if start < self.ends[tp]}
+        if not waiting:
+            return
         self._kafka.assign(list(waiting))
         for tp, start in waiting.items():
             self._kafka.seek(tp, start)  # at once: aiokafka would otherwise reset the position meanwhile

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from pipeline.console.check import Desired
     from pipeline.console.place import Place
+    from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Channel
 
@@ -31,6 +32,8 @@ class Desk:
     """What `check` looks for; senders are made anew, unopened."""
     sender: Callable[[Channel, str], Sender | None]
     """Makes the client of a sender, unopened; None for one that is not configured."""
+    policies: Mapping[Channel, ChannelPolicy]
+    """The rules of each channel."""
     now_s: Callable[[], float]
     """The clock, epoch seconds."""
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.story import TERMINAL, State
 from pipeline.domain.work import Channel, Work
-from pipeline.flow import RESULTS, SCHEDULED
+from pipeline.flow import RESULTS, SCHEDULED, channel_topic
 from pipeline.forecast.backlog import Backlog, LaneRows
 from pipeline.forecast.lane import NEVER, LaneAtWork
 from pipeline.forecast.outlook import CampaignOutlook, Forecast
@@ -105,7 +105,7 @@ class Rehearsal:
             elif output.topic == SCHEDULED:
                 scheduled = decode_scheduled(output.value or b"")
                 self._lane(scheduled.channel, scheduled.lane).deliver(scheduled.work, scheduled.due_ms)
-            else:
+            elif output.topic == channel_topic(lane.outlook.channel):
                 self._hand_on(lane, output, at_ms)
 
     def _hand_on(self, lane: LaneAtWork, output: Output, at_ms: int) -> None:
