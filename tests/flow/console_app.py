@@ -18,6 +18,8 @@ from pipeline.console.place import Place
 from pipeline.console.reading import Reader
 from pipeline.console.shell import accept_datadir, install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
+from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.work import Channel
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.metrics import Metrics
 
@@ -36,7 +38,7 @@ def desk() -> Desk:
         Reader("status"), Reader("dead_letter"), Reader("touch"),
         lambda: Desired({topic.name: topic.partitions for topic in NEEDED}, 1, [], ["sms"], None, "environment", []),
         lambda channel, name: None,
-        {},
+        {channel: ChannelPolicy(channel, (), window=None, limit=None, warm_up=None) for channel in Channel},
         time.time,
     )
 

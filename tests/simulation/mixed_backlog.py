@@ -81,7 +81,7 @@ def _as_it_was(foreseen: Forecast, reader: Reader, scenario: Scenario) -> Lived:
     for story in reader.stories.values():
         end = story[-1]
         assert end["state"] in TERMINAL
-        at_ms = round(end["occurred_at"].timestamp() * 1000) if hasattr(end["occurred_at"], "timestamp") else end["occurred_at"]
+        at_ms = end["occurred_at"]
         lane = end["channel"], end["sender"]
         lived.lanes[lane] = max(at_ms, lived.lanes.get(lane, 0))
         lived.campaigns[end["campaign_id"]] = max(at_ms, lived.campaigns.get(end["campaign_id"], 0))
