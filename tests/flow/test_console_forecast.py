@@ -12,9 +12,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from pipeline import flow
+from pipeline.console.backlog import read_backlog
+from pipeline.console.place import Place
+from pipeline.domain.work import Channel, Scheduled
+from pipeline.engine.table import INPUT_POSITION
+from pipeline.engine.topics import TopicNeeded, ensure_topics
+from pipeline.records import decode_work, encode_scheduled, encode_work
 from tests.chaos.stack import ROOT, Stack, touch
 from tests.flow.test_console_commands import Shell
+from tests.unit.lane_rig import work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,3 +105,48 @@ def test_a_kafka_that_is_away_is_named(topic_prefix: str):
     assert code == 1
     assert "127.0.0.1:1 cannot be reached" in err
     assert "Traceback" not in err
+
+
+async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str], topic_prefix: str):
+    place = Place({"bootstrap_servers": kafka}, topic_prefix)
+    needed = [TopicNeeded(place.topic_name(spec.name), spec.partitions, spec.settings)
+              for spec in flow.topics(partitions=2, lanes=2, replication=1, dedup_for_ms=86_400_000)]
+    await ensure_topics(place.connection, needed, 1)
+
+    def later(touch_id: str) -> bytes:
+        return encode_scheduled(Scheduled(5, Channel.SMS, 1, touch_id, encode_work(work(touch_id))))
+
+    async def commit(*records: tuple[str, int, bytes, bytes | None], is_aborted: bool = False) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{topic_prefix}test", linger_ms=5)
+        await producer.start()
+        await producer.begin_transaction()
+        for topic, partition, key, value in records:
+            await producer.send(place.topic_name(topic), key=key, value=value, partition=partition)
+        await (producer.abort_transaction() if is_aborted else producer.commit_transaction())
+        await producer.stop()
+
+    await commit(*[("touches", 0, b"t", b"{}")] * 7, ("touches", 1, b"t", b"{}"))
+    await commit(("accepted-changelog", 0, INPUT_POSITION, (3).to_bytes(8, "big")),
+                 *[("accepted-changelog", 0, b"e%d" % n, b"x") for n in range(2_500)])
+    await commit(
+        *[("touches.sms", 1, b"k", encode_work(work(each))) for each in ("applied", "fresh")], ("touches.sms", 1, b"k", b"none of ours"),
+        ("lanes-sms-changelog", 1, INPUT_POSITION, (1).to_bytes(8, "big")), ("lanes-sms-changelog", 1, b"wa", b"1"),
+        ("lanes-sms-changelog", 1, b"wb", b"1"), ("lanes-sms-changelog", 1, b"eold", b"1"), ("lanes-sms-changelog", 1, b"wb", None),
+        ("touches.scheduled", 0, b"k", later("kept")), ("touches.scheduled", 0, b"k", later("on its way")),
+        ("deferred-changelog", 0, INPUT_POSITION, (1).to_bytes(8, "big")), ("deferred-changelog", 0, b"d1", later("kept")),
+    )
+    await commit(("lanes-sms-changelog", 1, b"wa", b"2"), ("touches.sms", 1, b"k", encode_work(work("aborted"))), is_aborted=True)
+
+    complaints: list[str] = []
+    found = await read_backlog(place, [Channel.SMS], progress=lambda _: None, complain=complaints.append)
+    empty, lane = found.lanes
+    assert (empty.rows, empty.arrivals) == ({}, [])
+    assert lane.rows == {INPUT_POSITION: (1).to_bytes(8, "big"), b"wa": b"1"}
+    assert [decode_work(value).touch_id for value in lane.arrivals] == ["fresh"]
+    assert [each.touch_id for each in found.deferred] == ["kept", "on its way"]
+    # a marker ends each partition of `touches`: an offset like any other
+    assert found.not_accepted == (7 + 1 - 3) + (1 + 1)
+    assert len(complaints) == 1
+    assert "touches.sms[1] offset 2: none of ours" in complaints[0]
+    mail = await read_backlog(place, [Channel.EMAIL], progress=lambda _: None, complain=complaints.append)
+    assert (mail.deferred, [each.channel for each in mail.lanes]) == ([], [Channel.EMAIL] * 2)
