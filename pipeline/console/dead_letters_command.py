@@ -165,7 +165,8 @@ class ReplayLetters(_Verb):
     """Produce dead letters again to touches: key, value and headers as they were, to the partition they came from.
 
     A header pipeline-replay-of says which letter it was. Choose them by PLACE, by filters, or --all. Replaying again
-    is safe: a touch that was accepted is not sent twice, and what is still wrong becomes a new dead letter.
+    is safe while touches are remembered (dedup_for): one that was accepted is not sent twice, and what is still wrong
+    becomes a new dead letter. Letters live longer: leave out older ones with --since.
 
     A touch that was refused as invalid has ended failed, once and for all: while its touch_id is remembered
     (dedup_for), it comes back as a conflict even when it is mended. --new-id SUFFIX sends it as another touch, with
