@@ -42,8 +42,8 @@ replication_factor = {replication}
 session_timeout = "6s"
 [channels.whatsapp]
 window = {window}
-limit = {limit}
-warm_up = "none"
+limit = {whatsapp_limit}
+warm_up = {warm_up}
 in_flight = 10
 retry = {{ first = "200ms", most = "2s" }}
 resolve_after = "1s"
@@ -55,8 +55,9 @@ lane = 0
 base_url = "{sandbox}/waha"
 api_key = "k"
 engine = "{engine}"
+{whatsapp_sender}
 [channels.email]
-limit = {limit}
+limit = {email_limit}
 retry = {{ first = "200ms", most = "2s" }}
 request_timeout = "{timeout}"
 lease = "{lease}"
@@ -68,7 +69,7 @@ api_key = "re_k"
 from = "Me <me@example.com>"
 [channels.sms]
 window = {window}
-limit = {limit}
+limit = {sms_limit}
 retry = {{ first = "200ms", most = "2s" }}
 resolve_after = "{sms_resolve_after}"
 request_timeout = "{timeout}"
@@ -98,7 +99,8 @@ class Stack:
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
         self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s",
-                       "limit": '"none"', "window": '"always"', "sms_resolve_after": "1s", **config}
+                       "limit": '"none"', "window": '"always"', "sms_resolve_after": "1s", "warm_up": '"none"',
+                       "whatsapp_sender": "", **config}
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: list[tuple[int, int]] = []
         self.kills = 0
@@ -129,8 +131,9 @@ class Stack:
     def start(self, number: int, *, program: str = "faust", **environment: str) -> None:
         """Start a worker with the present configuration."""
         path = self.folder / f"worker-{number}.toml"
+        limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
         path.write_text(CONFIG.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
-                                      sandbox=self.sandbox, replication=self.replication, **self.config))
+                                      sandbox=self.sandbox, replication=self.replication, **{**limits, **self.config}))
         with self._log(number).open("ab") as log:
             self._launches[number] = program, environment, log.tell()
             self.workers[number] = subprocess.Popen(
