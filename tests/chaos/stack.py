@@ -110,6 +110,8 @@ class Stack:
         self.stories: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._position: dict[TopicPartition, int] = {}
         self._sandbox: subprocess.Popen[bytes] | None = None
+        self._seen_before: dict[str, list[dict[str, Any]]] = {"accepted": [], "arrivals": []}
+        """By sandboxes that have been stopped."""
         self._launches: dict[int, tuple[str, dict[str, str], int]] = {}
         """Program, environment, and where in the log the latest start begins."""
         self.sandbox = ""
@@ -117,9 +119,11 @@ class Stack:
     # --- processes ---------------------------------------------------------------------------------------------
 
     def start_sandbox(self) -> None:
+        """Start it, on the port it had before if it had one."""
         log = self.folder / "sandbox.log"
-        with log.open("ab") as out:
-            self._sandbox = subprocess.Popen([sys.executable, "-m", "pipeline.sandbox", "--port", "0"], cwd=ROOT, stdout=out, stderr=out)
+        with log.open("wb") as out:
+            self._sandbox = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.sandbox", "--port", self.sandbox.rpartition(":")[2] or "0"], cwd=ROOT, stdout=out, stderr=out)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if (found := re.search(r"listening on (\S+)", log.read_text())) is not None:
@@ -127,6 +131,14 @@ class Stack:
                 return
             time.sleep(0.05)
         raise AssertionError(f"no sandbox: {log.read_text()}")
+
+    def stop_sandbox(self) -> None:
+        """Stop it while no call is under way. What it has seen is remembered here, but its successor does not know it."""
+        assert self._sandbox is not None
+        for what, before in self._seen_before.items():
+            before.extend(self._look(what))
+        self._sandbox.terminate()
+        self._sandbox.wait(10)
 
     def start(self, number: int, *, program: str = "faust", **environment: str) -> None:
         """Start a worker with the present configuration."""
@@ -233,18 +245,26 @@ class Stack:
     def behave(self) -> None:
         httpx.delete(f"{self.sandbox}/control/rules").raise_for_status()
 
+    def session(self, status: str) -> None:
+        """Set the status of WAHA's session."""
+        httpx.post(f"{self.sandbox}/control/session", json={"session": "default", "status": status}).raise_for_status()
+
     def settings(self, **settings: int) -> None:
         httpx.post(f"{self.sandbox}/control/settings", json=settings).raise_for_status()
 
     def accepted(self, since: int = 0) -> list[dict[str, Any]]:
-        return self._look(f"accepted?since={since}")
+        before = self._seen_before["accepted"]
+        found: list[dict[str, Any]] = self._look(f"accepted?since={max(0, since - len(before))}")
+        return before[since:] + found
 
     def accepted_count(self) -> int:
         counts: dict[str, int] = self._look("counts")
-        return sum(counts.values())
+        return len(self._seen_before["accepted"]) + sum(counts.values())
 
     def arrivals(self, provider: str) -> list[dict[str, Any]]:
-        return self._look(f"arrivals?provider={provider}")
+        before = [each for each in self._seen_before["arrivals"] if each["provider"] == provider]
+        found: list[dict[str, Any]] = self._look(f"arrivals?provider={provider}")
+        return before + found
 
     def asks(self) -> dict[str, int]:
         """Return the look-ups, by provider."""
