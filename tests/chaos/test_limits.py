@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PER_MS = 60_000 if LONG else 6_000
 """What is a minute in life; the rates are the same."""
+BURST = 1 if LONG else 30
+"""WhatsApp's. Six seconds are hardly longer than a take-over: a successor that knew nothing would show by a burst only."""
 QUIET_S, HARMED_S = (310, 310) if LONG else (12, 10)
 """Seconds in which all could be sent if nobody did any harm."""
 FREEZE_S = 8.0
@@ -57,17 +59,21 @@ class Rule:
         return sorted(each["at_ms"] for each in stack.arrivals(PROVIDER[self.channel]) if each["sender"] == self.known_as)
 
     def used(self, at: list[int]) -> float:
-        """Return the part used of what is allowed from the first of these calls to the last."""
-        return (len(at) - 1) * self.per_ms / self.rate / (at[-1] - at[0])
+        """Return the part used of what is allowed in these calls' time, in whole turns of `rate` calls: bursts or not."""
+        turns = (len(at) - 1) // self.rate
+        return turns * self.per_ms / (at[turns * self.rate] - at[0])
 
     def times_ms(self, stack: Stack, until_ms: int) -> dict[str, float]:
-        """Return means until then: `answered`, from a call's claim to its answer; `late`, how late the process woke for it."""
+        """Return means until then: `answered`, from a call's claim to its answer; `late`, how late the process woke for it.
+
+        Without the first call: it connects, and most of that is over when it arrives.
+        """
         times: dict[str, list[int]] = {"answered": [], "late": []}
         for line in (stack.folder / "times").read_text().splitlines():
             what, channel, lane, at_ms, took_ms = line.split()
             if (channel, int(lane)) == (self.channel, self.lane) and int(at_ms) < until_ms:
                 times[what].append(int(took_ms))
-        return {what: statistics.fmean(each) for what, each in times.items()}
+        return {what: statistics.fmean(each[1:]) for what, each in times.items()}
 
 
 RULES = (
@@ -98,7 +104,7 @@ from = "+15005550009"
 
 def _stack(make_stack: MakeStack, workers: int) -> Stack:
     stack = make_stack(
-        name=f"of-{workers}.", whatsapp_limit=f'{{ rate = 30, per = "{PER_MS}ms" }}',
+        name=f"of-{workers}.", whatsapp_limit=f'{{ rate = 30, per = "{PER_MS}ms", burst = {BURST} }}',
         warm_up=f'{{ rate = 10, per = "{PER_MS}ms", lasts = "7d" }}', whatsapp_sender="started_on = 2025-01-01",
         email="batch = 1", email_limit='{ rate = 10, per = "1s" }', sms_limit='{ rate = 1, per = "1s" }')  # fmt: skip
     stack.config.update(whatsapp=SECOND_WHATSAPP.format(sandbox=stack.sandbox), sms=SECOND_SMS.format(sandbox=stack.sandbox))
@@ -133,7 +139,7 @@ async def _hand_over(channel: str, stack: Stack) -> bool:
 HARMS: list[tuple[float, Deed]] = [
     (15, partial(_kill, "whatsapp")), (45, partial(_kill, "email")), (75, partial(_kill, "sms")), (105, partial(_freeze, "whatsapp")),
     (145, partial(_freeze, "email")), (190, partial(_hand_over, "sms")), (230, partial(_kill, "email")), (265, partial(_freeze, "sms")),
-] if LONG else [(1, partial(_kill, "email")), (5, partial(_freeze, "whatsapp"))]  # fmt: skip
+] if LONG else [(1, partial(_kill, "whatsapp")), (5, partial(_freeze, "email"))]  # fmt: skip
 """What is done, and how many seconds into the harmed time."""
 
 
