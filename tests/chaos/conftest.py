@@ -19,9 +19,9 @@ _TABLES = pytest.StashKey[list[str]]()
 
 
 class MakeStack(Protocol):
-    """Makes a stack with its sandbox running; `config` are the blanks of its configuration."""
+    """Makes a stack with its sandbox running; `config` are the blanks of its configuration. A `name` keeps several apart."""
 
-    def __call__(self, servers: list[str] | None = None, *, replication: int = 1, **config: str) -> Stack: ...
+    def __call__(self, servers: list[str] | None = None, *, name: str = "", replication: int = 1, **config: str) -> Stack: ...
 
 
 class Report(Protocol):
@@ -34,8 +34,10 @@ class Report(Protocol):
 def make_stack(kafka: list[str], topic_prefix: str, tmp_path: Path) -> Iterator[MakeStack]:
     made: list[Stack] = []
 
-    def make(servers: list[str] | None = None, *, replication: int = 1, **config: str) -> Stack:
-        stack = Stack(servers or kafka, topic_prefix, tmp_path, replication=replication, **config)
+    def make(servers: list[str] | None = None, *, name: str = "", replication: int = 1, **config: str) -> Stack:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        stack = Stack(servers or kafka, topic_prefix + name, folder, replication=replication, **config)
         made.append(stack)
         stack.start_sandbox()
         return stack

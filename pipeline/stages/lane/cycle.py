@@ -124,6 +124,13 @@ class Cycle:
         self.mind.fresh_works[key] = work
         self.mind.head = min(self.mind.head, key)
 
+    def line_up_again(self, work: Work) -> None:
+        """Put `work`, whose call had its turn, in line for another; or end it, its time for trying being over."""
+        if self.is_spent(work, self.now_ms):
+            self.give_up(work, None, "retry_for is over")
+        else:
+            self.enqueue(work, encode_work(work))
+
     def schedule(self, work: Work, at_ms: int) -> None:
         """Hand `work` to the scheduler until `at_ms`."""
         again = replace(work, returns=work.returns + 1)
