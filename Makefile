@@ -41,6 +41,9 @@ bench: setup  ## Measure CPU time per touch and touches per second
 chaos: setup  ## Kill, freeze and cut for seven minutes, then show all tables; LONG=1 for most of an hour
 	LONG=$(LONG) $(BIN)/python -m pytest tests/chaos -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
 
+lanes: setup  ## Measure limits and outages at the sandbox, as chaos does; LONG=1 for half an hour
+	LONG=$(LONG) $(BIN)/python -m pytest tests/lanes -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
+
 simulate: setup  ## Live through a thousand histories of crashes in simulated time; SEEDS=10000 for more
 	$(BIN)/python -m pipeline.simulation --seeds $(or $(SEEDS),1000)
 
@@ -50,4 +53,4 @@ mutants: setup  ## Break one thing at a time and demand that a test notices
 clean:  ## Remove everything that was installed or written
 	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help setup test check demo up down bench chaos simulate mutants clean
+.PHONY: help setup test check demo up down bench chaos lanes simulate mutants clean

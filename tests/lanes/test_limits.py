@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.conftest import LONG, MakeStack, Report
 from tests.chaos.judge import PROVIDER, Judgement, most_within
+from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ async def _do_harm(stack: Stack, from_ms: int) -> None:
 async def _live(stack: Stack, workers: int) -> int:
     """Send everything, in quiet first and then through every harm; return when the harm began."""
     for number in range(workers):
-        stack.start(number, program="tests.chaos.timing_worker", TIMES=str(stack.folder / "times"))
+        stack.start(number, program="tests.lanes.timing_worker", TIMES=str(stack.folder / "times"))
     await stack.wait_for_topics()
     await stack.wait_for_work(*range(workers))
     await stack.produce([each for at, rule in enumerate(RULES) for each in rule.touches(QUIET_S + HARMED_S, 10_000 * at)])
