@@ -126,8 +126,7 @@ async def wake_up(site: Site) -> Row:
     sample = [touch("sms", 9_000_000 + n, not_before=first_ms + n * 1000 // SAMPLE_PER_S) for n in range(SAMPLE)]
     known = site.accepted_count()
     await site.pour(sample, judged=True)
-    assert await site.follow(lambda: all(each["touch_id"] in site.stories and site.stories[each["touch_id"]][-1]["state"] == "sent"
-                                         for each in sample), deadline_s=300)
+    assert await site.follow(lambda: site.has_sent(sample), deadline_s=300)
     at = {message["text"]: message["at_ms"] for message in site.accepted(known)}
     errors = [at[each["body"]] - each["not_before"] for each in sample]
     assert min(errors) >= 0, "sent before its time"
@@ -160,7 +159,7 @@ async def opening(site: Site, count: int, first: int, *, kills: int) -> list[Row
             site.kill(0)
             say("  killed")
 
-    assert await site.follow(site.all_ended, deadline_s=600, meanwhile=harm if kills else None), f"{site.ended()} of {len(site.produced)}"
+    assert await site.follow(lambda: site.has_sent(crowd), deadline_s=600, meanwhile=harm if kills else None), f"{site.ended()} of {len(site.produced)}"
     is_over = True
     await fresh
     assert await site.follow(site.all_ended, deadline_s=60)

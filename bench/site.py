@@ -205,6 +205,10 @@ class Site(Stack):
         rows.clear()
         await producer.send_batch(batch, f"{self.prefix}touches", partition=number)
 
+    def has_sent(self, touches: list[dict[str, Any]]) -> bool:
+        """Whether every one of `touches` has the status `sent`."""
+        return all((story := self.stories.get(each["touch_id"])) and story[-1]["state"] == "sent" for each in touches)
+
     async def skip_to_now(self) -> None:
         """Follow only the statuses that come from now on."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, isolation_level="read_committed")
