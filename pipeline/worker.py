@@ -34,6 +34,7 @@ from pipeline.console.shell import accept_datadir, install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
+from pipeline.engine.memory import give_back_large_blocks
 from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
 from pipeline.metrics import Metrics
@@ -65,6 +66,7 @@ def create_app() -> Application:
         settings = load(os.environ, Path.cwd())
     except SettingsError as error:
         _stop(EXIT_USAGE, *error.lines)
+    give_back_large_blocks()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a tenth less CPU per SMS (make bench)
     return Worker(settings, Path(os.environ.get(DATA_DIR_VARIABLE) or settings.data_dir)).app
 

@@ -96,6 +96,10 @@ def touch(channel: str, number: int, **more: Any) -> dict[str, Any]:
 class Stack:
     """One sandbox, some workers, one prefix in a Kafka."""
 
+    template = CONFIG
+    partitions = PARTITIONS
+    web: tuple[str, ...] = ("--without-web",)
+
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
         self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s",
@@ -144,12 +148,12 @@ class Stack:
         """Start a worker with the present configuration."""
         path = self.folder / f"worker-{number}.toml"
         limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
-        path.write_text(CONFIG.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
+        path.write_text(self.template.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
                                       sandbox=self.sandbox, replication=self.replication, **{**limits, **self.config}))
         with self._log(number).open("ab") as log:
             self._launches[number] = program, environment, log.tell()
             self.workers[number] = subprocess.Popen(
-                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", "--without-web"],
+                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", *self.web],
                 env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=ROOT, stdout=log, stderr=log)
 
     def start_again(self, number: int) -> None:
@@ -288,7 +292,7 @@ class Stack:
                 key = each["touch_id"].encode()
                 self.produced[each["touch_id"]] = each
                 await producer.send(f"{self.prefix}touches", key=key, value=json.dumps(each).encode(),
-                                    partition=(murmur2(key) & 0x7FFFFFFF) % PARTITIONS)
+                                    partition=(murmur2(key) & 0x7FFFFFFF) % self.partitions)
                 if per_s and at % 20 == 0:
                     await asyncio.sleep(max(0.0, at / per_s - (time.monotonic() - began)))
             await producer.flush()
@@ -316,7 +320,7 @@ class Stack:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, isolation_level="read_committed",
                                     auto_offset_reset="earliest", fetch_max_wait_ms=100)
         await consumer.start()
-        partitions = [TopicPartition(f"{self.prefix}touches.status", p) for p in range(PARTITIONS)]
+        partitions = [TopicPartition(f"{self.prefix}touches.status", p) for p in range(self.partitions)]
         consumer.assign(partitions)
         for tp, offset in self._position.items():
             consumer.seek(tp, offset)
