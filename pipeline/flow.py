@@ -24,7 +24,6 @@ SCHEDULED = "touches.scheduled"
 RESULTS = "touches.results"
 STATUS = "touches.status"
 DEAD_LETTERS = "touches.dead-letters"
-UNCONFIRMED = "touches.unconfirmed"
 
 DAY_MS = 86_400_000
 OWN_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -78,7 +77,6 @@ ROAD: tuple[Stretch, ...] = (
     Stretch(SCHEDULED, "touch_id", "Scheduled", "lanes", "scheduler", "deferred", trims=True, settings=_KEPT),
     Stretch(RESULTS, "touch_id", "Event", "router, lanes", "dedup", "states", trims=True, settings=_KEPT),
     Stretch(STATUS, "touch_id", "Status", "dedup", None, None, settings=_for(30)),
-    Stretch(UNCONFIRMED, "touch_id", "Unconfirmed", "lanes", None, None, settings=_for(90)),
     Stretch(DEAD_LETTERS, "the producer's", "DeadLetter", "router", None, None, settings=_for(90)),
 )  # fmt: skip
 

@@ -27,7 +27,6 @@ from pipeline.console import commands as _commands  # noqa: F401 - faust finds t
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
 from pipeline.console import place as console_place
 from pipeline.console import reading
-from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
 from pipeline.console.check import Desired
 from pipeline.console.desk import Desk
 from pipeline.console.shell import accept_datadir, install
@@ -167,10 +166,6 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
             assert_never(channel)
 
 
-def _known_sender(settings: Settings, channel: Channel, name: str) -> Sender | None:
-    return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
-
-
 def make_desk(settings: Settings) -> Desk:
     """Return what the commands need."""
     connection, prefix = connection_of(settings), settings.kafka.topic_prefix
@@ -194,7 +189,7 @@ def make_desk(settings: Settings) -> Desk:
         console_place.Place(connection, prefix),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
         reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
-        desired, lambda channel, name: _known_sender(settings, channel, name), time.time,
+        desired, time.time,
     )  # fmt: skip
 
 

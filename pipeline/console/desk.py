@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from pipeline.console.check import Desired
     from pipeline.console.place import Place
-    from pipeline.domain.sender import Sender
-    from pipeline.domain.work import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,5 @@ class Desk:
     """Decodes a value of touches, for people; raises what damaged bytes lead to."""
     desired: Callable[[], Desired]
     """What `check` looks for; senders are made anew, unopened."""
-    sender: Callable[[Channel, str], Sender | None]
-    """Makes the client of a sender, unopened; None for one that is not configured."""
     now_s: Callable[[], float]
     """The clock, epoch seconds."""
-
-    def now_ms(self) -> int:
-        """Return the clock, epoch milliseconds."""
-        return round(self.now_s() * 1000)

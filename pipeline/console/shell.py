@@ -60,22 +60,6 @@ class Shell(AppCommand):
         raise NotImplementedError
 
 
-class Verb(Shell):
-    """A command below a group of commands, as `replay` is below `dead-letters`."""
-
-    abstract: ClassVar[bool] = True
-    group: ClassVar[click.Group]
-    verb: ClassVar[str]
-
-    @classmethod
-    def as_click_command(cls) -> Any:
-        """Move the command that faust makes below the group."""
-        command: Any = super().as_click_command()
-        del cli.commands[command.name]
-        cls.group.add_command(command, cls.verb)
-        return command
-
-
 def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
     async def interruptible() -> int:
         task = asyncio.ensure_future(work)

@@ -6,12 +6,10 @@ from pipeline.records.codec import (
     decode_claim,
     decode_event,
     decode_scheduled,
-    decode_unconfirmed,
     decode_work,
     encode_claim,
     encode_event,
     encode_scheduled,
-    encode_unconfirmed,
     encode_work,
 )
 
@@ -19,11 +17,9 @@ __all__ = [
     "decode_claim",
     "decode_event",
     "decode_scheduled",
-    "decode_unconfirmed",
     "decode_work",
     "encode_claim",
     "encode_event",
     "encode_scheduled",
-    "encode_unconfirmed",
     "encode_work",
 ]

@@ -1,4 +1,4 @@
-"""Internal records: Avro single-object encoding of Work, Claim, Event, Scheduled and Unconfirmed, read by any published version."""
+"""Internal records: Avro single-object encoding of Work, Claim, Event and Scheduled, read by any published version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from fastavro import schemaless_reader, schemaless_writer
 
 from pipeline.domain.story import Event, Reason, State
-from pipeline.domain.unconfirmed import Found, Unconfirmed
 from pipeline.domain.work import Attachment, Channel, Claim, Content, Phase, Request, Scheduled, Work
 from pipeline.records import schemas
 
@@ -143,26 +142,6 @@ def decode_scheduled(value: bytes) -> Scheduled:
     """Return what a record says is due when."""
     d = decode("scheduled", value)
     return Scheduled(d["due_ms"], Channel(d["channel"]), d["lane"], d["touch_id"], d["work"])
-
-
-def encode_unconfirmed(said: Unconfirmed) -> bytes:
-    """Return `said` as a record."""
-    work = said.work
-    return encode("unconfirmed", {
-        "touch_id": work.touch_id, "channel": work.channel.value, "sender": work.sender, "to": work.to,
-        "occurred_at": said.occurred_at_ms, "error": said.error, "claim": encode_claim(said.claim),
-        "resolution": None if said.found is None else said.found.value, "resolved_at": said.found_at_ms,
-        "provider_message_id": said.message_id, "resent_as": said.resent_as,
-    })  # fmt: skip
-
-
-def decode_unconfirmed(value: bytes) -> Unconfirmed:
-    """Return the unconfirmed touch of a record."""
-    d = decode("unconfirmed", value)
-    return Unconfirmed(
-        decode_claim(d["claim"]), d["occurred_at"], d["error"], None if d["resolution"] is None else Found(d["resolution"]),
-        d["resolved_at"], d["provider_message_id"], d["resent_as"],
-    )  # fmt: skip
 
 
 def _attachment(each: Attachment) -> dict[str, Any]:

@@ -23,8 +23,7 @@ from pipeline.domain.verdict import (
 )
 from pipeline.domain.window import Window
 from pipeline.domain.work import Attachment, Channel, Content
-from pipeline.flow import UNCONFIRMED
-from pipeline.records import decode_unconfirmed, decode_work
+from pipeline.records import decode_work
 from pipeline.settings.calendars import load_calendar
 from tests.unit import lane_rig
 from tests.unit.lane_rig import T0, Rig, build, policy, work
@@ -209,18 +208,6 @@ def test_a_provider_that_cannot_tell_is_asked_again_until_the_touch_is_unconfirm
     assert asked > 3
     assert rig.states()[-1] == ("unconfirmed", "no_answer")
     assert rig.now_ms - T0 <= 61_000
-
-
-def test_an_unconfirmed_touch_leaves_its_question_behind_in_the_same_step():
-    rig = Rig(policy(in_flight=1, resolve_for_ms=60_000))
-    rig.step(work("a", origin=3))
-    claim = rig.calls[0]
-    rig.answer(Unanswerable("no"))
-    rig.step()
-    (out,) = rig.forwarded
-    said = decode_unconfirmed(out.value)
-    assert (out.topic, out.partition, out.key) == (UNCONFIRMED, 3, b"a")
-    assert (said.claim.request, said.work.touch_id, said.error, said.found) == (claim.request, "a", "no", None)
 
 
 def test_unresolved_send_sends_again_instead():
@@ -444,16 +431,6 @@ class TestEmail:
             if not rig.asks:
                 break
         assert rig.states("m0")[-1] == end
-
-    def test_each_unconfirmed_mail_of_a_batch_is_left_open_without_the_batchs_bytes(self, rig):
-        rig.step(*self.mails(3))
-        rig.now_ms += 50
-        rig.step()
-        rig.answer(Unanswerable("the key is old"))
-        rig.step()
-        said = [decode_unconfirmed(out.value) for out in rig.forwarded]
-        assert [each.work.touch_id for each in said] == ["m0", "m1", "m2"]
-        assert {(len(each.claim.works), each.claim.request.body) for each in said} == {(1, b"")}
 
     def test_a_replay_counts_against_the_limit(self):
         rig = Rig(policy(Channel.EMAIL, gather_ms=0, limit=Limit(1, 10_000)), replays=True, by_text=False)

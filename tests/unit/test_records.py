@@ -8,18 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.story import Event, Reason, State
-from pipeline.domain.unconfirmed import Found, Unconfirmed
 from pipeline.domain.work import Attachment, Channel, Claim, Content, Phase, Request, Scheduled, Work
 from pipeline.records import (
     decode_claim,
     decode_event,
     decode_scheduled,
-    decode_unconfirmed,
     decode_work,
     encode_claim,
     encode_event,
     encode_scheduled,
-    encode_unconfirmed,
     encode_work,
 )
 from pipeline.records.framing import TouchReader, Undecodable
@@ -54,11 +51,6 @@ def test_work_survives(work):
 @given(claims)
 def test_a_claim_survives_with_its_request_byte_for_byte(claim):
     assert decode_claim(encode_claim(claim)) == claim
-
-
-@given(st.builds(Unconfirmed, claims, ms, maybe, st.none() | st.sampled_from(Found), st.none() | ms, maybe, maybe))
-def test_an_unconfirmed_touch_survives(said):
-    assert decode_unconfirmed(encode_unconfirmed(said)) == said
 
 
 @given(events)

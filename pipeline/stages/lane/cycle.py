@@ -9,11 +9,10 @@ from typing import Protocol
 from pipeline.domain.limit import PastCall
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.story import Reason, State, event_of
-from pipeline.domain.unconfirmed import Unconfirmed
 from pipeline.domain.work import Claim, Request, Scheduled, Work
-from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED
+from pipeline.flow import RESULTS, SCHEDULED
 from pipeline.log import Output, Overlay
-from pipeline.records import encode_event, encode_scheduled, encode_unconfirmed, encode_work
+from pipeline.records import encode_event, encode_scheduled, encode_work
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.gate import NeverOpen, TooLate, Wait
 from pipeline.stages.lane.step import Hold, LaneStep
@@ -156,14 +155,6 @@ class Cycle:
             mind.shut_until_ms, mind.shut_out = until_ms, 0
         mind.shut_until_ms = min(mind.shut_until_ms, until_ms)
         mind.shut_out += 1
-
-    def leave_open(self, work: Work, claim: Claim, error: str) -> None:
-        """End `work` as unconfirmed, and keep what a person needs to find out."""
-        self.end(work, State.UNCONFIRMED, reason=Reason.NO_ANSWER, error_code=claim.error_code, error=error)
-        # A batch could only be asked about by sending it again: its bytes are of no use any more.
-        request = replace(claim.request, body=b"") if self.mind.replays else claim.request
-        said = Unconfirmed(replace(claim, works=(work,), request=request), self.now_ms, error)
-        self.step.outputs.append(Output(UNCONFIRMED, work.origin, work.touch_id.encode(), encode_unconfirmed(said)))
 
     def give_up(self, work: Work, code: str | None, error: str) -> None:
         """End `work` as failed after all its attempts, or all its time."""
