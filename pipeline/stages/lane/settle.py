@@ -82,6 +82,7 @@ def unconfirmed(cycle: Cycle, claim: Claim, error: str) -> None:
             cycle.put_back(_called(work, claim))
         else:
             cycle.end(work, State.UNCONFIRMED, reason=Reason.NO_ANSWER, error_code=claim.error_code, error=error)
+            cycle.leave_open(work, claim, error)
 
 
 def pause(cycle: Cycle, code: str, error: str, retry_after_s: float | None) -> int:
