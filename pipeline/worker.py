@@ -27,6 +27,7 @@ from pipeline.console import commands as _commands  # noqa: F401 - faust finds t
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
 from pipeline.console import place as console_place
 from pipeline.console import reading
+from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
 from pipeline.console.check import Desired
 from pipeline.console.desk import Desk
 from pipeline.console.shell import accept_datadir, install
@@ -185,11 +186,14 @@ def make_desk(settings: Settings) -> Desk:
             settings.source, urls,
         )  # fmt: skip
 
+    def sender_of(channel: Channel, name: str) -> Sender | None:
+        return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
+
     return Desk(
         console_place.Place(connection, prefix),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
         reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
-        desired, time.time,
+        desired, time.time, sender_of,
     )  # fmt: skip
 
 

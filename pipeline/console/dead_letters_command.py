@@ -14,7 +14,7 @@ from pipeline.console.dead_letters import DeadLetters
 from pipeline.console.letter import Wanted, json_of, line_of, moment_ms, page
 from pipeline.console.place import Failed
 from pipeline.console.report import Counting
-from pipeline.console.shell import DONE, FAILED, Shell, complain
+from pipeline.console.shell import DONE, FAILED, Verb, complain
 from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadReason
 from pipeline.domain.rules import is_touch_id
@@ -42,19 +42,11 @@ def _dead_letters() -> None:
     """  # noqa: D301 - \b is click's
 
 
-class _Verb(Shell):
+class _Verb(Verb):
     """A command below `dead-letters`."""
 
     abstract: ClassVar[bool] = True
-    verb: ClassVar[str]
-
-    @classmethod
-    def as_click_command(cls) -> Any:
-        """Move the command that faust makes below ours."""
-        command: Any = super().as_click_command()
-        del cli.commands[command.name]
-        _dead_letters.add_command(command, cls.verb)
-        return command
+    group = _dead_letters
 
     def wanted(self, desk: Desk, reasons: Collection[str], since: str | None, until: str | None) -> Wanted:
         """Return what the filters mean now. Raises UsageError."""

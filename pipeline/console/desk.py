@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from pipeline.console.check import Desired
     from pipeline.console.place import Place
+    from pipeline.domain.sender import Sender
+    from pipeline.domain.work import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +31,5 @@ class Desk:
     """What `check` looks for; senders are made anew, unopened."""
     now_s: Callable[[], float]
     """The clock, epoch seconds."""
+    sender_of: Callable[[Channel, str], Sender | None]
+    """Makes the client of a configured sender, unopened; None if there is none of this name."""

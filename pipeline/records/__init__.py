@@ -6,10 +6,12 @@ from pipeline.records.codec import (
     decode_claim,
     decode_event,
     decode_scheduled,
+    decode_unconfirmed,
     decode_work,
     encode_claim,
     encode_event,
     encode_scheduled,
+    encode_unconfirmed,
     encode_work,
 )
 
@@ -17,9 +19,11 @@ __all__ = [
     "decode_claim",
     "decode_event",
     "decode_scheduled",
+    "decode_unconfirmed",
     "decode_work",
     "encode_claim",
     "encode_event",
     "encode_scheduled",
+    "encode_unconfirmed",
     "encode_work",
 ]

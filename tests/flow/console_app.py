@@ -10,6 +10,7 @@ import faust
 from pipeline import flow
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
+from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
 from pipeline.console.check import Desired
 from pipeline.console.desk import Desk
 from pipeline.console.place import Place
@@ -34,6 +35,7 @@ def desk() -> Desk:
         Reader("status"), Reader("dead_letter"), Reader("touch"),
         lambda: Desired({topic.name: topic.partitions for topic in NEEDED}, 1, [], ["sms"], None, "environment", []),
         time.time,
+        lambda _channel, _name: None,
     )
 
 

@@ -9,10 +9,11 @@ from typing import Protocol
 from pipeline.domain.limit import PastCall
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.story import Reason, State, event_of
+from pipeline.domain.unconfirmed import Unconfirmed
 from pipeline.domain.work import Claim, Request, Scheduled, Work
-from pipeline.flow import RESULTS, SCHEDULED
+from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED
 from pipeline.log import Output, Overlay
-from pipeline.records import encode_event, encode_scheduled, encode_work
+from pipeline.records import encode_event, encode_scheduled, encode_unconfirmed, encode_work
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.gate import NeverOpen, TooLate, Wait
 from pipeline.stages.lane.step import Hold, LaneStep
@@ -135,6 +136,13 @@ class Cycle:
         again = replace(work, returns=work.returns + 1)
         scheduled = Scheduled(at_ms, work.channel, self.mind.lane, work.touch_id, encode_work(again))
         self.step.outputs.append(Output(SCHEDULED, work.origin, work.touch_id.encode(), encode_scheduled(scheduled)))
+
+    def leave_open(self, work: Work, claim: Claim, error: str) -> None:
+        """Write down the question that `work` of `claim` ends with, for whoever finds out later."""
+        # Asking by a replay may send, so nobody will: the bytes of a whole batch need not stand in each touch's record.
+        request = replace(claim.request, body=b"") if self.mind.replays else claim.request
+        left = Unconfirmed(replace(claim, works=(work,), request=request), self.now_ms, error)
+        self.step.outputs.append(Output(UNCONFIRMED, work.origin, work.touch_id.encode(), encode_unconfirmed(left)))
 
     def turn_away(self, work: Work, verdict: Wait | TooLate | NeverOpen) -> None:
         """Defer, expire or refuse `work`, which is not (or no longer) in line."""

@@ -82,6 +82,7 @@ def unconfirmed(cycle: Cycle, claim: Claim, error: str) -> None:
             cycle.line_up_again(_called(work, claim))
         else:
             cycle.end(work, State.UNCONFIRMED, reason=Reason.NO_ANSWER, error_code=claim.error_code, error=error)
+            cycle.leave_open(work, claim, error)
 
 
 def pause(cycle: Cycle, code: str, error: str, retry_after_s: float | None) -> int:
