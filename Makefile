@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Install everything into .venv
 
@@ -38,8 +38,14 @@ down: setup  ## Stop what `make up` left running
 bench: setup  ## Measure CPU time per touch and touches per second
 	$(BIN)/python -m bench
 
+bench-deferred: setup  ## Measure a million deferred touches, an opening, a million that wait (half an hour); TOUCHES=20000 for less
+	$(BIN)/python -m bench.deferred --touches $(or $(TOUCHES),1000000)
+
 chaos: setup  ## Kill, freeze and cut for seven minutes, then show all tables; LONG=1 for most of an hour
 	LONG=$(LONG) $(BIN)/python -m pytest tests/chaos -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
+
+lanes: setup  ## Measure limits and outages at the sandbox, as chaos does; LONG=1 for half an hour
+	LONG=$(LONG) $(BIN)/python -m pytest tests/lanes -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
 
 simulate: setup  ## Live through a thousand histories of crashes in simulated time; SEEDS=10000 for more
 	$(BIN)/python -m pipeline.simulation --seeds $(or $(SEEDS),1000)
@@ -50,4 +56,4 @@ mutants: setup  ## Break one thing at a time and demand that a test notices
 clean:  ## Remove everything that was installed or written
 	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help setup test check demo up down bench chaos simulate mutants clean
+.PHONY: help setup test check demo up down bench bench-deferred chaos lanes simulate mutants clean

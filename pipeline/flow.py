@@ -27,6 +27,7 @@ DEAD_LETTERS = "touches.dead-letters"
 UNCONFIRMED = "touches.unconfirmed"
 
 DAY_MS = 86_400_000
+STATUS_DAYS = 30
 OWN_MESSAGE_BYTES = 4 * 1024 * 1024
 CLAIM_BYTES = 16 * 1024 * 1024
 """A claim carries its touches and its request; JSON makes six bytes of a control character."""
@@ -77,9 +78,10 @@ ROAD: tuple[Stretch, ...] = (
               f"lanes-{channel.value}", Split.LANES, trims=True, settings=_KEPT) for channel in Channel),
     Stretch(SCHEDULED, "touch_id", "Scheduled", "lanes", "scheduler", "deferred", trims=True, settings=_KEPT),
     Stretch(RESULTS, "touch_id", "Event", "router, lanes", "dedup", "states", trims=True, settings=_KEPT),
-    Stretch(STATUS, "touch_id", "Status", "dedup", None, None, settings=_for(30)),
-    Stretch(UNCONFIRMED, "touch_id", "Unconfirmed", "lanes", None, None, settings=_for(90)),
+    Stretch(STATUS, "touch_id", "Status", "dedup", None, None, settings=_for(STATUS_DAYS)),
     Stretch(DEAD_LETTERS, "the producer's", "DeadLetter", "router", None, None, settings=_for(90)),
+    Stretch(UNCONFIRMED, "touch_id", "Unconfirmed", "lanes, unconfirmed resolve", None, None,
+            settings={**_for(90), "max.message.bytes": str(CLAIM_BYTES)}),
 )  # fmt: skip
 
 

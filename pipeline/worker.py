@@ -35,6 +35,7 @@ from pipeline.console.shell import accept_datadir, install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
+from pipeline.engine.memory import give_back_large_blocks
 from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
 from pipeline.metrics import Metrics
@@ -66,6 +67,7 @@ def create_app() -> Application:
         settings = load(os.environ, Path.cwd())
     except SettingsError as error:
         _stop(EXIT_USAGE, *error.lines)
+    give_back_large_blocks()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a tenth less CPU per SMS (make bench)
     return Worker(settings, Path(os.environ.get(DATA_DIR_VARIABLE) or settings.data_dir)).app
 
@@ -166,10 +168,6 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
             assert_never(channel)
 
 
-def _known_sender(settings: Settings, channel: Channel, name: str) -> Sender | None:
-    return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
-
-
 def make_desk(settings: Settings) -> Desk:
     """Return what the commands need."""
     connection, prefix = connection_of(settings), settings.kafka.topic_prefix
@@ -189,11 +187,14 @@ def make_desk(settings: Settings) -> Desk:
             settings.source, urls,
         )  # fmt: skip
 
+    def sender_of(channel: Channel, name: str) -> Sender | None:
+        return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
+
     return Desk(
         console_place.Place(connection, prefix),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
         reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
-        desired, lambda channel, name: _known_sender(settings, channel, name), settings.channels, time.time,
+        desired, settings.channels, time.time, sender_of,
     )  # fmt: skip
 
 

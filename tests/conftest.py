@@ -1,4 +1,4 @@
-"""What all suites share: one real Kafka for the whole run, and names of their own for every test."""
+"""What all suites share: one real Kafka for the whole run, names of their own for every test, stacks, and one report."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import hypothesis
 import pytest
 
 from pipeline.local.kafka import LocalKafka
+from tests.chaos.judge import Judgement
+from tests.chaos.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.chaos.reporting import MakeStack, Report
+
+_TABLES = pytest.StashKey[list[str]]()
 
 # A shared machine is slow at times; a wall-clock deadline per example would fail for that alone.
 hypothesis.settings.register_profile("ci", deadline=None)
@@ -34,3 +41,47 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 def topic_prefix() -> str:
     """A prefix no other test has."""
     return f"t{uuid.uuid4().hex[:10]}."
+
+
+@pytest.fixture
+def make_stack(kafka: list[str], topic_prefix: str, tmp_path: Path) -> Iterator[MakeStack]:
+    made: list[Stack] = []
+
+    def make(servers: list[str] | None = None, *, name: str = "", replication: int = 1, **config: str) -> Stack:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        stack = Stack(servers or kafka, topic_prefix + name, folder, replication=replication, **config)
+        made.append(stack)
+        stack.start_sandbox()
+        return stack
+
+    yield make
+    for stack in made:
+        stack.stop_all()
+
+
+@pytest.fixture
+def stack(make_stack: MakeStack) -> Stack:
+    return make_stack()
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    tables = request.config.stash.setdefault(_TABLES, [])
+
+    def show(title: str, found: Stack | Judgement, *notes: str) -> Judgement:
+        judgement = Judgement(found) if isinstance(found, Stack) else found
+        shown = "\n".join([judgement.table(title), *(f"  {note}" for note in notes)])
+        tables.append(shown)
+        print(f"\n{shown}", flush=True)
+        judgement.demand_innocence()
+        return judgement
+
+    return show
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    tables = config.stash.get(_TABLES, [])
+    if tables:
+        terminalreporter.section("what became of every touch")
+        terminalreporter.write_line("\n\n".join(tables))

@@ -50,7 +50,7 @@ class _Verb(Verb):
 
     def wanted(self, desk: Desk, reasons: Collection[str], since: str | None, until: str | None) -> Wanted:
         """Return what the filters mean now. Raises UsageError."""
-        now_ms = desk.now_ms()
+        now_ms = round(desk.now_s() * 1000)
 
         def moment(name: str, text: str | None) -> int | None:
             try:
@@ -165,7 +165,8 @@ class ReplayLetters(_Verb):
     """Produce dead letters again to touches: key, value and headers as they were, to the partition they came from.
 
     A header pipeline-replay-of says which letter it was. Choose them by PLACE, by filters, or --all. Replaying again
-    is safe: a touch that was accepted is not sent twice, and what is still wrong becomes a new dead letter.
+    is safe while touches are remembered (dedup_for): one that was accepted is not sent twice, and what is still wrong
+    becomes a new dead letter. Letters live longer: leave out older ones with --since.
 
     A touch that was refused as invalid has ended failed, once and for all: while its touch_id is remembered
     (dedup_for), it comes back as a conflict even when it is mended. --new-id SUFFIX sends it as another touch, with

@@ -30,13 +30,9 @@ class Desk:
     """Decodes a value of touches, for people; raises what damaged bytes lead to."""
     desired: Callable[[], Desired]
     """What `check` looks for; senders are made anew, unopened."""
-    sender: Callable[[Channel, str], Sender | None]
-    """Makes the client of a sender, unopened; None for one that is not configured."""
     policies: Mapping[Channel, ChannelPolicy]
     """The rules of each channel."""
     now_s: Callable[[], float]
     """The clock, epoch seconds."""
-
-    def now_ms(self) -> int:
-        """Return the clock, epoch milliseconds."""
-        return round(self.now_s() * 1000)
+    sender_of: Callable[[Channel, str], Sender | None]
+    """Makes the client of a configured sender, unopened; None if there is none of this name."""

@@ -52,7 +52,8 @@ class Shell(AppCommand):
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run the command and end the process with its exit code."""
         # The client's own lines would tear ours apart: what matters comes back as an exception.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        for talker in ("aiokafka", "asyncio"):  # the latter of futures that the former leaves behind
+            logging.getLogger(talker).setLevel(logging.CRITICAL)
         raise SystemExit(_run(self.serve(_desks[0](), *self.args, *args, **self.kwargs, **kwargs), self.interrupted))
 
     async def serve(self, desk: Desk, *args: Any, **kwargs: Any) -> int:
@@ -61,7 +62,7 @@ class Shell(AppCommand):
 
 
 class Verb(Shell):
-    """A command below a group of commands, as `replay` is below `dead-letters`."""
+    """A command below a group of ours."""
 
     abstract: ClassVar[bool] = True
     group: ClassVar[click.Group]
@@ -69,7 +70,7 @@ class Verb(Shell):
 
     @classmethod
     def as_click_command(cls) -> Any:
-        """Move the command that faust makes below the group."""
+        """Move the command that faust makes below its group."""
         command: Any = super().as_click_command()
         del cli.commands[command.name]
         cls.group.add_command(command, cls.verb)

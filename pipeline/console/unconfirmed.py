@@ -1,172 +1,219 @@
-"""Reads `touches.unconfirmed`, and writes into it what was found out; makes a touch anew of one that was not sent."""
+"""Touches that ended unconfirmed: which there are, what their provider says now, and what became of them after all."""
 
 from __future__ import annotations
 
-import base64
-from contextlib import aclosing
-from dataclasses import replace
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+import asyncio
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, MessageSizeTooLargeError, ProducerFenced
 
-from pipeline.console.delivery import Delivery, Lost, open_producer
-from pipeline.console.place import Failed
+from pipeline.console.again import again_id, touch_again
+from pipeline.console.place import Failed, partition_count
+from pipeline.console.question import told
 from pipeline.console.reading import Illegible
+from pipeline.console.status import status
+from pipeline.console.story import occurred_ms, time_of
 from pipeline.console.topic import Source, read_topic
-from pipeline.domain.rules import is_touch_id
-from pipeline.domain.unconfirmed import Found
-from pipeline.domain.verdict import Absent, Sent
-from pipeline.domain.work import Channel
-from pipeline.flow import STATUS, TOUCHES, UNCONFIRMED
+from pipeline.domain.unconfirmed import Resolved, Unconfirmed
+from pipeline.domain.verdict import Absent, AskLater, Sent
+from pipeline.flow import CLAIM_BYTES, DAY_MS, STATUS_DAYS, TOUCHES, UNCONFIRMED
 from pipeline.records import decode_unconfirmed, encode_unconfirmed
+from pipeline.records.codec import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from typing import Any
 
     from aiokafka import ConsumerRecord
 
+    from pipeline.console.desk import Desk
     from pipeline.console.place import Place
     from pipeline.domain.sender import Sender
-    from pipeline.domain.unconfirmed import Unconfirmed
-    from pipeline.domain.work import Attachment, Work
 
-    Complain = Callable[[str], None]
-    ReadStatus = Callable[[bytes | None], Mapping[str, Any]]
-
-AGAIN = ":again"
-RESENDS = "resends"
-"""In the metadata of a touch that is sent again: the touch_id it had before."""
-BY_SENDING = (
-    "Resend can only be asked by sending the batch again, which could send it: look for it in its dashboard "
-    "(resend.com/emails), then say --sent or --not-sent"
-)
+REACHED_S = 30.0
+"""How long Kafka may take to let us in, or to take what we write."""
+GOODBYE_S = 5.0
+CLOCKS_MS = 60_000
+"""How far the clocks of those who wrote claims and statuses may differ."""
 
 
-class Case(NamedTuple):
-    """An unconfirmed touch, and the partition in which its records stand."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What somebody found out of a touch."""
 
-    said: Unconfirmed
-    partition: int
-
-
-async def read_cases(place: Place, complain: Complain) -> dict[str, Case]:
-    """Return what is known of every unconfirmed touch, by touch_id, in order of time. Raises Failed."""
-    def read_record(record: ConsumerRecord) -> Case:
-        try:
-            return Case(decode_unconfirmed(record.value or b""), record.partition)
-        except (ValueError, EOFError, IndexError, TypeError, KeyError) as error:
-            raise Illegible(f"no Unconfirmed: {error}") from error
-
-    found: dict[str, Case] = {}
-    source = Source(place, UNCONFIRMED, read_record, lambda case: case.said.occurred_at_ms, complain)
-    async with aclosing(read_topic(source)) as cases:
-        async for case in cases:
-            found[case.said.work.touch_id] = case
-    return found
+    resolution: Resolved
+    message_id: str | None = None
+    overrules: bool = False
+    """It counts, whatever was recorded before."""
 
 
-async def read_ids(place: Place, read: ReadStatus, sender: str, progress: Callable[[int], None]) -> frozenset[str]:
-    """Return the message ids of everything that `sender` is told to have sent: none of them is an open touch's. Raises Failed."""
-    def read_record(record: ConsumerRecord) -> Mapping[str, Any] | None:
-        told = read(record.value)
-        return told if told["state"] == "sent" and told["sender"] == sender else None
+async def unconfirmed(place: Place, complain: Callable[[str], None]) -> dict[str, Unconfirmed]:
+    """Return the touches that ended unconfirmed, by touch_id, oldest first, each as it was told last.
 
-    ids = set()
-    async with aclosing(read_topic(Source(place, STATUS, read_record, lambda _: 0, lambda _: None))) as statuses:
-        async for told in statuses:
-            ids.add(told["provider_message_id"])
-            progress(len(ids))
-    return frozenset(each for each in ids if each is not None)
+    `complain` gets one line per record that is none of ours. Raises Failed when Kafka or the topic is away.
+    """
+    latest: dict[str, Unconfirmed] = {}
+    source = Source(place, UNCONFIRMED, _read, lambda left: left.occurred_at_ms, complain)
+    async with aclosing(read_topic(source)) as records:
+        async for left in records:
+            latest[left.work.touch_id] = left
+    return latest
 
 
-async def ask(sender: Sender, case: Case, known_ids: frozenset[str]) -> Found | str | None:
-    """Ask the provider: the message's id (or that it was sent), that it was not, or raise Failed when it cannot tell now."""
-    if sender.replays:
-        raise Failed(BY_SENDING)
+def _read(record: ConsumerRecord) -> Unconfirmed:
+    try:
+        return decode_unconfirmed(record.value or b"")
+    except (ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        raise Illegible(f"no unconfirmed touch: {error}") from error
+
+
+def named(found: Mapping[str, Unconfirmed], touch_id: str) -> Unconfirmed:
+    """Return the touch called `touch_id`. Raises Failed."""
+    if touch_id not in found:
+        raise Failed(f"{touch_id} has not ended unconfirmed; see: faust -A pipeline status {touch_id}")
+    return found[touch_id]
+
+
+def resolved(left: Unconfirmed, answer: Answer, now_ms: int) -> Unconfirmed | None:
+    """Return `left` as `answer` says it is, None when that is recorded already. Raises Failed when another answer is."""
+    is_same = left.resolution is answer.resolution
+    if is_same and answer.message_id in {None, left.provider_message_id}:
+        return None
+    is_news = left.resolution is None or (is_same and left.provider_message_id is None)
+    if not is_news and not answer.overrules:
+        raise Failed(f"{told(left)} since {time_of(left.resolved_at_ms)}; --force records it otherwise")
+    resent_as = again_id(left.work.touch_id) if answer.resolution is Resolved.NOT_SENT else left.resent_as
+    return replace(
+        left, resolution=answer.resolution, resolved_at_ms=now_ms, provider_message_id=answer.message_id, resent_as=resent_as
+    )
+
+
+# --- recording ---------------------------------------------------------------------------------------------------
+
+
+async def record(
+    place: Place, touch_id: str, answer: Answer, now_ms: int, complain: Callable[[str], None]
+) -> tuple[Unconfirmed, bool]:
+    """Record `answer`, and produce the touch again if it was not sent: both or neither. Return it as recorded, and whether that is new.
+
+    Raises Failed when another answer is recorded, or Kafka refuses.
+    """
+    await partition_count(place, UNCONFIRMED)
+    try:
+        async with _alone(place) as producer:
+            left = named(await unconfirmed(place, complain), touch_id)
+            new = resolved(left, answer, now_ms)
+            if new is None:
+                return left, False
+            await _write(producer, place, new)
+            return new, True
+    except (ProducerFenced, InvalidProducerEpoch):
+        raise Failed("somebody else is resolving at this moment, nothing was recorded: try again") from None
+    except MessageSizeTooLargeError:
+        raise Failed(f"{touch_id} is too large to be produced again as it was composed, nothing was recorded: "
+                     "produce it from its source under another touch_id, and record it with --sent") from None  # fmt: skip
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Failed(f"Kafka at {place.servers} cannot be used: {type(error).__name__}: {error}") from error
+
+
+@asynccontextmanager
+async def _alone(place: Place) -> AsyncIterator[AIOKafkaProducer]:
+    """Yield a producer that has fenced every other one of this kind: what is read now is what will be written upon."""
+    producer = AIOKafkaProducer(
+        **place.connection, transactional_id=place.topic_name("pipeline-unconfirmed"), acks="all", max_request_size=CLAIM_BYTES,
+    )
+    try:
+        await asyncio.wait_for(producer.start(), REACHED_S)
+        yield producer
+    finally:
+        # After a failure stop() would wait for deliveries that never come.
+        with suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(producer.stop(), GOODBYE_S)
+
+
+async def _write(producer: AIOKafkaProducer, place: Place, left: Unconfirmed) -> None:
+    """Write what was found out, and the touch once more if it was not sent, in one transaction."""
+    await producer.begin_transaction()
+    try:
+        async with asyncio.timeout(REACHED_S):
+            key, value = left.work.touch_id.encode(), encode_unconfirmed(left)
+            await producer.send_and_wait(place.topic_name(UNCONFIRMED), value, key, partition=left.work.origin)
+            if left.resolution is Resolved.NOT_SENT and left.resent_as is not None:
+                again = encode("touch", touch_again(left.work))
+                await producer.send_and_wait(place.topic_name(TOUCHES), again, left.resent_as.encode())
+            await producer.commit_transaction()
+    except BaseException:
+        # Left open, it would hide what comes behind it in `touches` from the router until Kafka gives it up.
+        with suppress(Exception):  # who was fenced has nothing to abort, and aiokafka asserts so
+            await asyncio.wait_for(producer.abort_transaction(), GOODBYE_S)
+        raise
+
+
+# --- asking ------------------------------------------------------------------------------------------------------
+
+
+async def ask(
+    desk: Desk, found: Mapping[str, Unconfirmed], left: Unconfirmed, complain: Callable[[str], None],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Sent | None:
+    """Ask the provider of `left` what became of it: the message it has, or None if it has none. Sends nothing.
+
+    `progress` gets the number of statuses read. Raises Failed when the provider cannot tell.
+    """
+    sender = _asked(desk, left)
+    known = _ids_told_later(found, left) | await _ids_sent(desk, left, complain, progress)
     await sender.open()
     try:
-        answer = await sender.ask(case.said.claim, known_ids)
+        answer = await sender.ask(left.claim, known)
     finally:
         await sender.close()
     match answer:
         case Sent():
-            return answer.message_ids[0] or Found.SENT
+            return answer
         case Absent():
-            return Found.NOT_SENT
+            return None
+        case AskLater():
+            raise Failed(f"the provider cannot tell now: {answer.error}; try again later")
         case _:
-            raise Failed(f"the provider cannot tell now: {getattr(answer, 'error', type(answer).__name__)}")
+            raise Failed(f"the provider cannot tell: {answer}")
 
 
-async def record(place: Place, case: Case) -> None:
-    """Write down what was found out. Raises Failed."""
-    work = case.said.work
-    await _produce(place, UNCONFIRMED, work.touch_id, encode_unconfirmed(case.said), case.partition)
+def _asked(desk: Desk, left: Unconfirmed) -> Sender:
+    """Return whom to ask. Raises Failed when nobody can be."""
+    work, claim = left.work, left.claim
+    sender = desk.sender_of(work.channel, work.sender)
+    if sender is None:
+        raise Failed(f"{work.channel} has no sender {work.sender!r} any more, whose account could be asked")
+    if sender.replays:
+        raise Failed("Resend can only be asked by sending the same request again, which may send: look for it at "
+                     f"https://resend.com/emails (to {work.to}, from {time_of(claim.claimed_ms)} on), then resolve with --sent or --not-sent")  # fmt: skip
+    if not claim.request.handle and desk.now_s() * 1000 - claim.claimed_ms > STATUS_DAYS * DAY_MS:
+        raise Failed(f"it is older than {STATUS_DAYS} days: the statuses that tell which message is whose are gone; "
+                     "look into the provider's console, then resolve with --sent or --not-sent")  # fmt: skip
+    return sender
 
 
-async def send_again(place: Place, work: Work) -> str:
-    """Produce the touch of `work` as another touch and return its id; doing it twice sends it once. Raises Failed."""
-    touch_id = again_id(work.touch_id)
-    await _produce(place, TOUCHES, touch_id, orjson.dumps(touch_again(work, touch_id)), None)
-    return touch_id
+def _ids_told_later(found: Mapping[str, Unconfirmed], left: Unconfirmed) -> frozenset[str]:
+    others = (each for each in found.values() if each.work.touch_id != left.work.touch_id)
+    return frozenset(each.provider_message_id for each in others if each.provider_message_id is not None)
 
 
-async def _produce(place: Place, topic: str, touch_id: str, value: bytes, partition: int | None) -> None:
-    def refuse(label: str, why: str) -> None:
-        raise Failed(f"{label}: {why}")
+async def _ids_sent(
+    desk: Desk, left: Unconfirmed, complain: Callable[[str], None], progress: Callable[[int], None]
+) -> frozenset[str]:
+    """Return the message ids of all touches that were sent since. A status has no address: more than needed is right, ids are unique."""
+    since_ms = left.claim.claimed_ms - CLOCKS_MS
+    count, ids = 0, set()
 
-    async with open_producer(place) as producer:
-        delivery = Delivery(producer, place.topic_name(topic), refuse)
-        try:
-            await delivery.send(touch_id, key=touch_id.encode(), value=value, partition=partition)
-            await delivery.settle(keep=0)
-        except Lost as error:
-            raise Failed(str(error)) from error
+    def see(said: Mapping[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        progress(count)
+        if said["state"] == "sent" and said["channel"] == left.work.channel and occurred_ms(said) >= since_ms:
+            ids.add(said["provider_message_id"])
 
-
-def again_id(touch_id: str) -> str:
-    """Return the id under which a touch is sent again: always the same."""
-    again = touch_id + AGAIN
-    return again if is_touch_id(again) else blake2b(touch_id.encode(), digest_size=16).hexdigest() + AGAIN
-
-
-def touch_again(work: Work, touch_id: str) -> dict[str, Any]:
-    """Return the touch, as JSON, that says what `work` said. Its content is composed: no template is rendered again."""
-    said = work.content
-    touch: dict[str, Any] = {
-        "touch_id": touch_id, "campaign_id": work.campaign_id, "lead_id": work.lead_id, "channel": work.channel.value,
-        "to": work.to, "body": said.body, "priority": work.priority, "time_zone": work.time_zone,
-        "expires_at": work.expires_at_ms, "metadata": {**work.metadata, RESENDS: work.touch_id},
-        "sender": work.sender if work.pinned else None,
-    }  # fmt: skip
-    if work.channel is Channel.EMAIL:
-        touch |= {
-            "subject": said.subject, "text": said.text, "from": said.from_, "reply_to": said.reply_to,
-            "headers": said.headers or None, "attachments": [_attachment(each) for each in said.attachments] or None,
-        }  # fmt: skip
-    return {name: value for name, value in touch.items() if value is not None}
-
-
-def _attachment(each: Attachment) -> dict[str, Any]:
-    content = None if each.content is None else base64.b64encode(each.content).decode()
-    said = {"filename": each.filename, "content_type": each.content_type, "content": content, "url": each.url}
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def resolved(case: Case, found: Found, now_ms: int, *, message_id: str | None = None, resent_as: str | None = None) -> Case:
-    """Return `case` with what was found out."""
-    said = replace(case.said, found=found, found_at_ms=now_ms, message_id=message_id, resent_as=resent_as)
-    return case._replace(said=said)
-
-
-def outcome_text(said: Unconfirmed) -> str:
-    """Return what is known of it, for people."""
-    match said.found:
-        case None:
-            return "open"
-        case Found.SENT:
-            return "sent" if said.message_id is None else f"sent id={said.message_id}"
-        case Found.NOT_SENT:
-            return f"not_sent resent_as={said.resent_as}"
-        case _:
-            assert_never(said.found)
+    await status(desk.place, desk.read_status, show=see, complain=complain)
+    return frozenset(ids - {None})

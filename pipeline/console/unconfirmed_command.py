@@ -1,28 +1,35 @@
-"""`faust -A pipeline unconfirmed list|resolve`: thin shells; what they do is in the module beside it."""
+"""`faust -A pipeline unconfirmed list|resolve`: thin shells; what they do is in `unconfirmed`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
-import orjson
 from faust.cli.base import argument, cli, option
 
-from pipeline.console import unconfirmed
-from pipeline.console.place import Failed
+from pipeline.console.question import json_of, line_of, told
 from pipeline.console.report import Counting
-from pipeline.console.shell import DONE, FAILED, Verb, complain
-from pipeline.console.story import printable, time_of
-from pipeline.console.unconfirmed import Case, outcome_text
-from pipeline.domain.unconfirmed import Found
+from pipeline.console.shell import DONE, Verb, complain
+from pipeline.console.story import time_of
+from pipeline.console.unconfirmed import Answer, ask, named, record, resolved, unconfirmed
+from pipeline.domain.unconfirmed import Resolved
 
 if TYPE_CHECKING:
     from pipeline.console.desk import Desk
+    from pipeline.domain.unconfirmed import Unconfirmed
+
+
+ABSENT = (
+    "the provider has no such message; nothing is recorded. If it was not sent, send it again with: "
+    "faust -A pipeline unconfirmed resolve --not-sent {touch_id}"
+)
 
 
 @cli.group("unconfirmed")
 def _unconfirmed() -> None:
-    """Find out about touches of which nobody could tell whether they were sent.
+    """Look at touches that may or may not have been sent, and record what became of them.
+
+    Their status has ended with `unconfirmed`, once and for all; what is found out later is told in touches.unconfirmed.
 
     \b
     Examples:
@@ -33,133 +40,119 @@ def _unconfirmed() -> None:
 
 
 class _Verb(Verb):
-    """A command below `unconfirmed`."""
-
     abstract: ClassVar[bool] = True
     group = _unconfirmed
 
 
 class ListUnconfirmed(_Verb):
-    """Show a line per unconfirmed touch that is still open: time, touch_id, channel, sender, address, error.
+    """Show a line per unresolved touch: time, touch_id, channel, sender, to, error. With --all also those resolved, and how.
 
     `faust -A pipeline --json unconfirmed list` prints a JSON object per touch.
 
     \b
+    Examples:
+      faust -A pipeline unconfirmed list
+      faust -A pipeline --json unconfirmed list --all
+
+    \b
     Exit codes:
-      0  shown; interrupted
+      0  shown
       1  Kafka is away
       2  wrong usage or configuration
     """  # noqa: D301
 
     verb = "list"
-    interrupted = DONE
-    options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
-        option("--all", "is_all", is_flag=True, help="Also those that are resolved, and how."),
-    ]
+    options: list[Any] = [option("--all", "is_all", is_flag=True, help="Also those that are resolved.")]  # noqa: RUF012 - faust reads it off the class
 
     async def serve(self, desk: Desk, *, is_all: bool) -> int:
         """Show the lines."""
-        for case in (await unconfirmed.read_cases(desk.place, complain)).values():
-            if is_all or case.said.found is None:
-                click.echo(_json_of(case) if self.json else _line_of(case))
+        form = json_of if self.json else line_of
+        for left in (await unconfirmed(desk.place, complain)).values():
+            if is_all or left.resolution is None:
+                click.echo(form(left))
         return DONE
 
 
-def _line_of(case: Case) -> str:
-    said, work = case.said, case.said.work
-    words = [time_of(said.occurred_at_ms), work.touch_id, work.channel.value, work.sender, printable(work.to), outcome_text(said)]
-    return " ".join([*words, printable(said.error or "")]).rstrip()
-
-
-def _json_of(case: Case) -> str:
-    said, work = case.said, case.said.work
-    members = {
-        "touch_id": work.touch_id, "campaign_id": work.campaign_id, "lead_id": work.lead_id, "channel": work.channel.value,
-        "sender": work.sender, "to": work.to, "occurred_at": said.occurred_at_ms, "claimed_at": said.claim.claimed_ms,
-        "error": said.error, "resolution": said.found, "resolved_at": said.found_at_ms,
-        "provider_message_id": said.message_id, "resent_as": said.resent_as,
-    }  # fmt: skip
-    return orjson.dumps({name: value for name, value in members.items() if value is not None}).decode()
-
-
 class ResolveUnconfirmed(_Verb):
-    """Write down what became of an unconfirmed touch; send it again if it was not sent.
+    """Record what became of a touch that ended unconfirmed.
 
-    The touch's story in touches.status has ended and stays as it is. --sent: somebody saw that it was sent. --not-sent:
-    somebody saw that it was not; it is produced again as another touch, TOUCH_ID:again (doing it twice sends it once).
-    --ask-provider: Twilio and WAHA are asked now, and a message that is found is written down as --sent would.
+    --ask-provider looks it up now, as its sender did, and sends nothing: if it is found it is recorded as sent, if not
+    nothing is recorded. Resend cannot be asked without maybe sending: look at its dashboard. --not-sent sends the same
+    words again to the same person, as another touch: t-1 becomes t-1:again and has a story of its own. Doing so twice
+    sends it once.
 
     \b
     Examples:
       faust -A pipeline unconfirmed resolve --ask-provider t-1001
-      faust -A pipeline unconfirmed resolve --sent --id SM0123456789abcdef t-1001
+      faust -A pipeline unconfirmed resolve --sent --id SM0123456789abcdef0123456789abcdef t-1001
       faust -A pipeline unconfirmed resolve --not-sent t-1001
 
     \b
     Exit codes:
-      0  resolved, now or before
-      1  it is still open, or resolved otherwise before; no such touch; Kafka is away
+      0  recorded, or recorded so before; with --ask-provider: the provider has answered
+      1  TOUCH_ID is not unconfirmed, or is recorded otherwise; the provider cannot tell; Kafka is away
       2  wrong usage or configuration
     """  # noqa: D301
 
     verb = "resolve"
-    options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
+    options: list[Any] = [  # noqa: RUF012
         argument("touch_id"),
         option("--sent", "is_sent", is_flag=True, help="It was sent."),
-        option("--id", "message_id", default=None, metavar="MESSAGE_ID", help="The provider's id of the message (with --sent)."),
-        option("--not-sent", "is_not_sent", is_flag=True, help="It was not sent: send it again, as another touch."),
-        option("--ask-provider", "is_to_ask", is_flag=True, help="Ask the provider now."),
-        option("--force", "is_forced", is_flag=True, help="Even if it is resolved otherwise."),
+        option("--not-sent", "is_not_sent", is_flag=True, help="It was not: send it again, as another touch."),
+        option("--ask-provider", "is_asked", is_flag=True, help="Ask the provider now."),
+        option("--id", "message_id", metavar="PROVIDER_MESSAGE_ID", help="The provider's id of the message (with --sent)."),
+        option("--force", "is_forced", is_flag=True, help="Whatever was recorded before."),
     ]
 
     async def serve(
-        self, desk: Desk, touch_id: str, *, is_sent: bool, message_id: str | None, is_not_sent: bool, is_to_ask: bool,
+        self, desk: Desk, touch_id: str, *, is_sent: bool, is_not_sent: bool, is_asked: bool, message_id: str | None,
         is_forced: bool,
     ) -> int:
-        """Resolve it."""
-        if is_sent + is_not_sent + is_to_ask != 1:
-            raise click.UsageError("one of --sent, --not-sent, --ask-provider is needed", self.ctx)
-        if message_id is not None and not is_sent:
+        """Record it."""
+        if is_sent + is_not_sent + is_asked != 1:
+            raise click.UsageError("one of --sent, --not-sent and --ask-provider is needed", self.ctx)
+        if message_id is not None and not (is_sent and message_id.strip()):
             raise click.UsageError("--id goes with --sent", self.ctx)
-        case = (await unconfirmed.read_cases(desk.place, complain)).get(touch_id)
-        if case is None:
-            raise Failed(f"{touch_id} is not among the unconfirmed touches; `unconfirmed list --all` shows them")
-        if is_to_ask:
-            return await _ask(desk, case)
-        found = Found.SENT if is_sent else Found.NOT_SENT
-        if case.said.found is not None and case.said.found is not found and not is_forced:
-            raise Failed(f"{touch_id} is resolved as {outcome_text(case.said)}; --force overrides it")
-        return await (_sent(desk, case, message_id) if is_sent else _not_sent(desk, case))
+        if is_asked:
+            answer = await self._asked(desk, touch_id, is_forced=is_forced)
+        else:
+            answer = Answer(Resolved.SENT if is_sent else Resolved.NOT_SENT, message_id, overrules=is_forced)
+        if answer is not None:
+            await self._record(desk, touch_id, answer)
+        return DONE
+
+    async def _asked(self, desk: Desk, touch_id: str, *, is_forced: bool) -> Answer | None:
+        """Return what the provider says, None if it has no such message."""
+        found = await unconfirmed(desk.place, complain)
+        left = named(found, touch_id)
+        known = Answer(Resolved.SENT, left.provider_message_id, overrules=is_forced)
+        # What is recorded otherwise is refused before anybody is asked; what is known to the last needs no asking.
+        if resolved(left, known, 0) is None and left.provider_message_id is not None:
+            return known
+        with Counting("statuses read, for the message ids of other touches", lambda: None) as counting:
+            message = await ask(desk, found, left, complain, counting)
+        if message is None:
+            click.echo(ABSENT.format(touch_id=touch_id), err=self.json)
+            return None
+        return Answer(Resolved.SENT, message.message_ids[0], overrules=is_forced)
+
+    async def _record(self, desk: Desk, touch_id: str, answer: Answer) -> None:
+        now_ms = round(desk.now_s() * 1000)
+        left, is_new = await record(desk.place, touch_id, answer, now_ms, complain)
+        if self.json:
+            click.echo(json_of(left))
+            return
+        click.echo(told(left) if is_new else f"{told(left)} since {time_of(left.resolved_at_ms)}")
+        for line in _what_follows(left, now_ms):
+            click.echo(line)
 
 
-async def _sent(desk: Desk, case: Case, message_id: str | None) -> int:
-    case = unconfirmed.resolved(case, Found.SENT, desk.now_ms(), message_id=message_id or case.said.message_id)
-    await unconfirmed.record(desk.place, case)
-    click.echo(f"{case.said.work.touch_id} is resolved: {outcome_text(case.said)}")
-    return DONE
-
-
-async def _not_sent(desk: Desk, case: Case) -> int:
-    work = case.said.work
-    # First the touch, then the record: whoever is interrupted in between does it again, and the router drops the repeat.
-    again = await unconfirmed.send_again(desk.place, work)
-    await unconfirmed.record(desk.place, unconfirmed.resolved(case, Found.NOT_SENT, desk.now_ms(), resent_as=again))
-    expires = "" if work.expires_at_ms is None or work.expires_at_ms > desk.now_ms() else "; its expires_at is over, it will end expired"
-    click.echo(f"{work.touch_id} is sent again as {again}{expires}; `faust -A pipeline status --follow {again}` tells its story")
-    return DONE
-
-
-async def _ask(desk: Desk, case: Case) -> int:
-    work = case.said.work
-    sender = desk.sender(work.channel, work.sender)
-    if sender is None:
-        raise Failed(f"sender {work.sender!r} of {work.channel.value} is not configured here: nobody can ask for it")
-    known_ids: frozenset[str] = frozenset()
-    if not sender.replays:
-        with Counting("sent statuses read", lambda: None) as counting:
-            known_ids = await unconfirmed.read_ids(desk.place, desk.read_status, work.sender, counting)
-    answer = await unconfirmed.ask(sender, case, known_ids)
-    if answer is Found.NOT_SENT:
-        complain(f"{work.touch_id}: the provider does not have it; `unconfirmed resolve --not-sent {work.touch_id}` sends it again")
-        return FAILED
-    return await _sent(desk, case, None if isinstance(answer, Found) else answer)
+def _what_follows(left: Unconfirmed, now_ms: int) -> list[str]:
+    if left.resent_as is None:
+        return []
+    if left.resolution is Resolved.SENT:
+        return [f"it was produced again as {left.resent_as} before, which cannot be taken back"]
+    expires_ms = left.work.expires_at_ms
+    is_late = expires_ms is not None and expires_ms <= now_ms
+    end = [f"its time was over at {time_of(expires_ms)}: it will end `expired`, and not be sent"] if is_late else []
+    return [f"it is produced again as {left.resent_as}; follow it with: faust -A pipeline status --follow {left.resent_as}", *end]

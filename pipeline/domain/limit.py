@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-LATENESS_MS = 20
-"""A call that starts late by less than this (and a tenth of the spacing) does not push back those after it: an event
-loop wakes a millisecond or two late, and at 10 per second that alone would cost 2 % of the rate."""
-
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
@@ -110,7 +106,10 @@ def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
 def _spaced_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
     """GCRA in units of 1/rate millisecond, in which the spacing per/rate is the whole number `per_ms`: no rounding."""
     rate, per = limit.rate, limit.per_ms
-    slack = max(rate, min(LATENESS_MS * rate, per // 10))  # at least 1 ms: a start is the ideal instant rounded up
+    # A call that starts late by less than half the spacing does not push back those after it, and none comes closer to
+    # the one before than the other half: a busy process wakes some tens of milliseconds late, and would lose them each
+    # time. At least 1 ms: a start is the ideal instant rounded up.
+    slack = max(rate, per // 2)
     due = -slack
     for start_ms, _ in calls:
         start = start_ms * rate

@@ -1,4 +1,4 @@
-"""A touch of which nobody could tell whether it was sent, and what was found out since."""
+"""A touch of which nobody could tell whether it was sent: its question, and what was found out afterwards."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from enum import StrEnum
 from pipeline.domain.work import Claim, Work
 
 
-class Found(StrEnum):
-    """What was found out about an unconfirmed touch."""
+class Resolved(StrEnum):
+    """What became of it after all."""
 
     SENT = "sent"
     NOT_SENT = "not_sent"
@@ -17,18 +17,18 @@ class Found(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """One touch that ended `unconfirmed`. Instants are epoch milliseconds."""
+    """A touch that ended `unconfirmed`. Its status has ended with it: what is found out later is told here. Instants are epoch milliseconds."""
 
     claim: Claim
-    """The call of which nobody knows, with this touch alone."""
+    """The claim it ended under, with its work alone: what its provider can still be asked."""
     occurred_at_ms: int
-    error: str | None = None
-    found: Found | None = None
-    """None: it is still open."""
-    found_at_ms: int | None = None
-    message_id: str | None = None
+    error: str
+    resolution: Resolved | None = None
+    """None while nobody knows."""
+    resolved_at_ms: int | None = None
+    provider_message_id: str | None = None
     resent_as: str | None = None
-    """The touch_id under which it was sent again."""
+    """The touch_id under which it was produced again."""
 
     @property
     def work(self) -> Work:

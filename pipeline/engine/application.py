@@ -29,6 +29,8 @@ QUEUE_BATCHES = 4
 REQUEST_TIMEOUT_S = 30.0
 REBALANCE_TIMEOUT_S = 60.0
 COMMIT_INTERVAL_S = 1.0
+METADATA_MS = 30_000
+"""A topic that the broker asked did not know of yet is asked for again so soon, not in five minutes."""
 
 
 class BatchSchema(Schema[Any, Any]):
@@ -100,6 +102,7 @@ def create_application(
         consumer_group_instance_id=instance_id,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=1024 * 1024,
+        consumer_metadata_max_age_ms=METADATA_MS,
         broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=min(3.0, session_timeout_s / 4),
         broker_request_timeout=REQUEST_TIMEOUT_S,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from aiokafka import TopicPartition
 
 from pipeline.engine.partition import CommittedTable, Partition, Stage
+from pipeline.engine.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,6 +68,7 @@ class Ownership:
         self._owned: dict[TopicPartition, Partition] = {}
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
+        self._turns = Turns()
         self.is_ready = False
 
     @property
@@ -137,7 +139,8 @@ class Ownership:
 
     def _start(self, tp: TopicPartition, table: CommittedTable, begin: int, end: int) -> None:
         duty = self._duties[tp.topic]
-        partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms, observe=duty.observe)
+        partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms,
+                              observe=duty.observe, turns=self._turns)  # fmt: skip
         partition.open(_resume_at(tp, table.next_offset, begin, end))
         self._owned[tp] = partition
         task = asyncio.create_task(partition.run(), name=f"{tp.topic}[{tp.partition}]")

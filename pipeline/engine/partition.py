@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pipeline.engine.turns import Turns
 from pipeline.log import Table
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ STEP_RECORDS = 500
 """Records per transaction at most: beyond it a commit gains nothing (measured) and takes longer to redo."""
 ROOM_RECORDS = 500
 """A partition with more than so many records waiting is not fetched: back-pressure, and the bound on memory."""
+MUCH = 100
+"""Records, changes and outputs of a step from which on the next one waits for its turn."""
 
 KEEPALIVE_S = 86_400.0
 """An idle partition commits once a day: Kafka forgets a transactional id after seven days of silence."""
@@ -100,13 +103,16 @@ class Partition:
     """Runs one stage over one partition, one transaction at a time."""
 
     def __init__(self, topic: str, number: int, table: CommittedTable, stage: Stage[Any], now_ms: Callable[[], int], *,
-                 observe: Callable[[float], None] = lambda _: None) -> None:  # fmt: skip
+                 observe: Callable[[float], None] = lambda _: None, turns: Turns | None = None) -> None:  # fmt: skip
         self.topic = topic
         self.number = number
         self.table = table
         self.stage = stage
         self._now_ms = now_ms
         self._observe = observe
+        self._turns = turns or Turns()
+        self._much = 0
+        """How much the last step was."""
         self._inbox: deque[Record] = deque()
         self._ends: deque[tuple[int, int]] = deque()
         """(offset of a batch's last record, end of its range): the position to commit once that record is applied."""
@@ -176,13 +182,22 @@ class Partition:
         self._wake.clear()
 
     async def _cycle(self) -> None:
+        if max(len(self._inbox), self._much) < MUCH:
+            await self._advance()
+            return
+        async with self._turns.turn():
+            await self._advance()
+
+    async def _advance(self) -> None:
         records = [self._inbox.popleft() for _ in range(min(STEP_RECORDS, len(self._inbox)))]
         try:
             step = self.stage.step(records, self.table, self._now_ms())
         except NotYet:
             self._inbox.extendleft(reversed(records))
             self._not_before_ms = self._now_ms() + NOT_YET_MS
+            self._much = 0
             return
+        self._much = len(records) + len(step.changes) + len(step.outputs)
         next_offset = self._applied_up_to(records[-1].offset) if records else None
         self._not_before_ms = 0
         await self._commit(step, next_offset)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaTimeoutError, TopicAlreadyExistsError, for_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+KNOWN_WITHIN_S = 60.0
+LOOK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +32,10 @@ class TopicsDiffer(Exception):
 
 
 async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNeeded], replication: int) -> list[str]:
-    """Create what is missing and return its names.
+    """Create what is missing, wait until the broker knows every partition's leader, and return what was created.
 
-    Raises TopicsDiffer for a topic with another partition count; settings of existing topics are left alone.
+    Raises TopicsDiffer for a topic with another partition count, KafkaTimeoutError when there are no leaders within
+    60 s; settings of existing topics are left alone.
     """
     wanted = {topic.name: topic for topic in needed}
     admin = AIOKafkaAdminClient(**connection)
@@ -45,6 +51,7 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNee
             raise TopicsDiffer("\n".join(differing))
         missing = [topic for name, topic in wanted.items() if name not in existing]
         await _create(admin, missing, replication)
+        await _wait_until_led(admin, set(wanted))
         return [topic.name for topic in missing]
     finally:
         await admin.close()
@@ -60,6 +67,30 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicNeeded], replic
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:  # another worker was quicker
             raise error(f"cannot create topic {name}: {rest[0] if rest else ''}")
+
+
+async def _wait_until_led(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Wait until every partition has a leader, as far as the broker has heard.
+
+    A topic is created before all brokers know of it. A consumer that subscribes in between is told that there is no such
+    topic, gets no partition, and asks again five minutes later.
+    """
+    try:
+        async with asyncio.timeout(KNOWN_WITHIN_S):
+            while True:
+                if await _led(admin, names) == names:
+                    return
+                await asyncio.sleep(LOOK_AGAIN_S)
+    except TimeoutError as error:
+        raise KafkaTimeoutError(f"no leader for each partition of {', '.join(sorted(names))}") from error
+
+
+async def _led(admin: AIOKafkaAdminClient, names: set[str]) -> set[str]:
+    """Return which of the topics exist and have a leader for every partition."""
+    listed = names & set(await admin.list_topics())
+    described = await admin.describe_topics(sorted(listed)) if listed else []
+    return {topic["topic"] for topic in described
+            if topic["partitions"] and all(each["leader"] >= 0 for each in topic["partitions"])}  # fmt: skip
 
 
 def _mend(topic: TopicNeeded, found: int, connection: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from fastavro import schemaless_reader, schemaless_writer
 
 from pipeline.domain.story import Event, Reason, State
-from pipeline.domain.unconfirmed import Found, Unconfirmed
+from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Attachment, Channel, Claim, Content, Phase, Request, Scheduled, Work
 from pipeline.records import schemas
 
@@ -145,23 +145,24 @@ def decode_scheduled(value: bytes) -> Scheduled:
     return Scheduled(d["due_ms"], Channel(d["channel"]), d["lane"], d["touch_id"], d["work"])
 
 
-def encode_unconfirmed(said: Unconfirmed) -> bytes:
-    """Return `said` as a record."""
-    work = said.work
+def encode_unconfirmed(left: Unconfirmed) -> bytes:
+    """Return `left` as a record."""
+    work = left.work
     return encode("unconfirmed", {
-        "touch_id": work.touch_id, "channel": work.channel.value, "sender": work.sender, "to": work.to,
-        "occurred_at": said.occurred_at_ms, "error": said.error, "claim": encode_claim(said.claim),
-        "resolution": None if said.found is None else said.found.value, "resolved_at": said.found_at_ms,
-        "provider_message_id": said.message_id, "resent_as": said.resent_as,
+        "touch_id": work.touch_id, "channel": work.channel.value, "sender": work.sender,
+        "occurred_at": left.occurred_at_ms, "error": left.error, "claim": encode_claim(left.claim),
+        "resolution": None if left.resolution is None else left.resolution.value, "resolved_at": left.resolved_at_ms,
+        "provider_message_id": left.provider_message_id, "resent_as": left.resent_as,
     })  # fmt: skip
 
 
 def decode_unconfirmed(value: bytes) -> Unconfirmed:
-    """Return the unconfirmed touch of a record."""
+    """Return the touch that a record says is, or was, unconfirmed."""
     d = decode("unconfirmed", value)
     return Unconfirmed(
-        decode_claim(d["claim"]), d["occurred_at"], d["error"], None if d["resolution"] is None else Found(d["resolution"]),
-        d["resolved_at"], d["provider_message_id"], d["resent_as"],
+        decode_claim(d["claim"]), d["occurred_at"], d["error"],
+        None if d["resolution"] is None else Resolved(d["resolution"]), d["resolved_at"], d["provider_message_id"],
+        d["resent_as"],
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.story import TERMINAL
 from pipeline.domain.work import Channel
-from pipeline.flow import STATUS
+from pipeline.flow import STATUS, UNCONFIRMED
 from pipeline.records.codec import decode
 from pipeline.simulation.scenario import PARTITIONS
 
@@ -42,14 +42,21 @@ class Reader:
                 if status["state"] in TERMINAL:
                     self.ended.add(status["touch_id"])
 
+    def left(self) -> Counter[str]:
+        """Return the touches whose question stands in `touches.unconfirmed`, and how often."""
+        found = [self._log.read(UNCONFIRMED, partition, 0, 1_000_000)[1] for partition in range(PARTITIONS)]
+        return Counter((record.key or b"").decode() for records in found for record in records)
+
 
 def judge(scenario: Scenario, reader: Reader, providers: Providers) -> list[str]:
     """Return what is wrong, one line each."""
     touches = {touch["touch_id"]: touch for _, touch in scenario.touches}
     faults = [fault for touch_id in touches for fault in _story_faults(touch_id, reader.stories.get(touch_id, []))]
+    unconfirmed = Counter(touch_id for touch_id, story in reader.stories.items() if story[-1]["state"] == "unconfirmed")
     if not scenario.may_stay_unconfirmed:
-        faults += [f"{touch_id}: unconfirmed, though the provider could be asked"
-                   for touch_id, story in reader.stories.items() if story[-1]["state"] == "unconfirmed"]  # fmt: skip
+        faults += [f"{touch_id}: unconfirmed, though the provider could be asked" for touch_id in unconfirmed]
+    if (left := reader.left()) != unconfirmed:
+        faults.append(f"unconfirmed are {sorted(unconfirmed)}, questions are left of {sorted(left.elements())}")
     store = providers.store
     return [*faults, *_message_faults(touches, reader, store), *_limit_faults(scenario, providers), *_pause_faults(scenario, providers), *_window_faults(scenario, store)]
 

@@ -9,7 +9,7 @@ from pipeline.domain.story import TERMINAL, Event, State
 from pipeline.flow import STATUS
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_event
-from pipeline.stages.expiry import ENTRY, forget, remember
+from pipeline.stages.expiry import ENTRY, Forgetting, remember
 from pipeline.stages.foreign import own_record
 from pipeline.stages.step import Step
 
@@ -39,6 +39,7 @@ class Dedup:
     def __init__(self, encode: StatusEncoder, dedup_for_ms: int) -> None:
         self._encode = encode
         self._dedup_for_ms = dedup_for_ms
+        self._forgetting = Forgetting()
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Tell what is news, drop what is not, forget stories that ended `dedup_for` ago."""
@@ -47,7 +48,7 @@ class Dedup:
             event = own_record(decode_event, record)
             if event is not None:
                 self._tell(event, record, view, step, now_ms)
-        step.wake_ms = forget(view, now_ms)
+        step.wake_ms = self._forgetting.forget(view, now_ms)
         step.changes = view.changes
         return step
 

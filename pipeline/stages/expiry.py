@@ -20,18 +20,26 @@ def recall(view: Overlay, key: bytes) -> bytes | None:
     return view.get(ENTRY + key)
 
 
-def forget(view: Overlay, now_ms: int) -> int | None:
-    """Drop entries whose time has come, and return when the next one's comes (None: nothing is kept)."""
-    due: list[bytes] = []
-    for row, _ in view.scan(INDEX, INDEX + b"\xff"):
-        forget_ms = int.from_bytes(row[1:9], "big")
-        if forget_ms > now_ms or len(due) >= PER_STEP:
-            wake_ms: int | None = max(forget_ms, now_ms)
-            break
-        due.append(row)
-    else:
+class Forgetting:
+    """Drops what is remembered in one open table when its time has come."""
+
+    def __init__(self) -> None:
+        self._done = INDEX
+        """Everything up to here is forgotten: scans start here, not among RocksDB's tombstones. An entry that a clock
+        set back puts below it is forgotten by the next owner."""
+
+    def forget(self, view: Overlay, now_ms: int) -> int | None:
+        """Drop entries whose time has come, and return when the next one's comes (None: nothing is kept)."""
+        due: list[bytes] = []
         wake_ms = None
-    for row in due:
-        view.delete(row)
-        view.delete(ENTRY + row[9:])
-    return wake_ms
+        for row, _ in view.scan(self._done, INDEX + b"\xff"):
+            forget_ms = int.from_bytes(row[1:9], "big")
+            if forget_ms > now_ms or len(due) >= PER_STEP:
+                wake_ms = max(forget_ms, now_ms)
+                break
+            due.append(row)
+        for row in due:
+            view.delete(row)
+            view.delete(ENTRY + row[9:])
+            self._done = row
+        return wake_ms

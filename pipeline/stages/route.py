@@ -22,7 +22,7 @@ from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import encode_event, encode_work
 from pipeline.records.framing import Undecodable
 from pipeline.records.registry import SchemaNotHere
-from pipeline.stages.expiry import forget, recall, remember
+from pipeline.stages.expiry import Forgetting, recall, remember
 from pipeline.stages.step import Step
 
 log = logging.getLogger(__name__)
@@ -62,13 +62,14 @@ class Router:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._forgetting = Forgetting()
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Send each touch on its way, or say why not."""
         view, step = Overlay(table), Step()
         for record in batch:
             self._route(record, view, step, now_ms)
-        step.wake_ms = forget(view, now_ms)
+        step.wake_ms = self._forgetting.forget(view, now_ms)
         step.changes = view.changes
         return step
 

@@ -42,8 +42,8 @@ replication_factor = {replication}
 session_timeout = "6s"
 [channels.whatsapp]
 window = {window}
-limit = {limit}
-warm_up = "none"
+limit = {whatsapp_limit}
+warm_up = {warm_up}
 in_flight = 10
 retry = {{ first = "200ms", most = "2s" }}
 resolve_after = "1s"
@@ -55,8 +55,9 @@ lane = 0
 base_url = "{sandbox}/waha"
 api_key = "k"
 engine = "{engine}"
+{whatsapp_sender}
 [channels.email]
-limit = {limit}
+limit = {email_limit}
 retry = {{ first = "200ms", most = "2s" }}
 request_timeout = "{timeout}"
 lease = "{lease}"
@@ -68,7 +69,7 @@ api_key = "re_k"
 from = "Me <me@example.com>"
 [channels.sms]
 window = {window}
-limit = {limit}
+limit = {sms_limit}
 retry = {{ first = "200ms", most = "2s" }}
 resolve_after = "{sms_resolve_after}"
 request_timeout = "{timeout}"
@@ -95,10 +96,15 @@ def touch(channel: str, number: int, **more: Any) -> dict[str, Any]:
 class Stack:
     """One sandbox, some workers, one prefix in a Kafka."""
 
+    template = CONFIG
+    partitions = PARTITIONS
+    web: tuple[str, ...] = ("--without-web",)
+
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
         self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s",
-                       "limit": '"none"', "window": '"always"', "sms_resolve_after": "1s", **config}
+                       "limit": '"none"', "window": '"always"', "sms_resolve_after": "1s", "warm_up": '"none"',
+                       "whatsapp_sender": "", **config}
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: list[tuple[int, int]] = []
         self.kills = 0
@@ -108,6 +114,8 @@ class Stack:
         self.stories: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._position: dict[TopicPartition, int] = {}
         self._sandbox: subprocess.Popen[bytes] | None = None
+        self._seen_before: dict[str, list[dict[str, Any]]] = {"accepted": [], "arrivals": []}
+        """By sandboxes that have been stopped."""
         self._launches: dict[int, tuple[str, dict[str, str], int]] = {}
         """Program, environment, and where in the log the latest start begins."""
         self.sandbox = ""
@@ -115,9 +123,11 @@ class Stack:
     # --- processes ---------------------------------------------------------------------------------------------
 
     def start_sandbox(self) -> None:
+        """Start it, on the port it had before if it had one."""
         log = self.folder / "sandbox.log"
-        with log.open("ab") as out:
-            self._sandbox = subprocess.Popen([sys.executable, "-m", "pipeline.sandbox", "--port", "0"], cwd=ROOT, stdout=out, stderr=out)
+        with log.open("wb") as out:
+            self._sandbox = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.sandbox", "--port", self.sandbox.rpartition(":")[2] or "0"], cwd=ROOT, stdout=out, stderr=out)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if (found := re.search(r"listening on (\S+)", log.read_text())) is not None:
@@ -126,15 +136,24 @@ class Stack:
             time.sleep(0.05)
         raise AssertionError(f"no sandbox: {log.read_text()}")
 
+    def stop_sandbox(self) -> None:
+        """Stop it while no call is under way. What it has seen is remembered here, but its successor does not know it."""
+        assert self._sandbox is not None
+        for what, before in self._seen_before.items():
+            before.extend(self._look(what))
+        self._sandbox.terminate()
+        self._sandbox.wait(10)
+
     def start(self, number: int, *, program: str = "faust", **environment: str) -> None:
         """Start a worker with the present configuration."""
         path = self.folder / f"worker-{number}.toml"
-        path.write_text(CONFIG.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
-                                      sandbox=self.sandbox, replication=self.replication, **self.config))
+        limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
+        path.write_text(self.template.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
+                                      sandbox=self.sandbox, replication=self.replication, **{**limits, **self.config}))
         with self._log(number).open("ab") as log:
             self._launches[number] = program, environment, log.tell()
             self.workers[number] = subprocess.Popen(
-                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", "--without-web"],
+                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", *self.web],
                 env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=ROOT, stdout=log, stderr=log)
 
     def start_again(self, number: int) -> None:
@@ -230,18 +249,26 @@ class Stack:
     def behave(self) -> None:
         httpx.delete(f"{self.sandbox}/control/rules").raise_for_status()
 
+    def session(self, status: str) -> None:
+        """Set the status of WAHA's session."""
+        httpx.post(f"{self.sandbox}/control/session", json={"session": "default", "status": status}).raise_for_status()
+
     def settings(self, **settings: int) -> None:
         httpx.post(f"{self.sandbox}/control/settings", json=settings).raise_for_status()
 
     def accepted(self, since: int = 0) -> list[dict[str, Any]]:
-        return self._look(f"accepted?since={since}")
+        before = self._seen_before["accepted"]
+        found: list[dict[str, Any]] = self._look(f"accepted?since={max(0, since - len(before))}")
+        return before[since:] + found
 
     def accepted_count(self) -> int:
         counts: dict[str, int] = self._look("counts")
-        return sum(counts.values())
+        return len(self._seen_before["accepted"]) + sum(counts.values())
 
     def arrivals(self, provider: str) -> list[dict[str, Any]]:
-        return self._look(f"arrivals?provider={provider}")
+        before = [each for each in self._seen_before["arrivals"] if each["provider"] == provider]
+        found: list[dict[str, Any]] = self._look(f"arrivals?provider={provider}")
+        return before + found
 
     def asks(self) -> dict[str, int]:
         """Return the look-ups, by provider."""
@@ -265,7 +292,7 @@ class Stack:
                 key = each["touch_id"].encode()
                 self.produced[each["touch_id"]] = each
                 await producer.send(f"{self.prefix}touches", key=key, value=json.dumps(each).encode(),
-                                    partition=(murmur2(key) & 0x7FFFFFFF) % PARTITIONS)
+                                    partition=(murmur2(key) & 0x7FFFFFFF) % self.partitions)
                 if per_s and at % 20 == 0:
                     await asyncio.sleep(max(0.0, at / per_s - (time.monotonic() - began)))
             await producer.flush()
@@ -293,7 +320,7 @@ class Stack:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, isolation_level="read_committed",
                                     auto_offset_reset="earliest", fetch_max_wait_ms=100)
         await consumer.start()
-        partitions = [TopicPartition(f"{self.prefix}touches.status", p) for p in range(PARTITIONS)]
+        partitions = [TopicPartition(f"{self.prefix}touches.status", p) for p in range(self.partitions)]
         consumer.assign(partitions)
         for tp, offset in self._position.items():
             consumer.seek(tp, offset)

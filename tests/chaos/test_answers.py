@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.conftest import LONG, MakeStack, Report
 from tests.chaos.judge import CHANNELS, PROVIDER, TERMINAL
+from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.chaos.conftest import LONG, MakeStack, Report
 from tests.chaos.judge import CHANNELS, Judgement
+from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.conftest import LONG, MakeStack, Report
 from tests.chaos.judge import CHANNELS
+from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 if TYPE_CHECKING:

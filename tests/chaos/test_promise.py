@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from pipeline.local.kafka import LocalKafka
-from tests.chaos.conftest import LONG, MakeStack, Report
 from tests.chaos.judge import CHANNELS, PROVIDER
+from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import statistics
 import time
 from itertools import count
 
-from tests.chaos.conftest import LONG, MakeStack, Report
+from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 HISTORY = 100_000 if LONG else 5_000

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.local.kafka import LocalKafka
-from tests.chaos.conftest import LONG, MakeStack, Report
 from tests.chaos.judge import CHANNELS
+from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 if TYPE_CHECKING:

@@ -37,9 +37,9 @@ def desk() -> Desk:
         lambda: ensure_topics(PLACE.connection, NEEDED, 1),
         Reader("status"), Reader("dead_letter"), Reader("touch"),
         lambda: Desired({topic.name: topic.partitions for topic in NEEDED}, 1, [], ["sms"], None, "environment", []),
-        lambda channel, name: None,
         {channel: ChannelPolicy(channel, (), window=None, limit=None, warm_up=None) for channel in Channel},
         time.time,
+        lambda _channel, _name: None,
     )
 
 

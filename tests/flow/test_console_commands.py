@@ -168,9 +168,9 @@ def test_check_says_what_is_there(shell: Shell):
     assert code == 0
     lines = dict(line.split(": ", 1) for line in out.splitlines())
     assert lines["ok      configuration"] == "environment"
-    assert lines["ok      topics"].startswith("0 of 14 are there")
+    assert lines["ok      topics"].startswith("0 of 15 are there")
     shell.run("produce", "-")
-    assert "ok      topics: 14 of 14 are there\n" in shell.run("check")[1]
+    assert "ok      topics: 15 of 15 are there\n" in shell.run("check")[1]
 
 
 def test_nothing_works_without_kafka_and_each_says_so(topic_prefix: str):

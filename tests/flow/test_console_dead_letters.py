@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +22,7 @@ from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.records.writing import dead_letter_value, json_object, single_object
-from tests.chaos.stack import PARTITIONS, Stack, touch
-from tests.flow.grouped_commands import Commands
+from tests.chaos.stack import PARTITIONS, ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,9 +166,24 @@ async def test_a_topic_that_is_missing_is_a_failure_that_says_what_to_do(kafka: 
 # --- as a user runs them -------------------------------------------------------------------------------------------
 
 
+class Commands:
+    """`faust dead-letters`, against an app or the product itself."""
+
+    def __init__(self, app: str, **environment: str) -> None:
+        self._app, self._env = app, {**os.environ, **environment}
+
+    def __call__(self, *command: str, as_json: bool = False) -> tuple[int, str, str]:
+        done = self.run(*command, as_json=as_json)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def run(self, *command: str, as_json: bool = False) -> subprocess.CompletedProcess[bytes]:
+        faust = [sys.executable, "-m", "faust", "-A", self._app, *(["--json"] if as_json else []), "dead-letters"]
+        return subprocess.run([*faust, *command], check=False, cwd=ROOT, env=self._env, capture_output=True, timeout=60)
+
+
 @pytest.fixture
 def faust(kafka: list[str], topic_prefix: str) -> Commands:
-    return Commands("tests.flow.console_app", "dead-letters", CONSOLE_TEST=f"{kafka[0]}|{topic_prefix}")
+    return Commands("tests.flow.console_app", CONSOLE_TEST=f"{kafka[0]}|{topic_prefix}")
 
 
 async def test_list_filters_by_reason_and_time(box: Box, faust: Commands):
@@ -256,7 +273,7 @@ async def test_what_is_still_broken_comes_back_and_replaying_all_does_not_double
     stack.start(0)
     await stack.wait_for_topics()
     box = Box(stack.servers, stack.prefix)
-    faust = Commands("pipeline", "dead-letters", PIPELINE_CONFIG=str(stack.folder / "worker-0.toml"))
+    faust = Commands("pipeline", PIPELINE_CONFIG=str(stack.folder / "worker-0.toml"))
     await produce(stack, (b"a", RAW), (b"sms-1", json.dumps(touch("sms", 1, to="2125550001")).encode()))
     first = await letters(box, 2)
     for total, back in ((4, 0), (6, 2), (8, 4)):
@@ -292,7 +309,7 @@ async def test_a_mended_touch_whose_story_has_ended_is_sent_under_a_new_id_only(
     stack.start(0)
     await stack.wait_for_topics()
     box = Box(stack.servers, stack.prefix)
-    faust = Commands("pipeline", "dead-letters", PIPELINE_CONFIG=str(stack.folder / "worker-0.toml"))
+    faust = Commands("pipeline", PIPELINE_CONFIG=str(stack.folder / "worker-0.toml"))
     await produce(stack, (b"sms-1", json.dumps(touch("sms", 1, to="2125550001")).encode()))
     await letters(box, 1)
     assert stack.stop(0) == 0

@@ -21,9 +21,9 @@ from pipeline.domain.verdict import (
     Unknown,
 )
 from pipeline.domain.work import Channel, Claim, Content, Request, Work
-from pipeline.flow import RESULTS, SCHEDULED, channel_topic
+from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED, channel_topic
 from pipeline.log import MemoryTable, Record
-from pipeline.records import decode_event, decode_scheduled, encode_work
+from pipeline.records import decode_event, decode_scheduled, decode_unconfirmed, encode_work
 from pipeline.stages.lane import Lane, Outcome
 
 LOST = Unknown("timeout", "no answer")
@@ -65,6 +65,7 @@ class Rig:
     events: list[tuple[int, Event]] = field(default_factory=list)
     scheduled: list[tuple[int, bytes]] = field(default_factory=list)
     forwarded: list = field(default_factory=list)
+    left: list = field(default_factory=list)
     calls: list[Claim] = field(default_factory=list)
     asks: list = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -95,6 +96,8 @@ class Rig:
             elif out.topic == SCHEDULED:
                 later = decode_scheduled(out.value)
                 self.scheduled.append((later.due_ms, later.work))
+            elif out.topic == UNCONFIRMED:
+                self.left.append((out.partition, out.key, decode_unconfirmed(out.value)))
             else:
                 self.forwarded.append(out)
         self.calls += step.calls

@@ -23,8 +23,8 @@ from pipeline.domain.verdict import (
 )
 from pipeline.domain.window import Window
 from pipeline.domain.work import Attachment, Channel, Content
-from pipeline.flow import UNCONFIRMED
-from pipeline.records import decode_unconfirmed, decode_work
+from pipeline.flow import RESULTS, UNCONFIRMED
+from pipeline.records import decode_work
 from pipeline.settings.calendars import load_calendar
 from tests.unit import lane_rig
 from tests.unit.lane_rig import T0, Rig, build, policy, work
@@ -211,16 +211,35 @@ def test_a_provider_that_cannot_tell_is_asked_again_until_the_touch_is_unconfirm
     assert rig.now_ms - T0 <= 61_000
 
 
-def test_an_unconfirmed_touch_leaves_its_question_behind_in_the_same_step():
-    rig = Rig(policy(in_flight=1, resolve_for_ms=60_000))
+def test_what_ends_unconfirmed_leaves_its_question_in_the_same_step():
+    rig = Rig(policy(resolve_for_ms=1_000))
     rig.step(work("a", origin=3))
     claim = rig.calls[0]
-    rig.answer(Unanswerable("no"))
+    rig.answer(LOST)
     rig.step()
-    (out,) = rig.forwarded
-    said = decode_unconfirmed(out.value)
-    assert (out.topic, out.partition, out.key) == (UNCONFIRMED, 3, b"a")
-    assert (said.claim.request, said.work.touch_id, said.error, said.found) == (claim.request, "a", "no", None)
+    rig.now_ms += 2_000
+    step = rig.step()
+    assert {(out.topic, out.partition, out.key) for out in step.outputs} == {(RESULTS, 3, b"a"), (UNCONFIRMED, 3, b"a")}
+    assert any(key[:1] == b"c" and value is None for key, value in step.changes.items()), "the claim is closed with it"
+    (_, _, left), = rig.left
+    assert (left.work.touch_id, left.occurred_at_ms, left.error, left.resolution) == ("a", rig.now_ms, "no answer", None)
+    assert (left.claim.claim_id, left.claim.request, left.claim.claimed_ms) == (claim.claim_id, claim.request, claim.claimed_ms)
+
+
+def test_each_touch_of_a_batch_leaves_a_question_of_its_own_without_the_batchs_bytes():
+    rig = Rig(policy(Channel.EMAIL), replays=True, by_text=False)
+    rig.step(*[work(f"t{n}", channel=Channel.EMAIL, to=f"p{n}@example.com", origin=n) for n in range(3)])
+    claim = rig.calls[0]
+    rig.answer(LOST)
+    rig.step()
+    rig.answer(Unanswerable("its key has expired"), claim)
+    rig.step()
+    assert rig.states()[-3:] == [("unconfirmed", "no_answer")] * 3
+    assert [(partition, key, left.error) for partition, key, left in rig.left] == [
+        (n, f"t{n}".encode(), "its key has expired") for n in range(3)]
+    for n, (_, _, left) in enumerate(rig.left):
+        assert [each.touch_id for each in left.claim.works] == [f"t{n}"]
+        assert (left.claim.request.handle, left.claim.request.body) == (claim.request.handle, b"")
 
 
 def test_unresolved_send_sends_again_instead():
@@ -233,6 +252,7 @@ def test_unresolved_send_sends_again_instead():
     rig.answer(Unanswerable("its key has expired"), rig.asks.pop().claim)
     rig.step()
     assert len(rig.calls) == 1
+    assert rig.left == []
 
 
 def test_a_claim_found_open_by_a_successor_is_a_question_and_only_after_its_call_can_no_longer_run(sms):
@@ -444,16 +464,6 @@ class TestEmail:
             if not rig.asks:
                 break
         assert rig.states("m0")[-1] == end
-
-    def test_each_unconfirmed_mail_of_a_batch_is_left_open_without_the_batchs_bytes(self, rig):
-        rig.step(*self.mails(3))
-        rig.now_ms += 50
-        rig.step()
-        rig.answer(Unanswerable("the key is old"))
-        rig.step()
-        said = [decode_unconfirmed(out.value) for out in rig.forwarded]
-        assert [each.work.touch_id for each in said] == ["m0", "m1", "m2"]
-        assert {(len(each.claim.works), each.claim.request.body) for each in said} == {(1, b"")}
 
     def test_a_replay_counts_against_the_limit(self):
         rig = Rig(policy(Channel.EMAIL, gather_ms=0, limit=Limit(1, 10_000)), replays=True, by_text=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -88,6 +89,33 @@ def test_at_least_98_percent_of_the_rate_is_used(limit: Limit, late_ms: int) -> 
     spent_ms = made[-1].start_ms - made[0].start_ms
     deducted_ms = 10 * (latency_ms + late_ms)  # one latency, and one late start, per `per`: the price of exactness
     assert count * limit.per_ms / limit.rate >= 0.98 * (spent_ms - deducted_ms)
+
+
+BUSY = [Limit(30, MINUTE), Limit(10, MINUTE), Limit(30, 6_000), Limit(10, 6_000)]
+
+
+@pytest.mark.parametrize("limit", BUSY, ids=lambda limit: f"{limit.rate}-per-{limit.per_ms}ms")
+def test_a_process_that_often_wakes_late_loses_hardly_anything(limit: Limit) -> None:
+    dice, made, now, costs_ms = random.Random(1), list[PastCall](), 0, 0
+    count = 20 * limit.rate
+    while len(made) <= count:
+        late_ms, latency_ms = int(dice.expovariate(1 / 15)), int(dice.expovariate(1 / 30))
+        now = next_start_ms(limit, made[-limit.rate :], now) + late_ms
+        made.append(PastCall(now, now + latency_ms))
+        costs_ms += late_ms + latency_ms
+    deducted_ms = 20 * costs_ms / count
+    assert count * limit.per_ms / limit.rate >= 0.985 * (made[-1].start_ms - made[0].start_ms - deducted_ms)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.sampled_from([1_001, 7_777, MINUTE]), st.integers(0, 2**32))
+def test_no_call_comes_closer_to_the_one_before_than_half_the_spacing(rate: int, per_ms: int, seed: int) -> None:
+    dice, made, now = random.Random(seed), list[PastCall](), 0
+    spacing_ms = per_ms / rate
+    while len(made) < 2 * rate:
+        now = next_start_ms(Limit(rate, per_ms), made[-rate:], now) + int(dice.expovariate(1 / spacing_ms))
+        made.append(PastCall(now, now))
+    assert all(late.start_ms - early.start_ms >= spacing_ms / 2 - 1 for early, late in pairwise(made))
 
 
 def starts(limit: Limit, count: int) -> Iterator[int]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from pipeline.engine.batch import Batch
-from pipeline.engine.partition import ROOM_RECORDS, STEP_RECORDS, Hole, NotYet, Partition
+from pipeline.engine.partition import MUCH, ROOM_RECORDS, STEP_RECORDS, Hole, NotYet, Partition
+from pipeline.engine.turns import AT_ONCE, Turns
 from pipeline.log import Record
 
 
@@ -126,3 +127,50 @@ async def test_records_a_stage_cannot_judge_yet_come_again(running):
     running.stage.not_yet = False
     running._not_before_ms = 0
     await until(lambda: running.stage.seen == [10, 11])
+
+
+@pytest.fixture
+async def crowded():
+    """Three times as many partitions as may go at once, each with much to do and a commit under way or to come."""
+    turns = Turns()
+    partitions = [Partition("t", n, FakeTable(), FakeStage(), lambda: 0, turns=turns) for n in range(3 * AT_ONCE)]
+    tasks = []
+    for partition in partitions:
+        partition.open(0)
+        partition.table.gate.clear()
+        partition.deliver(batch(0, MUCH))
+        tasks.append(asyncio.create_task(partition.run()))
+    yield partitions
+    for task in tasks:
+        task.cancel()
+
+
+def at_it(partitions):
+    return [partition for partition in partitions if partition.stage.seen]
+
+
+@pytest.fixture
+def unending_turns(monkeypatch):
+    monkeypatch.setattr("pipeline.engine.turns.LONGEST_S", 60)
+
+
+@pytest.mark.usefixtures("unending_turns")
+async def test_of_many_with_much_to_do_few_go_at_once_and_one_with_little_goes_at_once(crowded):
+    await until(lambda: len(at_it(crowded)) == AT_ONCE)
+    small = Partition("t", 99, FakeTable(), FakeStage(), lambda: 0, turns=crowded[0]._turns)
+    small.open(0)
+    small.deliver(batch(0, 1))
+    task = asyncio.create_task(small.run())
+    await until(lambda: small.table.commits)
+    task.cancel()
+    assert len(at_it(crowded)) == AT_ONCE, "the others wait for a turn"
+    for partition in crowded:
+        partition.table.gate.set()
+    await until(lambda: all(partition.table.commits for partition in crowded))
+
+
+async def test_a_commit_that_hangs_keeps_nobody_else_from_his_turn(crowded):
+    async with asyncio.timeout(5):
+        while len(at_it(crowded)) < len(crowded):
+            await asyncio.sleep(0.01)
+    assert not any(partition.table.commits for partition in crowded)

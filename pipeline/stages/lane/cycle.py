@@ -124,11 +124,25 @@ class Cycle:
         self.mind.fresh_works[key] = work
         self.mind.head = min(self.mind.head, key)
 
+    def line_up_again(self, work: Work) -> None:
+        """Put `work`, whose call had its turn, in line for another; or end it, its time for trying being over."""
+        if self.is_spent(work, self.now_ms):
+            self.give_up(work, None, "retry_for is over")
+        else:
+            self.enqueue(work, encode_work(work))
+
     def schedule(self, work: Work, at_ms: int) -> None:
         """Hand `work` to the scheduler until `at_ms`."""
         again = replace(work, returns=work.returns + 1)
         scheduled = Scheduled(at_ms, work.channel, self.mind.lane, work.touch_id, encode_work(again))
         self.step.outputs.append(Output(SCHEDULED, work.origin, work.touch_id.encode(), encode_scheduled(scheduled)))
+
+    def leave_open(self, work: Work, claim: Claim, error: str) -> None:
+        """Write down the question that `work` of `claim` ends with, for whoever finds out later."""
+        # Asking by a replay may send, so nobody will: the bytes of a whole batch need not stand in each touch's record.
+        request = replace(claim.request, body=b"") if self.mind.replays else claim.request
+        left = Unconfirmed(replace(claim, works=(work,), request=request), self.now_ms, error)
+        self.step.outputs.append(Output(UNCONFIRMED, work.origin, work.touch_id.encode(), encode_unconfirmed(left)))
 
     def turn_away(self, work: Work, verdict: Wait | TooLate | NeverOpen) -> None:
         """Defer, expire or refuse `work`, which is not (or no longer) in line."""
@@ -149,14 +163,6 @@ class Cycle:
             mind.shut_until_ms, mind.shut_out = until_ms, 0
         mind.shut_until_ms = min(mind.shut_until_ms, until_ms)
         mind.shut_out += 1
-
-    def leave_open(self, work: Work, claim: Claim, error: str) -> None:
-        """End `work` as unconfirmed, and keep what a person needs to find out."""
-        self.end(work, State.UNCONFIRMED, reason=Reason.NO_ANSWER, error_code=claim.error_code, error=error)
-        # A batch could only be asked about by sending it again: its bytes are of no use any more.
-        request = replace(claim.request, body=b"") if self.mind.replays else claim.request
-        said = Unconfirmed(replace(claim, works=(work,), request=request), self.now_ms, error)
-        self.step.outputs.append(Output(UNCONFIRMED, work.origin, work.touch_id.encode(), encode_unconfirmed(said)))
 
     def give_up(self, work: Work, code: str | None, error: str) -> None:
         """End `work` as failed after all its attempts, or all its time."""

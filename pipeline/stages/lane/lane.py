@@ -13,7 +13,7 @@ from pipeline.domain.work import Phase, Work
 from pipeline.flow import channel_topic
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_work, encode_work
-from pipeline.stages.expiry import ENTRY, forget
+from pipeline.stages.expiry import ENTRY, Forgetting
 from pipeline.stages.foreign import own_record
 from pipeline.stages.lane import claims, settle, shelf
 from pipeline.stages.lane.cycle import Cycle, LaneMind, RequestBuilder
@@ -32,6 +32,7 @@ class Lane:
     ) -> None:  # fmt: skip
         self._mind = LaneMind(policy, policy.sender_on(lane), lane, build, replays, by_text, dedup_for_ms)
         self._found_open = False
+        self._forgetting = Forgetting()
 
     def open(self, table: Table, now_ms: int) -> None:
         """Take the lane over: what was under way elsewhere is an open question now."""
@@ -43,6 +44,7 @@ class Lane:
         mind.under_way.clear()
         mind.fresh_works.clear()
         mind.head = shelf.WAITING
+        self._forgetting = Forgetting()
         mind.shut_until_ms = mind.shut_out = 0
         self._found_open = any(claim.phase is Phase.CALLING for claim in mind.claims.values())
 
@@ -82,7 +84,7 @@ class Lane:
 
     def _finish(self, cycle: Cycle, before: bytes) -> LaneStep:
         mind, step = self._mind, cycle.step
-        cycle.wake_at(forget(cycle.view, cycle.now_ms))
+        cycle.wake_at(self._forgetting.forget(cycle.view, cycle.now_ms))
         mind.fresh_works.clear()
         after = mind.state.pack()
         if after != before:

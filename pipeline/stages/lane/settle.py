@@ -79,8 +79,9 @@ def unconfirmed(cycle: Cycle, claim: Claim, error: str) -> None:
     cycle.close(claim)
     for work in claim.works:
         if cycle.policy.unresolved == "send":
-            cycle.put_back(_called(work, claim))
+            cycle.line_up_again(_called(work, claim))
         else:
+            cycle.end(work, State.UNCONFIRMED, reason=Reason.NO_ANSWER, error_code=claim.error_code, error=error)
             cycle.leave_open(work, claim, error)
 
 
@@ -224,7 +225,8 @@ def _absent(cycle: Cycle, claim: Claim) -> None:
         if claim.refused:
             refuse(cycle, _called(work, claim), Refused(claim.error_code or "", claim.error or ""), cycle.now_ms)
         else:
-            cycle.put_back(_called(work, claim))
+            # In its turn: at the head, touches on which the provider hangs would fill the line among themselves.
+            cycle.line_up_again(_called(work, claim))
 
 
 def _ask_later(cycle: Cycle, claim: Claim, error: str, retry_after_s: float | None) -> None:

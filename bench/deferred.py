@@ -1,0 +1,246 @@
+"""`make bench-deferred`: what a million deferred touches cost, an opening at which 100,000 are due, a million that wait.
+
+Real Kafka, real worker, the sandbox as provider. Progress on standard error, the table on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.site import MIB, Site, now_ms, say, shown
+from pipeline.local.kafka import LocalKafka
+from tests.chaos.judge import Judgement
+from tests.chaos.stack import touch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WARM = 2_000
+"""Touches sent before anything is measured: what a worker needs once is not charged to the deferred ones."""
+HOURS_MS = 3_600_000
+SETTLE_S = 8.0
+SAMPLE, SAMPLE_PER_S = 3_000, 50
+FRESH_PER_S = 20
+FRESH_BEFORE_S = 20
+WAITING_LIMIT = '{ rate = 1, per = "1h" }'
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    found: str
+    wanted: str = ""
+
+
+class Shares(NamedTuple):
+    """Percentiles of milliseconds."""
+
+    p50: int
+    p99: int
+    most: int
+
+    @classmethod
+    def of(cls, figures: list[int]) -> Shares:
+        ordered = sorted(figures)
+        return cls(ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100], ordered[-1])
+
+    def __str__(self) -> str:
+        return f"p50 {self.p50} ms, p99 {self.p99} ms, most {self.most} ms"
+
+
+async def settled(site: Site) -> int:
+    """Return the worker's RSS once it has nothing to do."""
+    await site.wait_until_applied()
+    await asyncio.sleep(SETTLE_S)
+    return site.memory()["VmRSS"]
+
+
+async def warm_up(site: Site) -> int:
+    """Start a worker, send some touches, and return its RSS."""
+    say(f"first start: ready after {await site.ready_s():.1f} s")
+    await site.pour([touch("email", n) for n in range(WARM)], judged=True)
+    assert await site.follow(site.all_ended, deadline_s=120)
+    return await settled(site)
+
+
+async def restarts(site: Site, what: str) -> list[Row]:
+    """Restart in three ways; RSS is what the worker holds after each, with nothing to do."""
+    rows = []
+    for how, more in (("SIGTERM", {"gently": True}), ("kill -9", {}), ("kill -9, data folder lost", {"loses_folder": True})):
+        took_s = await site.ready_again_s(**more)
+        rss = await settled(site)
+        rows.append(Row(f"{what}: {how}, start to ready", f"{took_s:.1f} s (then {rss / MIB:,.0f} MiB)", "<= 60 s"))
+        say(f"  {rows[-1].what}: {rows[-1].found}")
+    return rows
+
+
+def costs(site: Site, count: int, what: str, *, before: int, after: int, took_s: float) -> list[Row]:
+    """Return what `count` touches cost in memory, disk and time."""
+    what = f"{count:,} {what}"
+    return [
+        Row(f"{what}: memory (VmRSS {before / MIB:,.0f} → {after / MIB:,.0f} MiB, peak {site.memory()['VmHWM'] / MIB:,.0f})",
+            f"{(after - before) / count:,.0f} bytes a touch", "<= 300"),
+        Row(f"{what}: worker's disk", f"{site.tables().total() / count:,.0f} bytes a touch ({shown(site.tables(), count)})"),
+        Row(f"{what}: broker's disk", f"{site.topics().total() / count:,.0f} bytes a touch ({shown(site.topics(), count)})"),
+        Row(f"{what}: taken in", f"{took_s:.0f} s, {count / took_s:,.0f} touches/s"),
+    ]
+
+
+# --- deferred ------------------------------------------------------------------------------------------------------
+
+
+def later(count: int) -> Iterator[dict[str, Any]]:
+    """Yield touches that are due six to eighteen hours from now."""
+    first_ms = now_ms() + 6 * HOURS_MS
+    for n in range(count):
+        yield touch("sms", n, not_before=first_ms + n * 7919 % (12 * HOURS_MS),
+                    body=f"Hello, this is your reminder number {n}: your appointment is on Tuesday at ten. Reply C to cancel it.")
+
+
+async def deferred(site: Site, count: int) -> list[Row]:
+    before = await warm_up(site)
+    say(f"producing {count:,} touches for later, with {before / MIB:,.0f} MiB")
+    began = time.monotonic()
+    await site.pour(later(count))
+    say(f"produced in {time.monotonic() - began:.0f} s")
+    await site.wait("deferred", count, lambda: site.metric("pipeline_touches_total", state="deferred"))
+    await site.wait_until_applied()
+    took_s = time.monotonic() - began
+    rows = costs(site, count, "deferred", before=before, after=await settled(site), took_s=took_s)
+    say("\n".join(f"  {row.what}: {row.found}" for row in rows))
+    return [*rows, await wake_up(site), *await restarts(site, f"{count:,} deferred")]
+
+
+async def wake_up(site: Site) -> Row:
+    """Let a sample come due one after the other; the error is the arrival at the provider less `not_before`."""
+    await site.skip_to_now()
+    first_ms = now_ms() + 15_000
+    sample = [touch("sms", 9_000_000 + n, not_before=first_ms + n * 1000 // SAMPLE_PER_S) for n in range(SAMPLE)]
+    known = site.accepted_count()
+    await site.pour(sample, judged=True)
+    assert await site.follow(lambda: site.has_sent(sample), deadline_s=300)
+    at = {message["text"]: message["at_ms"] for message in site.accepted(known)}
+    errors = [at[each["body"]] - each["not_before"] for each in sample]
+    assert min(errors) >= 0, "sent before its time"
+    return Row(f"wake-up error of {SAMPLE:,}, {SAMPLE_PER_S} a second", str(Shares.of(errors)), "p99 <= 1000 ms")
+
+
+# --- an opening ----------------------------------------------------------------------------------------------------
+
+
+async def opening(site: Site, count: int, first: int, *, kills: int) -> list[Row]:
+    """Let `count` e-mails come due in one second while fresh SMS flow; with `kills` the worker is killed on the way."""
+    await site.skip_to_now()
+    await site.wait_until_applied()
+    due_ms = now_ms() + 1000 * (FRESH_BEFORE_S + 10 + count // 1_500)
+    crowd = [touch("email", first + n, not_before=due_ms) for n in range(count)]
+    known = site.accepted_count()
+    await site.pour(crowd, judged=True)
+    await site.wait_until_applied()
+    assert now_ms() < due_ms - 1000 * FRESH_BEFORE_S, "the crowd was not taken in when it came due: give it more time"
+    say(f"{count:,} are due in {(due_ms - now_ms()) / 1000:.0f} s")
+    await asyncio.sleep((due_ms - now_ms()) / 1000 - FRESH_BEFORE_S)
+    is_over = False
+    fresh = asyncio.create_task(site.trickle((touch("sms", 5_000_000 + first + n) for n in range(count)),
+                                             per_s=FRESH_PER_S, until=lambda: is_over))
+    marks = [known + count * (2 * k + 1) // (2 * kills) for k in range(kills)]
+
+    async def harm() -> None:
+        if marks and site.accepted_count() >= marks[0]:
+            marks.pop(0)
+            site.kill(0)
+            say("  killed")
+
+    assert await site.follow(lambda: site.has_sent(crowd), deadline_s=600, meanwhile=harm if kills else None), f"{site.ended()} of {len(site.produced)}"
+    is_over = True
+    await fresh
+    assert await site.follow(site.all_ended, deadline_s=60)
+    return report(site, crowd, due_ms, known, kills)
+
+
+def report(site: Site, crowd: list[dict[str, Any]], due_ms: int, known: int, kills: int) -> list[Row]:
+    """Hold the statuses against the sandbox's book, and tell how long it took."""
+    judgement = Judgement(site)
+    judgement.demand_innocence()
+    say(judgement.table("all touches so far"))
+    at = {message["text"]: message["at_ms"] for message in site.accepted(known)}
+    over_ms = max(at[each["body"]] for each in crowd)
+    fresh = [each for each in site.produced.values() if each["touch_id"].startswith("sms-") and each["body"] in at]
+    calm = [at[each["body"]] - each["created_at"] for each in fresh if each["created_at"] < due_ms - 2_000]
+    crowded = [at[each["body"]] - each["created_at"] for each in fresh if due_ms <= each["created_at"] < over_ms]
+    lost = sum(figures["lost"] for figures in judgement.figures.values())
+    twice = sum(figures["twice"] for figures in judgement.figures.values())
+    title = f"opening of {len(crowd):,}" + (f", {kills} kill -9 on the way" if kills else "")
+    return [
+        Row(f"{title}: all sent after", f"{(over_ms - due_ms) / 1000:.1f} s"),
+        Row(f"{title}: lost, twice", f"{lost}, {twice}", "0, 0"),
+        Row(f"{title}: fresh SMS, produced to arrival, before", str(Shares.of(calm))),
+        Row(f"{title}: fresh SMS, the same, meanwhile ({len(crowded)})", str(Shares.of(crowded))),
+    ]
+
+
+# --- waiting -------------------------------------------------------------------------------------------------------
+
+
+async def waiting(site: Site, count: int) -> list[Row]:
+    before = await warm_up(site)
+    say(f"producing {count:,} touches for one lane that sends one an hour, with {before / MIB:,.0f} MiB")
+    began = time.monotonic()
+    await site.pour(touch("sms", n, sender="number0") for n in range(count + 1))
+    await site.wait("waiting", count, lambda: site.metric("pipeline_lane_backlog", channel="sms"))
+    await site.wait_until_applied()
+    took_s = time.monotonic() - began
+    rows = costs(site, count, "waiting", before=before, after=await settled(site), took_s=took_s)
+    say("\n".join(f"  {row.what}: {row.found}" for row in rows))
+    return [*rows, *await restarts(site, f"{count:,} waiting")]
+
+
+async def measure(kafka: LocalKafka, folder: Path, told: argparse.Namespace) -> list[Row]:
+    rows = []
+    if "deferred" in told.parts or "opening" in told.parts:
+        site = Site(kafka, folder / "deferred")
+        site.start_sandbox()
+        try:
+            rows += await deferred(site, told.touches)
+            if "opening" in told.parts:
+                rows += await opening(site, told.opening, 1_000_000, kills=0)
+                rows += await opening(site, told.opening, 2_000_000, kills=2)
+        finally:
+            site.stop_all()
+    if "waiting" in told.parts:
+        site = Site(kafka, folder / "waiting", limit=WAITING_LIMIT)
+        site.start_sandbox()
+        try:
+            rows += await waiting(site, told.touches)
+        finally:
+            site.stop_all()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.deferred", description=__doc__)
+    parser.add_argument("--touches", type=int, default=1_000_000, help="deferred, and waiting (default: 1000000)")
+    parser.add_argument("--opening", type=int, default=None, help="due in one second (default: a tenth of --touches)")
+    parser.add_argument("--parts", nargs="+", choices=("deferred", "opening", "waiting"), default=("deferred", "opening", "waiting"))
+    told = parser.parse_args()
+    told.opening = told.opening or max(told.touches // 10, 1)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder) / "kafka") as kafka:
+        rows = asyncio.run(measure(kafka, Path(folder), told))
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker, one broker; "
+          f"{time.monotonic() - began:.0f} s in all")
+    print("| what | measured | wanted |\n|---|---|---|")
+    for row in rows:
+        print(f"| {row.what} | {row.found} | {row.wanted} |")
+
+
+if __name__ == "__main__":
+    main()

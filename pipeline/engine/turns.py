@@ -1,0 +1,41 @@
+"""Who goes when many partitions have much to do: few at once, so that one with little to do is not behind them all."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+AT_ONCE = 2
+"""One commits while the other computes: more only queue for the same core."""
+LONGEST_S = 0.1
+"""A commit that hangs gives its turn up after this: nobody waits for somebody else's broker."""
+
+
+class Turns:
+    """The turns of one process, first come, first served."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it until the block ends, a bounded time."""
+        await self._free.acquire()
+        is_over = False
+
+        def give_up() -> None:
+            nonlocal is_over
+            if not is_over:
+                is_over = True
+                self._free.release()
+
+        timer = asyncio.get_running_loop().call_later(LONGEST_S, give_up)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            give_up()

@@ -1,0 +1,44 @@
+"""A new topic counts once the broker knows who leads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+
+from pipeline.engine import topics
+
+LED, UNLED = {"leader": 1}, {"leader": -1}
+
+
+class SlowAdmin:
+    """Answers each question about the cluster with the next view of it; the last one stays."""
+
+    def __init__(self, *views: dict[str, list[dict[str, int]]]) -> None:
+        self._views = list(views)
+        self.asked = 0
+
+    async def list_topics(self) -> list[str]:
+        self.asked += 1
+        return list(self._views[0])
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        view = self._views[0]
+        if len(self._views) > 1:
+            self._views.pop(0)
+        return [{"topic": name, "partitions": view[name]} for name in names]
+
+
+async def test_nobody_subscribes_before_every_new_partition_has_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "LOOK_AGAIN_S", 0)
+    admin = SlowAdmin({"a": [LED]}, {"a": [LED], "b": []}, {"a": [LED], "b": [LED, UNLED]}, {"a": [LED], "b": [LED, LED]})
+    await topics._wait_until_led(admin, {"a", "b"})
+    assert admin.asked == 4
+
+
+async def test_topics_that_get_no_leader_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "KNOWN_WITHIN_S", 0.01)
+    monkeypatch.setattr(topics, "LOOK_AGAIN_S", 0)
+    with pytest.raises(KafkaTimeoutError, match="b"):
+        await topics._wait_until_led(SlowAdmin({"a": [LED], "b": [UNLED]}), {"a", "b"})
