@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+FORGIVEN_MS = 500
+"""A call that starts late by less than this (or half the spacing) does not push back those after it: they catch up, no
+closer to each other than half the spacing. A busy process wakes some tens of milliseconds late, and a slow answer holds
+back the call one `rate` later; at 10 per second each would cost as much as a call."""
+
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
@@ -105,13 +110,14 @@ def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
 
 def _spaced_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
     """GCRA in units of 1/rate millisecond, in which the spacing per/rate is the whole number `per_ms`: no rounding."""
+    if not calls:
+        return 0
     rate, per = limit.rate, limit.per_ms
-    # A call that starts late by less than half the spacing does not push back those after it, and none comes closer to
-    # the one before than the other half: a busy process wakes some tens of milliseconds late, and would lose them each
-    # time. At least 1 ms: a start is the ideal instant rounded up.
-    slack = max(rate, per // 2)
-    due = -slack
+    # At least 1 ms: a start is the ideal instant rounded up.
+    forgiven = max(rate, per // 2, FORGIVEN_MS * rate)
+    due = -forgiven
     for start_ms, _ in calls:
         start = start_ms * rate
-        due = (due if start < due + slack else start) + per
-    return -(((limit.burst - 1) * per - due) // rate) if calls else 0
+        due = (due if start < due + forgiven else start) + per
+    due = max(due, calls[-1].start_ms * rate + per // 2)
+    return -(((limit.burst - 1) * per - due) // rate)
