@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import os
 import platform
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -38,6 +40,21 @@ class Row(NamedTuple):
     what: str
     found: str
     wanted: str = ""
+
+
+class Table(list[Row]):
+    """The table; each row is shown as it is found, too."""
+
+    def add(self, what: str, found: str, wanted: str = "") -> None:
+        self.append(Row(what, found, wanted))
+        say(f"  {what}: {found}")
+
+    def show(self, took_s: float) -> None:
+        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker, one broker; "
+              f"{took_s:.0f} s in all")
+        print("| what | measured | wanted |\n|---|---|---|")
+        for row in self:
+            print(f"| {row.what} | {row.found} | {row.wanted} |")
 
 
 class Shares(NamedTuple):
@@ -71,27 +88,23 @@ async def warm_up(site: Site) -> int:
     return await settled(site)
 
 
-async def restarts(site: Site, what: str) -> list[Row]:
+async def restarts(site: Site, table: Table, what: str) -> None:
     """Restart in three ways; RSS is what the worker holds after each, with nothing to do."""
-    rows = []
     for how, more in (("SIGTERM", {"gently": True}), ("kill -9", {}), ("kill -9, data folder lost", {"loses_folder": True})):
         took_s = await site.ready_again_s(**more)
         rss = await settled(site)
-        rows.append(Row(f"{what}: {how}, start to ready", f"{took_s:.1f} s (then {rss / MIB:,.0f} MiB)", "<= 60 s"))
-        say(f"  {rows[-1].what}: {rows[-1].found}")
-    return rows
+        table.add(f"{what}: {how}, start to ready", f"{took_s:.1f} s (then {rss / MIB:,.0f} MiB)", "<= 60 s")
 
 
-def costs(site: Site, count: int, what: str, *, before: int, after: int, took_s: float) -> list[Row]:
-    """Return what `count` touches cost in memory, disk and time."""
-    what = f"{count:,} {what}"
-    return [
-        Row(f"{what}: memory (VmRSS {before / MIB:,.0f} → {after / MIB:,.0f} MiB, peak {site.memory()['VmHWM'] / MIB:,.0f})",
-            f"{(after - before) / count:,.0f} bytes a touch", "<= 300"),
-        Row(f"{what}: worker's disk", f"{site.tables().total() / count:,.0f} bytes a touch ({shown(site.tables(), count)})"),
-        Row(f"{what}: broker's disk", f"{site.topics().total() / count:,.0f} bytes a touch ({shown(site.topics(), count)})"),
-        Row(f"{what}: taken in", f"{took_s:.0f} s, {count / took_s:,.0f} touches/s"),
-    ]
+async def costs(site: Site, table: Table, count: int, what: str, *, before: int, began: float) -> None:
+    """Tell what `count` touches taken in since `began` cost in memory, disk and time."""
+    took_s, cpu_s = time.monotonic() - began, site.cpu_s()
+    after = await settled(site)
+    memory, peak = f"VmRSS {before / MIB:,.0f} → {after / MIB:,.0f} MiB", f"{site.memory()['VmHWM'] / MIB:,.0f}"
+    table.add(f"{what}: memory ({memory}, peak {peak})", f"{(after - before) / count:,.0f} bytes a touch", "<= 300")
+    table.add(f"{what}: worker's disk", f"{site.tables().total() / count:,.0f} bytes a touch ({shown(site.tables(), count)})")
+    table.add(f"{what}: broker's disk", f"{site.topics().total() / count:,.0f} bytes a touch ({shown(site.topics(), count)})")
+    table.add(f"{what}: taken in", f"{took_s:.0f} s, {count / took_s:,.0f} touches/s, {cpu_s / count * 1e6:,.0f} µs of CPU each")
 
 
 # --- deferred ------------------------------------------------------------------------------------------------------
@@ -105,7 +118,8 @@ def later(count: int) -> Iterator[dict[str, Any]]:
                     body=f"Hello, this is your reminder number {n}: your appointment is on Tuesday at ten. Reply C to cancel it.")
 
 
-async def deferred(site: Site, count: int) -> list[Row]:
+async def deferred(site: Site, table: Table, count: int) -> float:
+    """Defer `count` touches and measure; return how many a second were taken in."""
     before = await warm_up(site)
     say(f"producing {count:,} touches for later, with {before / MIB:,.0f} MiB")
     began = time.monotonic()
@@ -113,13 +127,14 @@ async def deferred(site: Site, count: int) -> list[Row]:
     say(f"produced in {time.monotonic() - began:.0f} s")
     await site.wait("deferred", count, lambda: site.metric("pipeline_touches_total", state="deferred"))
     await site.wait_until_applied()
-    took_s = time.monotonic() - began
-    rows = costs(site, count, "deferred", before=before, after=await settled(site), took_s=took_s)
-    say("\n".join(f"  {row.what}: {row.found}" for row in rows))
-    return [*rows, await wake_up(site), *await restarts(site, f"{count:,} deferred")]
+    rate = count / (time.monotonic() - began)
+    await costs(site, table, count, f"{count:,} deferred", before=before, began=began)
+    await wake_up(site, table)
+    await restarts(site, table, f"{count:,} deferred")
+    return rate
 
 
-async def wake_up(site: Site) -> Row:
+async def wake_up(site: Site, table: Table) -> None:
     """Let a sample come due one after the other; the error is the arrival at the provider less `not_before`."""
     await site.skip_to_now()
     first_ms = now_ms() + 15_000
@@ -130,17 +145,17 @@ async def wake_up(site: Site) -> Row:
     at = {message["text"]: message["at_ms"] for message in site.accepted(known)}
     errors = [at[each["body"]] - each["not_before"] for each in sample]
     assert min(errors) >= 0, "sent before its time"
-    return Row(f"wake-up error of {SAMPLE:,}, {SAMPLE_PER_S} a second", str(Shares.of(errors)), "p99 <= 1000 ms")
+    table.add(f"wake-up error of {SAMPLE:,}, {SAMPLE_PER_S} a second", str(Shares.of(errors)), "p99 <= 1000 ms")
 
 
 # --- an opening ----------------------------------------------------------------------------------------------------
 
 
-async def opening(site: Site, count: int, first: int, *, kills: int) -> list[Row]:
+async def opening(site: Site, table: Table, count: int, first: int, *, rate: float, kills: int) -> None:
     """Let `count` e-mails come due in one second while fresh SMS flow; with `kills` the worker is killed on the way."""
     await site.skip_to_now()
     await site.wait_until_applied()
-    due_ms = now_ms() + 1000 * (FRESH_BEFORE_S + 10 + count // 1_500)
+    due_ms = now_ms() + round(1000 * (FRESH_BEFORE_S + 15 + 2 * count / rate))
     crowd = [touch("email", first + n, not_before=due_ms) for n in range(count)]
     known = site.accepted_count()
     await site.pour(crowd, judged=True)
@@ -163,10 +178,10 @@ async def opening(site: Site, count: int, first: int, *, kills: int) -> list[Row
     is_over = True
     await fresh
     assert await site.follow(site.all_ended, deadline_s=60)
-    return report(site, crowd, due_ms, known, kills)
+    report(site, table, crowd, due_ms, known=known, kills=kills)
 
 
-def report(site: Site, crowd: list[dict[str, Any]], due_ms: int, known: int, kills: int) -> list[Row]:
+def report(site: Site, table: Table, crowd: list[dict[str, Any]], due_ms: int, *, known: int, kills: int) -> None:
     """Hold the statuses against the sandbox's book, and tell how long it took."""
     judgement = Judgement(site)
     judgement.demand_innocence()
@@ -179,50 +194,44 @@ def report(site: Site, crowd: list[dict[str, Any]], due_ms: int, known: int, kil
     lost = sum(figures["lost"] for figures in judgement.figures.values())
     twice = sum(figures["twice"] for figures in judgement.figures.values())
     title = f"opening of {len(crowd):,}" + (f", {kills} kill -9 on the way" if kills else "")
-    return [
-        Row(f"{title}: all sent after", f"{(over_ms - due_ms) / 1000:.1f} s"),
-        Row(f"{title}: lost, twice", f"{lost}, {twice}", "0, 0"),
-        Row(f"{title}: fresh SMS, produced to arrival, before", str(Shares.of(calm))),
-        Row(f"{title}: fresh SMS, the same, meanwhile ({len(crowded)})", str(Shares.of(crowded))),
-    ]
+    table.add(f"{title}: all sent after", f"{(over_ms - due_ms) / 1000:.1f} s")
+    table.add(f"{title}: lost, twice", f"{lost}, {twice}", "0, 0")
+    table.add(f"{title}: fresh SMS, produced to arrival, before", str(Shares.of(calm)))
+    table.add(f"{title}: fresh SMS, the same, meanwhile ({len(crowded)})", str(Shares.of(crowded)))
 
 
 # --- waiting -------------------------------------------------------------------------------------------------------
 
 
-async def waiting(site: Site, count: int) -> list[Row]:
+async def waiting(site: Site, table: Table, count: int) -> None:
     before = await warm_up(site)
     say(f"producing {count:,} touches for one lane that sends one an hour, with {before / MIB:,.0f} MiB")
     began = time.monotonic()
     await site.pour(touch("sms", n, sender="number0") for n in range(count + 1))
     await site.wait("waiting", count, lambda: site.metric("pipeline_lane_backlog", channel="sms"))
     await site.wait_until_applied()
-    took_s = time.monotonic() - began
-    rows = costs(site, count, "waiting", before=before, after=await settled(site), took_s=took_s)
-    say("\n".join(f"  {row.what}: {row.found}" for row in rows))
-    return [*rows, *await restarts(site, f"{count:,} waiting")]
+    await costs(site, table, count, f"{count:,} waiting", before=before, began=began)
+    await restarts(site, table, f"{count:,} waiting")
 
 
-async def measure(kafka: LocalKafka, folder: Path, told: argparse.Namespace) -> list[Row]:
-    rows = []
+async def measure(kafka: LocalKafka, folder: Path, table: Table, told: argparse.Namespace) -> None:
     if "deferred" in told.parts or "opening" in told.parts:
         site = Site(kafka, folder / "deferred")
         site.start_sandbox()
         try:
-            rows += await deferred(site, told.touches)
+            rate = await deferred(site, table, told.touches)
             if "opening" in told.parts:
-                rows += await opening(site, told.opening, 1_000_000, kills=0)
-                rows += await opening(site, told.opening, 2_000_000, kills=2)
+                await opening(site, table, told.opening, 1_000_000, rate=rate, kills=0)
+                await opening(site, table, told.opening, 2_000_000, rate=rate, kills=2)
         finally:
             site.stop_all()
     if "waiting" in told.parts:
         site = Site(kafka, folder / "waiting", limit=WAITING_LIMIT)
         site.start_sandbox()
         try:
-            rows += await waiting(site, told.touches)
+            await waiting(site, table, told.touches)
         finally:
             site.stop_all()
-    return rows
 
 
 def main() -> None:
@@ -232,14 +241,13 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=("deferred", "opening", "waiting"), default=("deferred", "opening", "waiting"))
     told = parser.parse_args()
     told.opening = told.opening or max(told.touches // 10, 1)
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder) / "kafka") as kafka:
-        rows = asyncio.run(measure(kafka, Path(folder), told))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker, one broker; "
-          f"{time.monotonic() - began:.0f} s in all")
-    print("| what | measured | wanted |\n|---|---|---|")
-    for row in rows:
-        print(f"| {row.what} | {row.found} | {row.wanted} |")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whatever was started is stopped
+    began, table = time.monotonic(), Table()
+    try:
+        with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder) / "kafka") as kafka:
+            asyncio.run(measure(kafka, Path(folder), table, told))
+    finally:
+        table.show(time.monotonic() - began)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import socket
@@ -137,6 +138,8 @@ class Site(Stack):
         await consumer.start()
         try:
             applied = await admin.list_consumer_group_offsets(f"{self.prefix}pipeline")
+            if not applied:
+                return 1
             ends = await consumer.end_offsets(list(applied))
             return sum(max(ends[tp] - kept.offset, 0) for tp, kept in applied.items())
         finally:
@@ -149,6 +152,11 @@ class Site(Stack):
         """Return the worker's VmRSS, RssAnon, VmHWM … in bytes, as /proc/PID/status has them."""
         told = Path(f"/proc/{self.workers[0].pid}/status").read_text()
         return Counter({name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", told, re.MULTILINE)})
+
+    def cpu_s(self) -> float:
+        """CPU seconds (user and system) the worker has used."""
+        fields = Path(f"/proc/{self.workers[0].pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def tables(self) -> Counter[str]:
         """Return the bytes of the worker's tables on disk, by table."""

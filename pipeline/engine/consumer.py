@@ -107,7 +107,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         owned = consumer.assignment()
         try:
-            await consumer.commit({tp: OffsetAndMetadata(o, "") for tp, o in offsets.items() if tp in owned})
+            await consumer.commit({TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items() if tp in owned})
         except Exception as error:  # noqa: BLE001
             self.log.debug("group commit failed: %r", error)
             return False

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 2
 """One commits while the other computes: more only queue for the same core."""
-LONGEST_S = 0.1
-"""A commit that hangs gives its turn up after this: nobody waits for somebody else's broker."""
+LONGEST_S = 1.0
+"""A commit that hangs gives its turn up after this: nobody waits for somebody else's broker for long."""
 
 
 class Turns:

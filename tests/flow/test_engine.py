@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.engine.changelog import ChangelogReader
 from pipeline.engine.producer import CommitFailed, FencedProducer, RecordRefused
@@ -106,6 +107,25 @@ async def test_sigterm_under_load_exits_0_with_what_was_decided_committed(road: 
     workers.start(1)
     await road.collect(20_000)
     road.assert_exact()
+
+
+async def test_the_group_is_told_how_far_the_tables_are(road: Road, workers: Workers, kafka: list[str], topic_prefix: str) -> None:
+    """Lag is what operators look at; nothing is read from there."""
+    partitions = [TopicPartition(f"{topic_prefix}numbers", number) for number in range(road.partitions)]
+    await road.produce(1_000)
+    workers.start(0)
+    await road.collect(1_000)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        async with asyncio.timeout(10):
+            told: dict[TopicPartition, int] = {}
+            while sum(told.values()) != 1_000:
+                await asyncio.sleep(0.1)
+                found = await admin.list_consumer_group_offsets(f"{topic_prefix}engine", partitions=partitions)
+                told = {tp: kept.offset for tp, kept in found.items()}
+    finally:
+        await admin.close()
 
 
 async def test_a_slow_partition_does_not_hold_up_its_neighbours(
