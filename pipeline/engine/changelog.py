@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 50
+PORTION_RECORDS = 20_000
+"""Read before it is written to the stores: all that was fetched at once would be half a million records in memory."""
 STALL_S = 30.0
 PROGRESS_EVERY_S = 5.0
 
@@ -91,7 +93,7 @@ class ChangelogReader:
     async def _read(self, tables: Mapping[TopicPartition, FencedTable], ends: dict[TopicPartition, int]) -> None:
         waiting, records, heard, told = dict(ends), 0, time.monotonic(), time.monotonic()
         while waiting:
-            fetched = await self._kafka.getmany(*waiting, timeout_ms=200)
+            fetched = await self._kafka.getmany(*waiting, timeout_ms=200, max_records=PORTION_RECORDS)
             for tp, rows in fetched.items():
                 changes = [(r.key, r.value) for r in rows]
                 await asyncio.to_thread(tables[tp].store.write, changes, rows[-1].offset + 1)

@@ -109,6 +109,27 @@ async def test_sigterm_under_load_exits_0_with_what_was_decided_committed(road: 
     road.assert_exact()
 
 
+@pytest.mark.usefixtures("topics")
+async def test_a_restore_is_read_in_portions(kafka: list[str], topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = await _table(kafka, topic_prefix, tmp_path / "a")
+    await table.commit({b"k%d" % number: b"v" for number in range(10_000)}, [], 10_000)
+    await table.close()
+    written: list[int] = []
+    write = RocksStore.write
+
+    def watched(store: RocksStore, changes: list[tuple[bytes, bytes | None]], position: int) -> None:
+        written.append(len(changes))
+        write(store, changes, position)
+
+    monkeypatch.setattr(RocksStore, "write", watched)
+    monkeypatch.setattr("pipeline.engine.changelog.PORTION_RECORDS", 1_000)
+    again = await _table(kafka, topic_prefix, tmp_path / "b")
+    await _restore(kafka, again)
+    assert again.next_offset == sum(1 for _ in again.scan(b"k", b"l")) == 10_000
+    assert max(written) <= 1_000
+    await again.close()
+
+
 async def test_the_group_is_told_how_far_the_tables_are(road: Road, workers: Workers, kafka: list[str], topic_prefix: str) -> None:
     """Lag is what operators look at; nothing is read from there."""
     partitions = [TopicPartition(f"{topic_prefix}numbers", number) for number in range(road.partitions)]
