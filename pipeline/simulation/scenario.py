@@ -168,7 +168,7 @@ def _harm(dice: random.Random) -> Harm:
         lasts_s=dice.choice([10.0, 30.0]),
         kills=dice.choice([0.0, 0.002, 0.008]),
         freezes=dice.choice([0.0, 0.002, 0.008]),
-        longest_freeze_s=dice.choice([3.0, 20.0]),
+        longest_freeze_s=dice.choice([3.0, 40.0]),
         requests=dice.choice([0.0, 0.1, 0.4, 0.8]),
         broker=dice.choice([0.0, 0.0, 0.003]),
         broker_away=dice.random() < 0.2,
