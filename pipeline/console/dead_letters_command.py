@@ -50,7 +50,7 @@ class _Verb(Verb):
 
     def wanted(self, desk: Desk, reasons: Collection[str], since: str | None, until: str | None) -> Wanted:
         """Return what the filters mean now. Raises UsageError."""
-        now_ms = round(desk.now_s() * 1000)
+        now_ms = desk.now_ms()
 
         def moment(name: str, text: str | None) -> int | None:
             try:

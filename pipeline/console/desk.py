@@ -36,3 +36,7 @@ class Desk:
     """The clock, epoch seconds."""
     sender_of: Callable[[Channel, str], Sender | None]
     """Makes the client of a configured sender, unopened; None if there is none of this name."""
+
+    def now_ms(self) -> int:
+        """Return the clock, epoch milliseconds."""
+        return round(self.now_s() * 1000)

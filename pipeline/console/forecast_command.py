@@ -77,7 +77,7 @@ async def _read(desk: Desk, channels: list[Channel]) -> Backlog:
 
 
 async def _foresee(desk: Desk, backlog: Backlog, at_most_ms: int, latency_ms: int | None) -> Forecast:
-    rehearsal = Rehearsal(backlog, desk.policies, round(desk.now_s() * 1000), at_most_ms=at_most_ms, latency_ms=latency_ms)
+    rehearsal = Rehearsal(backlog, desk.policies, desk.now_ms(), at_most_ms=at_most_ms, latency_ms=latency_ms)
     with Counting("touches foreseen", lambda: rehearsal.ended / (rehearsal.left or 1)) as counting:
         for ended in rehearsal.run():
             counting(ended)

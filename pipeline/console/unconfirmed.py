@@ -190,7 +190,7 @@ def _asked(desk: Desk, left: Unconfirmed) -> Sender:
     if sender.replays:
         raise Failed("Resend can only be asked by sending the same request again, which may send: look for it at "
                      f"https://resend.com/emails (to {work.to}, from {time_of(claim.claimed_ms)} on), then resolve with --sent or --not-sent")  # fmt: skip
-    if not claim.request.handle and desk.now_s() * 1000 - claim.claimed_ms > STATUS_DAYS * DAY_MS:
+    if not claim.request.handle and desk.now_ms() - claim.claimed_ms > STATUS_DAYS * DAY_MS:
         raise Failed(f"it is older than {STATUS_DAYS} days: the statuses that tell which message is whose are gone; "
                      "look into the provider's console, then resolve with --sent or --not-sent")  # fmt: skip
     return sender

@@ -137,7 +137,7 @@ class ResolveUnconfirmed(_Verb):
         return Answer(Resolved.SENT, message.message_ids[0], overrules=is_forced)
 
     async def _record(self, desk: Desk, touch_id: str, answer: Answer) -> None:
-        now_ms = round(desk.now_s() * 1000)
+        now_ms = desk.now_ms()
         left, is_new = await record(desk.place, touch_id, answer, now_ms, complain)
         if self.json:
             click.echo(json_of(left))
