@@ -66,6 +66,7 @@ MUTANTS = [
      "tests/flow/test_unconfirmed.py -k twin"),
     ("whoever resolves is alone", "pipeline/console/unconfirmed.py", 'transactional_id=place.topic_name("pipeline-unconfirmed")', 'transactional_id=place.topic_name(f"pipeline-unconfirmed-{id(place)}-{asyncio.get_running_loop().time()}")',
      "tests/flow/test_unconfirmed.py -k overtaken"),
+    ("a call that hangs is forgotten", "pipeline/stages/lane/limits.py", "min(mind.calls, key=lambda number: mind.calls[number][0].end_ms)", "min(mind.calls)", LIMITS),
     ("no daily cap", "pipeline/stages/lane/limits.py", "else cycle.mind.sender.daily_cap", "else None", LIMITS),
     ("a cap that forgets what was not taken", "pipeline/stages/lane/settle.py", "    give_back(cycle, claim)\n", "", LIMITS),
     ("a call counted today may begin tomorrow", "pipeline/stages/lane/claims.py", ", day_bound_ms(cycle))\n    assert", ", None)\n    assert", LIMITS),

@@ -88,24 +88,25 @@ def duration_text(duration_ms: int) -> str:
 def next_start_ms(limit: Limit, calls: Sequence[PastCall], now_ms: int) -> int:
     """Return the first instant, `now_ms` or later, at which the next call may start.
 
-    `calls` are those made so far, oldest first; the last `calls_to_remember` are enough. A call reaches the provider
-    somewhere between its start and its end, so when the call `rate` places before has *ended* at least `per` ago, no
-    half-open window of `per` there can hold more than `rate`, whatever the network does (design: a lane, 5).
+    `calls` are those made so far, oldest first; the `calls_to_remember` of them that end last are enough. A call
+    reaches the provider somewhere between its start and its end. So while fewer than `rate` of the calls before have
+    *ended* less than `per` ago (or not yet), no half-open window of `per` there can hold more than `rate`, whatever the
+    network does.
     """
     return max(now_ms, _spaced_ms(limit, calls), _windowed_ms(limit, calls))
 
 
 def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None, pause: Pause | None = None) -> int:
-    """Return how many of the latest calls are needed: by `next_start_ms` now and in every step, by the pause one."""
+    """Return how many calls, those that end last, are needed: by `next_start_ms` in every step, by the pause one."""
     limits = [limit] if limit else []
     limits += [step.limit for step in warm_up.steps] if warm_up else []
     return max([each.rate for each in limits], default=0 if pause is None else 1)
 
 
 def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
-    """No earlier than `per` after the end of every call at least `rate` places before."""
-    old = calls[: max(len(calls) - limit.rate + 1, 0)]
-    return max((call.end_ms for call in old), default=-limit.per_ms) + limit.per_ms
+    """No earlier than `per` after the end of all calls but the `rate - 1` that end last: a slow one costs its own place."""
+    ends = sorted(call.end_ms for call in calls)
+    return 0 if len(ends) < limit.rate else ends[-limit.rate] + limit.per_ms
 
 
 def _spaced_ms(limit: Limit, calls: Sequence[PastCall]) -> int:

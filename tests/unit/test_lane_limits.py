@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -246,3 +247,26 @@ def test_a_day_ends_where_a_later_date_begins(zone: str, now_ms: int) -> None:
     assert datetime.fromtimestamp((end_ms - 1) / 1000, ZoneInfo(zone)).date() == today
     assert end_ms > now_ms
     assert datetime.fromtimestamp(now_ms / 1000, UTC)
+
+
+def test_a_call_that_hangs_holds_one_place_for_as_long_as_it_hangs() -> None:
+    """It may still arrive: however many calls have come and gone meanwhile, it is not forgotten."""
+    rig = Rig(policy(in_flight=5, limit=Limit(2, 1_000), request_timeout_ms=60_000))
+    rig.step(*[work(f"t{n}") for n in range(20)])
+    hanging = rig.calls.pop()
+    starts = []
+    for _ in range(12):
+        while not rig.calls:
+            rig.now_ms = rig.last.wake_ms
+            rig.step()
+        starts.append(rig.now_ms)
+        rig.answer(Sent(("M",)), took_ms=10)
+        rig.step()
+    assert [late - early for early, late in pairwise(starts)] == [1_010] * 11
+    rig.answer(Sent(("M",)), hanging)
+    rig.step()
+    rig.now_ms += 1_000
+    rig.step()
+    rig.now_ms = rig.last.wake_ms
+    rig.step()
+    assert len(rig.calls) == 2, "its place is free again"

@@ -23,19 +23,22 @@ LIMITS = st.builds(
 Latency = Callable[[], int]
 
 
-def calls_made(limit_of: Callable[[int], Limit], latency: Latency, count: int, start_ms: int = 0) -> list[PastCall]:
-    """Make `count` calls, each as soon as allowed; a call without an answer yet counts as long as it can."""
-    now, made = start_ms, list[PastCall]()
+def calls_made(limit_of: Callable[[int], Limit], latency: Latency, count: int, keep: int) -> list[PastCall]:
+    """Make `count` calls, each as soon as allowed by the `keep` remembered; one without an answer counts as long as it can."""
+    now, made, kept = 0, list[PastCall](), list[PastCall]()
+
+    def known(call: PastCall) -> PastCall:
+        return call if call.end_ms <= now else PastCall(call.start_ms, call.start_ms + 2 * LONGEST_MS)
+
     while len(made) < count:
-        limit = limit_of(now)
-        seen = [
-            call if call.end_ms <= now else PastCall(call.start_ms, call.start_ms + 2 * LONGEST_MS) for call in made
-        ]
-        due = next_start_ms(limit, seen, now)
+        due = next_start_ms(limit_of(now), [known(call) for call in kept], now)
         if due == now:
             made.append(PastCall(now, now + latency()))
+            kept.append(made[-1])
+            if len(kept) > keep:
+                kept.remove(min(kept, key=lambda call: known(call).end_ms))
             continue
-        answers = (call.end_ms for call in made if call.end_ms > now)
+        answers = (call.end_ms for call in kept if call.end_ms > now)
         now = min(due, min(answers, default=due))
     return made
 
@@ -50,7 +53,7 @@ def most_in_a_window(arrivals: list[int], per_ms: int) -> int:
 @given(LIMITS, st.integers(0, 2**32), st.sampled_from([0, 10, 300, LONGEST_MS]), st.booleans())
 def test_no_window_at_the_provider_holds_more_than_the_rate(limit: Limit, seed: int, longest: int, edges: bool) -> None:
     dice = random.Random(seed)
-    made = calls_made(lambda _: limit, lambda: dice.randint(0, longest), 3 * limit.rate + 5)
+    made = calls_made(lambda _: limit, lambda: dice.randint(0, longest), 3 * limit.rate + 5, limit.rate)
     arrivals = [dice.choice(call) if edges else dice.randint(*call) for call in made]
     assert most_in_a_window(arrivals, limit.per_ms) <= limit.rate
 
@@ -60,7 +63,7 @@ def test_no_window_at_the_provider_holds_more_than_the_rate(limit: Limit, seed: 
 def test_a_limit_that_gets_stricter_holds_for_every_call_from_then_on(wide: Limit, tight: Limit, seed: int) -> None:
     dice = random.Random(seed)
     latency = lambda: dice.randint(0, 2_000)  # noqa: E731
-    before = calls_made(lambda _: wide, latency, 2 * wide.rate)
+    before = calls_made(lambda _: wide, latency, 2 * wide.rate, wide.rate)
     changed_ms = before[-1].end_ms
     made = list(before)
     for _ in range(2 * tight.rate):
@@ -152,10 +155,21 @@ def test_the_edge_is_exact_to_the_millisecond() -> None:
     assert next_start_ms(limit, calls, 1_041) == 1_041
 
 
-def test_an_answer_that_is_long_in_coming_holds_back_the_call_one_rate_later() -> None:
+def test_an_answer_that_is_long_in_coming_costs_its_own_place_only() -> None:
     limit, slow = Limit(2, 1_000), PastCall(0, 4_000)
     assert next_start_ms(limit, [slow], 0) == 500
-    assert next_start_ms(limit, [slow, PastCall(500, 510)], 510) == 5_000
+    assert next_start_ms(limit, [slow, PastCall(500, 510)], 510) == 1_510
+    assert next_start_ms(limit, [slow, PastCall(3_700, 3_710)], 3_710) == 4_710
+    assert next_start_ms(Limit(1, 1_000), [slow], 0) == 5_000
+
+
+def test_slow_answers_cost_no_more_than_their_own_time() -> None:
+    """One in thirty takes 200 ms longer: in a strict order each would hold back all after it, once in every turn of ten."""
+    dice, limit, periods = random.Random(1), Limit(10, 1_000), 100
+    latency = lambda: 15 + int(dice.expovariate(1 / 15)) + (dice.random() < 1 / 30) * 200  # noqa: E731
+    made = calls_made(lambda _: limit, latency, periods * limit.rate + 1, limit.rate)
+    costs_ms = sum(call.end_ms - call.start_ms for call in made) / len(made)
+    assert periods * (limit.per_ms + costs_ms) >= 0.98 * (made[-1].start_ms - made[0].start_ms)
 
 
 DAY = 86_400_000
@@ -212,7 +226,7 @@ def test_across_the_steps_no_window_holds_more_than_the_rate_of_the_step_it_ends
         step = warm_up.step_at(0, now_ms)
         return grown if step is None else step.limit
 
-    made = calls_made(limit_of, lambda: dice.randint(0, 300), 3 * sum(limit.rate for limit in limits))
+    made = calls_made(limit_of, lambda: dice.randint(0, 300), 3 * sum(limit.rate for limit in limits), max(limit.rate for limit in limits))
     arrivals = [dice.choice(call) for call in made]
     for late, call in enumerate(made):
         limit = limit_of(call.start_ms)

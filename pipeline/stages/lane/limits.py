@@ -56,9 +56,9 @@ def note_call(cycle: Cycle, claim_id: str, lease_until_ms: int, messages: int) -
     mind.calls[state.calls] = (call, claim_id)
     shelf.keep_call(cycle.view, state.calls, call, claim_id)
     while len(mind.calls) > keep:
-        oldest = min(mind.calls)
-        del mind.calls[oldest]
-        shelf.drop_call(cycle.view, oldest)
+        over = min(mind.calls, key=lambda number: mind.calls[number][0].end_ms)
+        del mind.calls[over]
+        shelf.drop_call(cycle.view, over)
 
 
 def give_back(cycle: Cycle, claim: Claim) -> None:
