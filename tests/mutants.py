@@ -51,6 +51,8 @@ MUTANTS = [
     ("no twin rule", "pipeline/stages/lane/claims.py", "shelf.twin_key(work) in twins", "False", LANE),
     ("no ledger", "pipeline/stages/lane/settle.py", "if cycle.mind.by_text and message_id is not None:", "if False:", LANE),
     ("batches regrouped", "pipeline/stages/lane/settle.py", "        _ask_later(cycle, claim, answer.error, answer.retry_after_s)\n        return\n    _void", "        pass\n    _void", LANE),
+    ("one touch stops its lane", "pipeline/stages/lane/settle.py", "        if _is_alone(cycle, work):", "        if False:", f"{LANE} -k 'alone_draws'"),
+    ("one touch probes for ever", "pipeline/stages/lane/settle.py", "cycle.state.pause.tries % PROBES_EACH == 0", "False", f"{LANE} -k 'alone_draws'"),
     ("a pause counts", "pipeline/stages/lane/settle.py", "return replace(work, last_call_ms=claim.claimed_ms)", "return replace(work, last_call_ms=claim.claimed_ms, refusals=work.refusals + 1)", LANE),
     ("repeats are sent again", "pipeline/stages/lane/lane.py", "work.returns == 0 and memory is not None", "False", LANE),
     ("something follows the end", "pipeline/stages/dedup.py", "story.state not in TERMINAL and", "", "tests/unit/test_dedup.py"),

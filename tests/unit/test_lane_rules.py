@@ -134,6 +134,53 @@ def test_a_pause_lasts_as_long_as_the_provider_said(sms):
     assert sms.events[-1][1].next_attempt_at_ms == sms.now_ms + 40_000
 
 
+FORBIDDEN = Paused("403", "a code that nobody has documented")
+
+
+@pytest.mark.parametrize("in_flight", [1, 10])
+def test_a_touch_that_alone_draws_pausing_answers_steps_aside_and_loses_no_attempt(in_flight):
+    rig = Rig(policy(in_flight=in_flight, attempts=2))
+    rig.step(work("poison"), *[work(f"t{n}") for n in range(10)])
+    tries = []
+    for second in range(600):
+        rig.now_ms = T0 + second * 1_000
+        rig.step(work(f"u{second}"), *rig.due())
+        while rig.calls:
+            is_poison = rig.calls[0].works[0].touch_id == "poison"
+            tries += [second] * is_poison
+            rig.answer(FORBIDDEN if is_poison else Sent(("i",)), took_ms=20)
+            rig.step()
+    assert len(rig.terminals()) > 600, "the others have not waited for it"
+    assert len([second for second in tries if second > 60]) < 12, "ever more seldom"
+    assert set(rig.states("poison")) == {("retrying", "outage")}
+    rig.now_ms = max(at for at, _ in rig.scheduled)
+    rig.step(*rig.due())
+    while rig.calls:
+        rig.answer(Sent(("i",)))
+        rig.step()
+    assert rig.states("poison")[-1] == ("sent", "")
+
+
+def test_an_outage_of_a_minute_changes_no_order_and_a_longer_one_sets_nobody_aside():
+    rig = Rig(policy(in_flight=1))
+    rig.step(*[work(f"t{n}") for n in range(30)])
+    probed = []
+    while rig.now_ms < T0 + 10 * 60_000:
+        probed.append((rig.now_ms - T0, rig.calls[0].works[0].touch_id))
+        rig.answer(Paused("429", "slow down"), took_ms=20)
+        rig.step()
+        rig.now_ms = rig.last.wake_ms
+        rig.step()
+    assert {touch for at, touch in probed if at < 50_000} == {"t0"}
+    assert len({touch for _, touch in probed}) > 3, "each has its turn"
+    assert not rig.scheduled
+    while rig.calls:
+        rig.answer(Sent(("i",)), took_ms=20)
+        rig.step()
+    assert set(rig.terminals().values()) == {1}
+    assert len(rig.terminals()) == 30
+
+
 def test_a_5xx_pauses_until_another_touch_succeeds_and_counts_from_then_on():
     rig = Rig(policy(in_flight=1, attempts=2))
     rig.step(work("poison"), work("b"), work("c"))

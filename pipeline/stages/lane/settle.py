@@ -30,6 +30,8 @@ from pipeline.stages.lane.step import Outcome
 PROBE_MS = 1_000
 LONGEST_PROBE_MS = 3_000
 """A paused lane must be at work within 5 s of recovery."""
+PROBES_EACH = 20
+"""Probes (a minute of them) by one touch before another has its turn: it may be that touch alone which is refused."""
 LONGEST_LOOK_MS = 60_000
 LOST_IN_A_ROW = 3
 """So many answers lost, none given: the provider is away, not one connection."""
@@ -99,6 +101,7 @@ def pause(cycle: Cycle, code: str, error: str, retry_after_s: float | None) -> i
 def _sent(cycle: Cycle, claim: Claim, answer: Sent) -> None:
     _recovered(cycle)
     cycle.state.last_success_ms = cycle.now_ms
+    cycle.state.last_good_call_ms = max(cycle.state.last_good_call_ms, claim.claimed_ms)
     cycle.close(claim)
     forget_ms = cycle.now_ms + cycle.policy.resolve_for_ms + LEDGER_SLACK_MS
     for work, message_id in zip(claim.works, answer.message_ids, strict=True):
@@ -138,13 +141,18 @@ def refuse(cycle: Cycle, work: Work, answer: Refused, at_ms: int) -> None:
         return
     said_ms = 0 if answer.retry_after_s is None else round(answer.retry_after_s * 1000)
     wait_ms = max(backoff_ms(cycle.policy.retry, work.refusals, cycle.draw()), said_ms)
-    again_ms = open_from(cycle.policy, work, max(at_ms, cycle.now_ms) + wait_ms)
+    _later(cycle, work, answer, Reason.BACKOFF, max(at_ms, cycle.now_ms) + wait_ms)
+
+
+def _later(cycle: Cycle, work: Work, answer: Refused | Paused, reason: Reason, at_ms: int) -> None:
+    """Let `work` come again at `at_ms`, in its window; end it if that is too late."""
+    again_ms = open_from(cycle.policy, work, at_ms)
     if again_ms is None:
         cycle.end(work, State.EXPIRED, reason=Reason.EXPIRES_AT, error_code=answer.code, error=answer.error)
     elif cycle.is_spent(work, again_ms):
         cycle.give_up(work, answer.code, answer.error)
     else:
-        cycle.tell(work, State.RETRYING, reason=Reason.BACKOFF, next_attempt_at_ms=again_ms,
+        cycle.tell(work, State.RETRYING, reason=reason, next_attempt_at_ms=again_ms,
                    error_code=answer.code, error=answer.error)  # fmt: skip
         cycle.schedule(work, again_ms)
 
@@ -156,8 +164,25 @@ def _paused(cycle: Cycle, claim: Claim, answer: Paused) -> None:
         return
     _void(cycle, claim)
     for work in claim.works:
+        if _is_alone(cycle, work):
+            _step_aside(cycle, _called(work, claim), answer, until_ms)
+            continue
         noted = _outage_noted(cycle, _called(work, claim), answer.code, answer.error, until_ms)
-        cycle.put_back(noted, answer.code, answer.error)
+        if cycle.state.pause is not None and cycle.state.pause.tries % PROBES_EACH == 0:
+            cycle.line_up_again(noted)
+        else:
+            cycle.put_back(noted, answer.code, answer.error)
+
+
+def _is_alone(cycle: Cycle, work: Work) -> bool:
+    """Whether a call that began with or after the last attempt of `work` succeeded: it may be `work` alone that is refused."""
+    return work.last_call_ms is not None and cycle.state.last_good_call_ms >= work.last_call_ms
+
+
+def _step_aside(cycle: Cycle, work: Work, answer: Paused, until_ms: int) -> None:
+    """Let the others go first, for as long as `work` has been tried: at the head it would stop them again at once."""
+    tried_ms = cycle.now_ms - (cycle.now_ms if work.first_call_ms is None else work.first_call_ms)
+    _later(cycle, work, answer, Reason.OUTAGE, max(until_ms, cycle.now_ms + min(tried_ms, cycle.policy.retry.most_ms)))
 
 
 def _outage_noted(cycle: Cycle, work: Work, code: str, error: str, until_ms: int) -> Work:

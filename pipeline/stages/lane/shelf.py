@@ -49,6 +49,9 @@ class LaneState:
     calls: int = 0
     first_send_ms: int | None = None
     last_success_ms: int = 0
+    """When a success last came home."""
+    last_good_call_ms: int = 0
+    """When the latest call that succeeded was claimed."""
     gap_ms: int = 0
     """The pause drawn when the latest call was claimed; it begins when that call has ended."""
     day: int = 0
