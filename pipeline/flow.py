@@ -118,4 +118,6 @@ _COMPACTED = {
     "delete.retention.ms": str(DAY_MS),
     "min.cleanable.dirty.ratio": "0.3",
     "segment.ms": str(DAY_MS),
+    # The segment being written is never compacted: Kafka's default, 1 GiB of each partition, would be read by a restore.
+    "segment.bytes": str(32 * 1024 * 1024),
 }

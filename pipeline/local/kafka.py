@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -47,6 +48,12 @@ class LocalKafka:
     def start(self) -> None:
         """Start all brokers and wait until they answer. Raises KafkaFailed."""
         self._data.mkdir(parents=True, exist_ok=True)
+        # What is chosen once and kept in files, before anything goes side by side.
+        self._ports()
+        self._cluster_id()
+        _classpath()
+        with ThreadPoolExecutor() as side_by_side:
+            list(side_by_side.map(self._format, range(self._brokers)))
         for number in range(self._brokers):
             self.start_broker(number, wait=False)
         for number in range(self._brokers):
@@ -54,13 +61,10 @@ class LocalKafka:
 
     def start_broker(self, number: int, *, wait: bool = True) -> None:
         """Start broker `number` (0, 1 …) on its own data. Raises KafkaFailed."""
-        java, classpath = _java(), _classpath()
-        properties = self._write_properties(number)
-        if not (self._folder(number) / "log" / "meta.properties").exists():
-            self._format(java, classpath, properties)
+        properties = self._format(number)
         with (self._folder(number) / "kafka.log").open("ab") as log:
             self._running[number] = subprocess.Popen(
-                [java, *HEAP, "-cp", classpath, "kafka.Kafka", str(properties)],
+                [_java(), *HEAP, "-cp", _classpath(), "kafka.Kafka", str(properties)],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )
         if wait:
@@ -155,13 +159,16 @@ class LocalKafka:
             "controlled.shutdown.enable": "true" if self._brokers > 1 else "false",
         }
 
-    def _format(self, java: str, classpath: str, properties: Path) -> None:
-        done = subprocess.run(
-            [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(properties)],
-            capture_output=True, text=True, check=False,
-        )
+    def _format(self, number: int) -> Path:
+        """Prepare the broker's folder, if that was not done yet; return its properties."""
+        properties = self._write_properties(number)
+        if (self._folder(number) / "log" / "meta.properties").exists():
+            return properties
+        tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(properties)]
+        done = subprocess.run([_java(), "-cp", _classpath(), *tool], capture_output=True, text=True, check=False)
         if done.returncode:
             raise KafkaFailed(f"formatting {properties.parent} failed:\n{done.stdout}{done.stderr}")
+        return properties
 
     def _wait(self, number: int) -> None:
         port = self._ports()[number][0]

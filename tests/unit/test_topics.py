@@ -1,4 +1,4 @@
-"""A new topic counts once the broker knows who leads it."""
+"""A new topic counts once the broker knows who leads it; changelogs stay short."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
+from pipeline import flow
 from pipeline.engine import topics
 
 LED, UNLED = {"leader": 1}, {"leader": -1}
@@ -42,3 +43,10 @@ async def test_topics_that_get_no_leader_stop_the_start(monkeypatch: pytest.Monk
     monkeypatch.setattr(topics, "LOOK_AGAIN_S", 0)
     with pytest.raises(KafkaTimeoutError, match="b"):
         await topics._wait_until_led(SlowAdmin({"a": [LED], "b": [UNLED]}), {"a", "b"})
+
+
+def test_what_a_restore_reads_of_a_changelog_that_was_never_compacted_is_bounded() -> None:
+    specs = flow.topics(partitions=8, lanes=8, replication=1, dedup_for_ms=86_400_000)
+    changelogs = [spec for spec in specs if spec.name.endswith("-changelog")]
+    assert len(changelogs) == 6
+    assert all(int(spec.settings["segment.bytes"]) <= 64 * 1024 * 1024 for spec in changelogs)
