@@ -11,7 +11,7 @@ from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
 
 OWN_IDS = frozenset({"NOWEB", "GOWS"})
-"""WAHA engines that take our message id (WAHA 2026.4.3): look-ups need no text there."""
+"""WAHA engines that take a message id of ours (since WAHA 2026.4.3): they are asked by it, not by text."""
 
 
 @dataclass(frozen=True, slots=True)

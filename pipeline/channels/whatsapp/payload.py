@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pipeline.domain.policy import OWN_IDS
 from pipeline.domain.work import Request, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BY_ID = frozenset({"NOWEB", "GOWS"})
-"""Engines that take a message id of ours and can be asked by it (since WAHA 2026.4.3)."""
 ID_BYTES = 9
 """18 hexadecimal digits after `3EB0`, as WhatsApp Web makes them."""
 
@@ -25,7 +24,7 @@ def build(works: Sequence[Work], claim_id: str, session: str, engine: str) -> Re
     `POST /api/sendText`.
     """
     (work,) = works
-    handle = message_id(claim_id) if engine in BY_ID else ""
+    handle = message_id(claim_id) if engine in OWN_IDS else ""
     said = {"session": session, "chatId": chat_id(work.to), "text": work.content.body or ""}
     if handle:
         said["id"] = handle

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pipeline.channels.http import Answer, Clock, Unreached, Wire
 from pipeline.channels.whatsapp import payload, resolve, verdict
+from pipeline.domain.policy import OWN_IDS
 from pipeline.domain.sender import CheckFailed
 from pipeline.domain.verdict import AskLater, Paused, Resolution, Unbegun, Verdict
 
@@ -75,7 +76,7 @@ class WahaSender:
         if paused is not None:
             return AskLater(paused.error, paused.retry_after_s)
         try:
-            if asked.handle and self._account.engine in payload.BY_ID:
+            if asked.handle and self._account.engine in OWN_IDS:
                 return resolve.judge_id(await self._wire.get(resolve.id_path(asked)), asked)
             return await self._ask_chat(asked, known_ids)
         except Unreached as error:
@@ -108,7 +109,7 @@ class WahaSender:
         found = answer.member("engine")
         runs = found.get("engine") if isinstance(found, dict) else None
         wanted = self._account.engine
-        if isinstance(runs, str) and wanted in payload.BY_ID and runs not in payload.BY_ID:
+        if isinstance(runs, str) and wanted in OWN_IDS and runs not in OWN_IDS:
             return Paused("engine", f"the session runs on {runs}, configured is engine = {wanted!r}")
         return None
 
