@@ -150,12 +150,15 @@ async def _do_harm(stack: Stack, from_ms: int) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _live(stack: Stack, workers: int) -> int:
-    """Send everything, in quiet first and then through every harm; return when the harm began."""
+async def _make_ready(stack: Stack, workers: int) -> None:
     for number in range(workers):
         stack.start(number, program="tests.lanes.timing_worker", TIMES=str(stack.folder / "times"))
     await stack.wait_for_topics()
     await stack.wait_for_work(*range(workers))
+
+
+async def _live(stack: Stack, workers: int) -> int:
+    """Send everything, in quiet first and then through every harm; return when the harm began."""
     await stack.produce([each for at, rule in enumerate(RULES) for each in rule.touches(QUIET_S + HARMED_S, 10_000 * at)])
     harmed_ms = time.time_ns() // 1_000_000 + QUIET_S * 1000
     harm = asyncio.create_task(_do_harm(stack, harmed_ms))
@@ -217,6 +220,9 @@ async def test_the_limits_hold_at_the_provider_and_are_used_through_kill_freeze_
 ) -> None:
     crews = (1, 2, 4) if LONG else (2,)
     stacks = [_stack(make_stack, workers) for workers in crews]
+    for stack, workers in zip(stacks, crews, strict=True):
+        # One after the other, all before the first touch: a worker that starts takes seconds of a core from the others.
+        await _make_ready(stack, workers)
     harmed_ms = await asyncio.gather(*[_live(stack, workers) for stack, workers in zip(stacks, crews, strict=True)])
     judged = [(workers, Judgement(stack), list(_measure(stack, since_ms)))
               for workers, stack, since_ms in zip(crews, stacks, harmed_ms, strict=True)]
