@@ -151,7 +151,7 @@ def test_a_touch_that_alone_draws_pausing_answers_steps_aside_and_loses_no_attem
             rig.answer(FORBIDDEN if is_poison else Sent(("i",)), took_ms=20)
             rig.step()
     assert len(rig.terminals()) > 600, "the others have not waited for it"
-    assert len([second for second in tries if second > 60]) < 12, "ever more seldom"
+    assert len([second for second in tries if second > 300]) < 6, "ever more seldom"
     assert set(rig.states("poison")) == {("retrying", "outage")}
     rig.now_ms = max(at for at, _ in rig.scheduled)
     rig.step(*rig.due())

@@ -180,9 +180,9 @@ def _is_alone(cycle: Cycle, work: Work) -> bool:
 
 
 def _step_aside(cycle: Cycle, work: Work, answer: Paused, until_ms: int) -> None:
-    """Let the others go first, for as long as `work` has been tried: at the head it would stop them again at once."""
-    tried_ms = cycle.now_ms - (cycle.now_ms if work.first_call_ms is None else work.first_call_ms)
-    _later(cycle, work, answer, Reason.OUTAGE, max(until_ms, cycle.now_ms + min(tried_ms, cycle.policy.retry.most_ms)))
+    """Let the others go first, longer each time: at the head of the line `work` would stop them again at once."""
+    wait_ms = backoff_ms(cycle.policy.retry, work.returns + 1, cycle.draw())
+    _later(cycle, work, answer, Reason.OUTAGE, max(until_ms, cycle.now_ms + wait_ms))
 
 
 def _outage_noted(cycle: Cycle, work: Work, code: str, error: str, until_ms: int) -> Work:
