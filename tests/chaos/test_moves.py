@@ -13,7 +13,7 @@ from tests.chaos.stack import Stack, touch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-ROUNDS = 10 if LONG else 1
+ROUNDS = 6 if LONG else 1
 
 
 async def _under_load(stack: Stack, touches: list[dict[str, Any]], per_s: float, move: Callable[[], Awaitable[None]]) -> None:
