@@ -265,6 +265,11 @@ class Stack:
         counts: dict[str, int] = self._look("counts")
         return len(self._seen_before["accepted"]) + sum(counts.values())
 
+    def accepted_from(self, provider: str) -> int:
+        """Return how many messages this sandbox has accepted as `provider`."""
+        counts: dict[str, int] = self._look("counts")
+        return counts.get(provider, 0)
+
     def arrivals(self, provider: str) -> list[dict[str, Any]]:
         before = [each for each in self._seen_before["arrivals"] if each["provider"] == provider]
         found: list[dict[str, Any]] = self._look(f"arrivals?provider={provider}")
