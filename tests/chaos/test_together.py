@@ -16,6 +16,7 @@ from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 SECONDS = 240 if LONG else 30
@@ -33,6 +34,7 @@ class Harm:
         self._stack = stack
         self._dice = random.Random(seed)
         self._frozen: tuple[int, float] | None = None
+        self._woken: subprocess.Popen[bytes] | None = None
 
     async def run(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
@@ -55,12 +57,15 @@ class Harm:
 
     async def _stop(self) -> None:
         number = self._dice.randrange(WORKERS)
-        if self._stack.is_at_work(number) and (self._frozen is None or self._frozen[0] != number):
+        process, is_frozen = self._stack.workers[number], self._frozen is not None and self._frozen[0] == number
+        # One that was frozen past its session finds itself fenced or expelled when it wakes, and ends with 1.
+        if self._stack.is_at_work(number) and not is_frozen and process is not self._woken:
             self.codes.append(await self._stack.stop_gently(number))
             self._stack.start_again(number)
 
     def _thaw(self, now: float) -> None:
         if self._frozen is not None and now >= self._frozen[1]:
+            self._woken = self._stack.workers[self._frozen[0]]
             self._stack.send(self._frozen[0], signal.SIGCONT)
             self._frozen = None
 
