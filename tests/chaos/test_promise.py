@@ -79,7 +79,7 @@ async def test_the_owners_of_lanes_killed_again_and_again_lose_nothing_and_send_
     assert all(f["looked up"] >= f["kills"] for f in figures.values()), "kills that meet no call prove nothing"
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("GOWS", 100 if LONG else 3), ("WEBJS", 40 if LONG else 3)])
+@pytest.mark.parametrize(("engine", "kills"), [("GOWS", 100 if LONG else 3), ("WEBJS", 20 if LONG else 3)])
 async def test_other_engines_of_waha_are_asked_by_their_ids_or_by_text(
     make_stack: MakeStack, report: Report, engine: str, kills: int
 ) -> None:
