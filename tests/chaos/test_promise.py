@@ -54,13 +54,13 @@ async def _kill_while_working(stack: Stack, kills: int, channels: tuple[str, ...
         return min(stack.kills_of[channel] for channel in channels) >= kills
 
     async def harm() -> None:
-        nonlocal next_kill, sent
+        nonlocal next_kill
         stack.restart_the_dead()
         channel = min(channels, key=lambda each: stack.kills_of[each])
         if time.monotonic() < next_kill or enough() or stack.accepted_from(PROVIDER[channel]) < sent[channel] + LEFTOVERS:
             return
         if await stack.kill_owner(channel):
-            sent |= {each: stack.accepted_from(PROVIDER[each]) for each in channels}
+            sent.update({each: stack.accepted_from(PROVIDER[each]) for each in channels})
             next_kill = time.monotonic() + dice.uniform(1, 3)
 
     touches = (each for each in endless() if each["channel"] in channels)

@@ -161,6 +161,27 @@ def test_a_touch_that_alone_draws_pausing_answers_steps_aside_and_loses_no_attem
     assert rig.states("poison")[-1] == ("sent", "")
 
 
+def probe_until_the_end(retry_for_ms):
+    """Let every probe of one touch be forbidden; return when each was made, and the touch's last event."""
+    rig, probes = Rig(policy(in_flight=1, retry_for_ms=retry_for_ms)), []
+    rig.step(work("a"))
+    while rig.calls and len(probes) < 30:
+        probes.append(rig.now_ms - T0)
+        rig.answer(FORBIDDEN, took_ms=20)
+        rig.step()
+        if not rig.terminals():
+            rig.now_ms = rig.last.wake_ms
+            rig.step()
+    return probes, rig.events[-1][1]
+
+
+def test_whose_time_is_over_as_another_has_its_turn_ends_with_what_the_provider_said():
+    probes, _ = probe_until_the_end(86_400_000)
+    probes, event = probe_until_the_end(probes[19])
+    assert len(probes) == 20
+    assert (event.state.value, event.error_code, event.error) == ("failed", "403", FORBIDDEN.error)
+
+
 def test_an_outage_of_a_minute_changes_no_order_and_a_longer_one_sets_nobody_aside():
     rig = Rig(policy(in_flight=1))
     rig.step(*[work(f"t{n}") for n in range(30)])

@@ -124,10 +124,10 @@ class Cycle:
         self.mind.fresh_works[key] = work
         self.mind.head = min(self.mind.head, key)
 
-    def line_up_again(self, work: Work) -> None:
+    def line_up_again(self, work: Work, code: str | None = None, error: str = "retry_for is over") -> None:
         """Put `work`, whose call had its turn, in line for another; or end it, its time for trying being over."""
         if self.is_spent(work, self.now_ms):
-            self.give_up(work, None, "retry_for is over")
+            self.give_up(work, code, error)
         else:
             self.enqueue(work, encode_work(work))
 

@@ -169,7 +169,7 @@ def _paused(cycle: Cycle, claim: Claim, answer: Paused) -> None:
             continue
         noted = _outage_noted(cycle, _called(work, claim), answer.code, answer.error, until_ms)
         if cycle.state.pause is not None and cycle.state.pause.tries % PROBES_EACH == 0:
-            cycle.line_up_again(noted)
+            cycle.line_up_again(noted, answer.code, answer.error)
         else:
             cycle.put_back(noted, answer.code, answer.error)
 
