@@ -74,7 +74,7 @@ async def test_clocks_that_move_within_the_allowance_harm_nothing(stack: Stack, 
     text would pass over what the provider dates before the claim (docs/promise.md).
     """
     dice = random.Random(3)
-    seconds, touches_per_s = (180 if LONG else 24), 60
+    seconds, touches_per_s = (180 if LONG else 20), 60
     now_ms = time.time_ns() // 1_000_000
     set_right_ms = now_ms + (8 + seconds // 2) * 1000
     for number in range(2):

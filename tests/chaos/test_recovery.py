@@ -12,7 +12,7 @@ from tests.chaos.reporting import LONG, MakeStack, Report
 from tests.chaos.stack import Stack, touch
 
 HISTORY = 100_000 if LONG else 5_000
-TIMES = 5
+TIMES = 5 if LONG else 3
 MOST_S = 10.0
 LEFTOVER_MS = 150
 """A request of the killed process may still be on its way into the sandbox; no Python starts so fast."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-SECONDS = 180 if LONG else 30
+SECONDS = 180 if LONG else 24
 WORKERS = 3
 FROZEN_S = 9.0
 """Longer than the session of 6 s."""
