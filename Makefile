@@ -44,7 +44,7 @@ bench-deferred: setup  ## Measure a million deferred touches, an opening, a mill
 chaos: setup  ## Kill, freeze and cut for seven minutes, then show all tables; LONG=1 for most of an hour
 	LONG=$(LONG) $(BIN)/python -m pytest tests/chaos -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
 
-lanes: setup  ## Measure limits and outages at the sandbox, as chaos does; LONG=1 for half an hour
+lanes: setup  ## Measure limits and outages at the sandbox, as chaos does; LONG=1 for twenty minutes
 	LONG=$(LONG) $(BIN)/python -m pytest tests/lanes -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
 
 simulate: setup  ## Live through a thousand histories of crashes in simulated time; SEEDS=10000 for more
