@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
+import threading
+import traceback
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import faust
 import faust.streams
 from faust.serializers.schemas import Schema
 
+from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.consumer import Transport
 from pipeline.engine.ownership import Duty, Ownership
 from pipeline.engine.quiet import quieten
 from pipeline.engine.recovery import TableManager
 from pipeline.engine.trim import keep_trimming
-from pipeline.engine.watchdog import watch
+from pipeline.engine.watchdog import Standstill, Watchdog, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from pipeline.engine.place import Place
 
@@ -29,6 +34,9 @@ QUEUE_BATCHES = 4
 REQUEST_TIMEOUT_S = 30.0
 REBALANCE_TIMEOUT_S = 60.0
 COMMIT_INTERVAL_S = 1.0
+CRASH_FILE = "crash.txt"
+"""In the data folder: the traceback of what ended the worker last."""
+LINE_CHARACTERS = 500
 METADATA_MS = 30_000
 """A topic that the broker asked did not know of yet is asked for again so soon, not in five minutes."""
 
@@ -56,14 +64,17 @@ class Application(faust.App):
     """Runs before anything is consumed: topics, senders, whatever must stand first."""
     wind_up: Callable[[], Awaitable[None]] | None = None
     """Runs when everything has stopped."""
+    watchdog: Watchdog
+    fetches = 0
 
     async def on_start(self) -> None:
         """Prepare, and set the watchdog."""
+        quieten()
+        threading.excepthook = self._thread_ended
         if self.prepare is not None:
             await self.prepare()
         await super().on_start()
-        quieten()
-        self.add_future(watch(self))
+        self.add_future(watch(self, self.watchdog))
         self.add_future(keep_trimming(self, self.place.connection))
 
     async def on_shutdown(self) -> None:
@@ -72,13 +83,55 @@ class Application(faust.App):
             await self.wind_up()
         await super().on_shutdown()
 
+    def _crash(self, reason: BaseException) -> None:
+        """End the process when a service of faust's breaks; faust would stop the others first, for as long as they hang."""
+        if not self.should_stop and not isinstance(reason, asyncio.CancelledError):
+            self.die(reason)
+        super()._crash(reason)
+
+    def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
+        """End the process when a thread breaks: the consumer's is the only one that lasts."""
+        self.die(ended.exc_value or Standstill("a thread has ended"))
+
     def die(self, error: BaseException) -> NoReturn:
-        """End the process at once, loudly: its tables are spent, and whoever restarts it finds all in the log."""
-        log.critical("worker ends, to be restarted: %s: %s", type(error).__name__, error, exc_info=error)
+        """End the process at once, with one line that says why; its tables are spent. The traceback goes to `crash.txt`."""
+        where = self._keep_traceback(error)
+        log.critical("worker ends, to be restarted: %s: %s%s", type(error).__name__, _one_line(error), where)
         for handler in logging.getLogger().handlers:
             handler.flush()
         sys.stderr.flush()
         os._exit(1)
+
+    def _keep_traceback(self, error: BaseException) -> str:
+        path = self.place.folder.parent / CRASH_FILE
+        try:
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        except OSError:
+            return ""
+        return f" (traceback: {path})"
+
+    def ended_tasks(self) -> Iterator[str]:
+        """Yield the names of background tasks that should run and have ended."""
+        consumer: Any = self.consumer
+        for name, task in chain(consumer.tasks(), self._own_tasks(), self.ownership.tasks()):
+            if task is not None and task.done():
+                yield name
+
+    def _own_tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
+        tables: Any = self.tables
+        yield "the take-over of partitions", tables.recovery.running
+        for topic, agent in self.agents.items():
+            for actor in list(agent._actors):  # noqa: SLF001 - faust names them nowhere else
+                yield f"the agent {topic}", actor.actor_task
+
+    def thread_answers(self) -> bool:
+        """Return whether the consumer's thread has done something since this was last asked."""
+        consumer: Any = self.consumer
+        return bool(consumer.thread_answers())
+
+    def not_taking_part(self) -> str | None:
+        """Return why this worker no longer takes part in its group, or None."""
+        return next((f"{name} has ended" for name in self.ended_tasks()), None)
 
 
 def create_application(
@@ -98,6 +151,7 @@ def create_application(
         place.application,
         broker=[f"kafka://{server}" for server in servers],
         TableManager=TableManager,
+        PartitionAssignor=PartitionAssignor,
         processing_guarantee="at_least_once",
         consumer_group_instance_id=instance_id,
         consumer_auto_offset_reset="earliest",
@@ -119,6 +173,7 @@ def create_application(
     app.transport = Transport(app.conf.broker_consumer, app)
     app.place = place
     app.ownership = Ownership(place, duties, now_ms, app.die)
+    app.watchdog = Watchdog(app)
     for topic, agent in app.ownership.agents.items():
         _consume(app, topic, agent)
     return app
@@ -137,3 +192,7 @@ def _consume(app: Application, name: str, agent: str) -> None:
             event.ack()
 
     app.agent(topic, name=agent)(deliver)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:LINE_CHARACTERS]

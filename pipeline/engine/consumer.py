@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import TopicPartition
@@ -16,7 +17,7 @@ from pipeline.engine.batch import Batch
 from pipeline.log import Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from pipeline.engine.host import Host
     from pipeline.engine.ownership import Ownership
@@ -53,6 +54,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._covered: dict[TopicPartition, int] = {}
         """Up to where of each partition batches were handed out."""
         self._epoch = 0
+        self._has_answered = True
+
+    def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
+        """Yield aiokafka's background tasks, each with a name for people."""
+        consumer = self._consumer
+        if consumer is None or self.should_stop or consumer._coordinator is None or consumer._fetcher is None:  # noqa: SLF001
+            return
+        coordinator = consumer._coordinator  # noqa: SLF001
+        yield "the coordination with the group", coordinator._coordination_task  # noqa: SLF001
+        yield "the heartbeat", coordinator._heartbeat_task  # noqa: SLF001
+        yield "the refresh of group offsets", coordinator._commit_refresh_task  # noqa: SLF001
+        yield "the fetcher", consumer._fetcher._fetch_task  # noqa: SLF001
+        yield "the consumer's metadata refresh", consumer._client._sync_task  # noqa: SLF001
+
+    def answers(self) -> bool:
+        """Return whether the thread's loop has turned since this was last asked."""
+        if self._consumer is None or self.should_stop:
+            return True
+        answered, self._has_answered = self._has_answered, False
+        with suppress(RuntimeError):  # the loop is closed
+            self.thread_loop.call_soon_threadsafe(self._answer)
+        return answered
+
+    def _answer(self) -> None:
+        self._has_answered = True
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -127,8 +153,17 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
+        """Yield aiokafka's background tasks, each with a name for people."""
+        return self._thread.tasks()
+
+    def thread_answers(self) -> bool:
+        """Return whether the consumer's thread has done something since this was last asked."""
+        return self._thread.answers()
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ARG002,ASYNC109 - faust's signature
         """Yield one message per partition fetched; its value is the Batch, its offset the last one covered."""
+        cast("Host", self.app).fetches += 1
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
         ownership = self._ownership

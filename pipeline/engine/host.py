@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.engine.ownership import Ownership
 
 
@@ -14,6 +16,8 @@ class Host(Protocol):
     ownership: Ownership
     rebalancing: bool
     consumer_generation_id: int
+    fetches: int
+    """How often records were asked for."""
 
     @property
     def should_stop(self) -> bool:
@@ -24,3 +28,9 @@ class Host(Protocol):
 
     def on_rebalance_end(self) -> None:
         """Note that records flow again."""
+
+    def ended_tasks(self) -> Iterator[str]:
+        """Yield the names of background tasks that should run and have ended."""
+
+    def thread_answers(self) -> bool:
+        """Return whether the consumer's thread has done something since this was last asked."""

@@ -13,7 +13,7 @@ from pipeline.engine.partition import CommittedTable, Partition, Stage
 from pipeline.engine.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pipeline.engine.batch import Batch
 
@@ -146,6 +146,12 @@ class Ownership:
         task = asyncio.create_task(partition.run(), name=f"{tp.topic}[{tp.partition}]")
         task.add_done_callback(self._ended)
         self._tasks[tp] = task
+
+    def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
+        """Yield what must run for the owned partitions: their loops, and the producers of their tables."""
+        for tp, partition in self._owned.items():
+            yield f"the loop of {tp.topic}[{tp.partition}]", self._tasks[tp]
+            yield from partition.table.tasks()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

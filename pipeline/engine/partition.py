@@ -13,7 +13,7 @@ from pipeline.engine.turns import Turns
 from pipeline.log import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pipeline.engine.batch import Batch
     from pipeline.log import Changes, Output, Record
@@ -58,6 +58,9 @@ class CommittedTable(Table, Protocol):
 
     async def commit(self, changes: Changes, outputs: Sequence[Output], next_offset: int | None) -> None:
         """Commit all of it, or nothing. Raises when that is unknown or refused: the process must end."""
+
+    def tasks(self) -> Iterable[tuple[str, asyncio.Future[Any] | None]]:
+        """Yield the background tasks it cannot do without, each with a name for people."""
 
     async def close(self) -> None:
         """Let go of it."""

@@ -12,7 +12,7 @@ from aiokafka.client import CoordinationType
 from aiokafka.producer.sender import BACKOFF_OVERRIDE, AddPartitionsToTxnHandler, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.log import Headers
 
@@ -53,6 +53,11 @@ class FencedProducer:
     async def open(self) -> None:
         """Connect and fence the predecessor: its open transaction is aborted, its later ones are refused."""
         await self._kafka.start()
+
+    def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
+        """Yield aiokafka's background tasks, each with a name for people."""
+        yield f"the sender of {self.transactional_id}", self._kafka._sender.sender_task  # noqa: SLF001
+        yield f"the metadata refresh of {self.transactional_id}", self._kafka.client._sync_task  # noqa: SLF001
 
     async def commit(self, records: Iterable[Row]) -> dict[tuple[str, int], int]:
         """Write records (topic, partition, key, value, headers) as one transaction.

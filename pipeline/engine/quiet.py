@@ -29,8 +29,25 @@ class RateLimit(logging.Filter):
         return count < LINES
 
 
+class OneLine(logging.Filter):
+    """Turns the tracebacks of libraries into one line each: what ends a worker is told by the worker, with its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten one line."""
+        if record.exc_info and record.name.partition(".")[0] in ("faust", "mode", "aiokafka"):
+            error = record.exc_info[1]
+            if error is not None:
+                record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}".replace("\n", " "), ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def quieten() -> None:
-    """Limit the loggers of aiokafka and of faust's driver."""
+    """Limit the loggers of aiokafka and of faust's driver; below the level DEBUG no library writes tracebacks."""
+    root = logging.getLogger()
+    if root.getEffectiveLevel() > logging.DEBUG:
+        for handler in root.handlers:
+            handler.addFilter(OneLine())
     limit = RateLimit()
     for name in ("aiokafka", "faust.transport.drivers.aiokafka"):
         for logger in [logging.getLogger(name), *_children(name)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from faust.tables import manager, recovery
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
 class Recovery(recovery.Recovery):
     """Faust's recovery, replaced: the tables restored are ours."""
 
+    running: asyncio.Task[Any] | None = None
+    """Takes partitions over, as long as the worker runs."""
+
     @Service.task
     async def _restart_recovery(self) -> None:
+        self.running = asyncio.current_task()
         while not self.should_stop:
             if await self.wait_for_stopped(self.signal_recovery_start):  # type: ignore[arg-type]
                 return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.engine.producer import FencedProducer
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
@@ -72,6 +73,10 @@ class FencedTable:
         offsets = await self._producer.commit([*mine, *theirs])
         if rows:
             self.store.write(rows, offsets[self.changelog, self.partition])
+
+    def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
+        """Yield the background tasks of the producer."""
+        return self._producer.tasks()
 
     async def close(self) -> None:
         """Close producer and store."""

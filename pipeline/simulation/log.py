@@ -198,6 +198,10 @@ class Table:
         self._rows.apply(changes)
         self._next_offset = self._next_offset if next_offset is None else next_offset
 
+    def tasks(self) -> tuple[tuple[str, Any], ...]:
+        """Nothing runs behind it."""
+        return ()
+
     async def close(self) -> None:
         """Nothing is open."""
 

@@ -29,8 +29,8 @@ KEYS = 200
 class Workers:
     """Worker processes; one that exits by itself is restarted, as a supervisor would."""
 
-    def __init__(self, servers: list[str], prefix: str, folder: Path, *, slow: bool = False) -> None:
-        self._settings = {"servers": servers, "prefix": prefix, "slow": slow}
+    def __init__(self, servers: list[str], prefix: str, folder: Path, **more: object) -> None:
+        self._settings = {"servers": servers, "prefix": prefix, **more}
         self._folder = folder
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: list[int] = []
@@ -64,6 +64,9 @@ class Workers:
         process.send_signal(signal.SIGCONT)
         process.terminate()
         return process.wait(timeout_s)
+
+    def wait(self, number: int, timeout_s: float) -> int:
+        return self._running[number].wait(timeout_s)
 
     def kill_all(self) -> None:
         for process in self._running.values():

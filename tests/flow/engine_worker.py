@@ -11,10 +11,12 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.engine import place as place_module
+from pipeline.engine import watchdog
 from pipeline.engine.application import create_application
 from pipeline.engine.ownership import Duty
 from pipeline.engine.place import Place
@@ -87,11 +89,36 @@ def create() -> object:
     duty = Duty("numbers", "counts", lambda _: CountStage(), "counter")
     if s.get("slow"):
         place_module.FencedTable = SlowTable
-    return create_application(
+    app = create_application(
         place, [duty], lambda: time.time_ns() // 1_000_000,
         instance_id=s.get("instance_id"), session_timeout_s=6.0,
         datadir=str(s["folder"]), web_enabled=False,
     )
+    if s.get("breaks"):
+        watchdog.SILENT_LOOKS = 5
+        app.prepare = lambda: _break_later(app, str(s["breaks"]))
+    return app
+
+
+async def _break_later(app, what: str) -> None:
+    app.add_future(_break(app, what))
+
+
+async def _break(app, what: str) -> None:
+    """End one background task of a worker at work, as a bug in it would."""
+    while not app.ownership.is_ready or not app.ownership.partitions():
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1)
+    print(f"breaking {what}", flush=True)
+    if what == "thread":
+        app.consumer._thread.thread_loop.call_soon_threadsafe(app.consumer._thread.thread_loop.stop)
+    elif what == "drain":
+        for each in list(app._fetcher._futures):
+            each.cancel()
+    else:
+        tasks = chain(app.consumer.tasks(), app._own_tasks(), app.ownership.tasks())
+        task = next(task for name, task in tasks if name.startswith(what))
+        task.get_loop().call_soon_threadsafe(task.cancel)
 
 
 app = create() if "ENGINE_TEST" in os.environ else None
