@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import random
 import sys
 import time
-import uuid
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
@@ -32,9 +30,11 @@ from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa
 from pipeline.console.check import Desired
 from pipeline.console.desk import Desk
 from pipeline.console.shell import accept_datadir, install
-from pipeline.console.web import WEB_SETTINGS, add_endpoints
+from pipeline.console.typed import typed
+from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
+from pipeline.engine.folder import DataFolder, FolderInUse
 from pipeline.engine.memory import give_back_large_blocks
 from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 APPLICATION = "pipeline"
-DATA_DIR_VARIABLE = "F_DATADIR"
-"""Set by faust from its --datadir."""
+DATA_DIR_VARIABLES = ("F_DATADIR", "FAUST_DATADIR")
+PORTS_TRIED = 100
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
@@ -69,7 +69,13 @@ def create_app() -> Application:
         _stop(EXIT_USAGE, *error.lines)
     give_back_large_blocks()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a tenth less CPU per SMS (make bench)
-    return Worker(settings, Path(os.environ.get(DATA_DIR_VARIABLE) or settings.data_dir)).app
+    return Worker(settings, _folder(settings)).app
+
+
+def _folder(settings: Settings) -> Path:
+    """Return the data folder. Faust imports the app before it has parsed `--datadir`, so it is read here."""
+    said = [typed(sys.argv[1:], "--datadir", "-D"), *(os.environ.get(name) for name in DATA_DIR_VARIABLES)]
+    return Path(next((each for each in said if each), settings.data_dir))
 
 
 def _stop(code: int, *lines: str) -> NoReturn:
@@ -85,7 +91,7 @@ class Worker:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.folder = folder
+        self.folder = DataFolder(folder)
         self.registry = None if settings.kafka.schema_registry_url is None else Registry(settings.kafka.schema_registry_url)
         self.senders = {
             (channel, each.name): make_sender(settings, channel, each.name)
@@ -100,11 +106,13 @@ class Worker:
         app = create_application(
             self.place, self._crew().duties(), now_ms,
             instance_id=None, session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
-            datadir=str(self.folder), **WEB_SETTINGS,
+            datadir=str(self.folder.path), **WEB_SETTINGS,
         )  # fmt: skip
         app.prepare = self._prepare
         app.wind_up = self._wind_up
-        add_endpoints(app, self.metrics, lambda: None if app.ownership.is_ready else "partitions are being taken over")
+        app.renounce = self.folder.renew
+        add_endpoints(app, self.metrics, lambda: None if app.ownership.is_ready else "partitions are being taken over",
+                      app.not_taking_part)  # fmt: skip
         accept_datadir()
         install(partial(make_desk, self.settings))
         return app
@@ -119,7 +127,8 @@ class Worker:
     # --- before anything is consumed -------------------------------------------------------------------------
 
     async def _prepare(self) -> None:
-        self.app.conf.consumer_group_instance_id = _claim_folder(self.folder)
+        self.app.conf.consumer_group_instance_id = self._claim_folder()
+        self._find_web_port()
         try:
             created = await ensure_topics(self.place.connection, needed_topics(self.settings), self.settings.kafka.replication_factor)
         except TopicsDiffer as error:
@@ -132,6 +141,29 @@ class Worker:
         self._writer = self._choose_writer()
         for sender in self.senders.values():
             await sender.open()
+
+    def _claim_folder(self) -> str:
+        try:
+            return self.folder.claim()
+        except FolderInUse as error:
+            _stop(EXIT_FAILED, f"data folder {error} is in use by another worker; give each its own with --datadir")
+        except OSError as error:
+            _stop(EXIT_FAILED, f"data folder {self.folder.path} cannot be used: {error}; choose another with --datadir")
+
+    def _find_web_port(self) -> None:
+        """Move on to the next free port when faust's default is taken; a port that was asked for must be free."""
+        conf: Any = self.app.conf
+        if not conf.web_enabled:
+            return
+        asked = typed(sys.argv[1:], "--web-port", "-p") or os.environ.get("WEB_PORT") or os.environ.get("F_WEB_PORT")
+        wanted = conf.web_port
+        listener = bind(conf.web_bind, wanted, tries=1 if asked else PORTS_TRIED)
+        if listener is None:
+            _stop(EXIT_FAILED, f"web port {conf.web_port} of {conf.web_bind} is in use (another worker?); "
+                               "choose another with --web-port, or --without-web")  # fmt: skip
+        serve_on(self.app, listener)
+        if conf.web_port != wanted:
+            log.warning("web port %d is in use: /live, /ready and /metrics are on %d (--web-port chooses)", wanted, conf.web_port)
 
     async def _wind_up(self) -> None:
         for sender in self.senders.values():
@@ -218,22 +250,3 @@ def needed_topics(settings: Settings) -> list[TopicNeeded]:
     specs = flow.topics(partitions=kafka.partitions, lanes=kafka.lanes, replication=kafka.replication_factor,
                         dedup_for_ms=settings.dedup_for_ms)  # fmt: skip
     return [TopicNeeded(kafka.topic_prefix + spec.name, spec.partitions, spec.settings) for spec in specs]
-
-
-_locks: list[int] = []
-"""File descriptors held for the life of the process."""
-
-
-def _claim_folder(folder: Path) -> str:
-    """Lock the data folder for this process and return the instance id that lives in it; refuse a second worker."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _stop(EXIT_FAILED, f"data folder {folder} is in use by another worker; give each its own with --datadir")
-    _locks.append(lock)
-    kept = folder / "instance-id"
-    if not kept.exists():
-        kept.write_text(uuid.uuid4().hex)
-    return kept.read_text().strip()

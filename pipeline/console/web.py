@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
+
+from aiohttp.web import SockSite
 
 from pipeline.metrics import CONTENT_TYPE
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
     from pipeline.metrics import Metrics
 
+BACKLOG = 128
 WEB_SETTINGS: dict[str, Any] = {
     # The setting, not F_WEB_BIND, is the default: `--web-bind` is assigned to it later, and WEB_BIND is read before it.
     "web_bind": "127.0.0.1",
@@ -21,12 +25,42 @@ WEB_SETTINGS: dict[str, Any] = {
 """Settings for the app. Faust's own: 0.0.0.0, and every worker's address under /router."""
 
 
-def add_endpoints(app: faust.App, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
-    """Serve the endpoints; `not_ready` says why no touch can move here now, or None when all is well."""
+def bind(address: str, port: int, tries: int) -> socket.socket | None:
+    """Return a socket that listens on the first free one of `tries` ports from `port` on; None when there is none."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for each in range(port, min(port + tries, 65_536)):
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, each))
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+        else:
+            return listener
+    return None
+
+
+def serve_on(app: faust.App, listener: socket.socket) -> None:
+    """Let the web server use `listener`: a port that was only looked at may be taken by the time it is bound."""
+    server: Any = app.web
+    server._create_site = lambda: SockSite(server._runner, listener)  # noqa: SLF001 - faust has no seam for a bound socket
+    app.conf.web_port = listener.getsockname()[1]
+
+
+def add_endpoints(
+    app: faust.App, metrics: Metrics, not_ready: Callable[[], str | None], not_live: Callable[[], str | None]
+) -> None:
+    """Serve the endpoints.
+
+    `not_ready` says why no touch can move here now, `not_live` why this worker no longer takes part and must be
+    restarted; None when all is well.
+    """
 
     async def live(view: Any, _request: Any) -> Any:
-        """Answer at all: the event loop turns."""
-        return view.text("live\n")
+        """Answer 200 when the event loop turns and nothing that must run has ended, else 503 with the reason."""
+        reason = not_live()
+        return view.text("live\n") if reason is None else view.text(f"not live: {reason}\n", status=503)
 
     async def ready(view: Any, _request: Any) -> Any:
         """Answer 200 when partitions are owned and recovered, else 503 with the reason."""

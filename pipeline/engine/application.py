@@ -16,8 +16,9 @@ import faust.streams
 from faust.serializers.schemas import Schema
 
 from pipeline.engine.assignor import PartitionAssignor
-from pipeline.engine.consumer import Transport
+from pipeline.engine.consumer import Expelled, Transport
 from pipeline.engine.ownership import Duty, Ownership
+from pipeline.engine.producer import Fenced
 from pipeline.engine.quiet import quieten
 from pipeline.engine.recovery import TableManager
 from pipeline.engine.trim import keep_trimming
@@ -64,8 +65,20 @@ class Application(faust.App):
     """Runs before anything is consumed: topics, senders, whatever must stand first."""
     wind_up: Callable[[], Awaitable[None]] | None = None
     """Runs when everything has stopped."""
+    renounce: Callable[[], object] | None = None
+    """Takes a new instance id for the next start: another worker has this one."""
     watchdog: Watchdog
     fetches = 0
+
+    async def start(self) -> None:
+        """Start, or end with one line that says why not."""
+        try:
+            await super().start()
+        except Exception as error:  # noqa: BLE001 - faust would write a traceback and leave its threads behind
+            self.die(error)
+
+    def _create_directories(self) -> None:
+        """The data folder is made where it is locked; faust's own folders in it are not used."""
 
     async def on_start(self) -> None:
         """Prepare, and set the watchdog."""
@@ -89,12 +102,28 @@ class Application(faust.App):
             self.die(reason)
         super()._crash(reason)
 
+    def expelled(self) -> NoReturn:
+        """End the process, whose partitions have been given to another one."""
+        consumer: Any = self.consumer
+        silent_s = consumer.silent_s()
+        if silent_s >= self.conf.broker_session_timeout / 2:
+            self._end(Expelled(f"out of touch with the group for {silent_s:.0f} s (frozen, or cut off from Kafka)"))
+        if self.renounce is not None:
+            self.renounce()
+        self._end(Expelled("another worker has joined the group with the same instance id: is its data folder a copy of "
+                           "this one's? This worker takes a new id at its next start"))  # fmt: skip
+
     def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
         """End the process when a thread breaks: the consumer's is the only one that lasts."""
         self.die(ended.exc_value or Standstill("a thread has ended"))
 
     def die(self, error: BaseException) -> NoReturn:
         """End the process at once, with one line that says why; its tables are spent. The traceback goes to `crash.txt`."""
+        if isinstance(error, Fenced) and self.consumer is not None:
+            self.expelled()
+        self._end(error)
+
+    def _end(self, error: BaseException) -> NoReturn:
         where = self._keep_traceback(error)
         log.critical("worker ends, to be restarted: %s: %s%s", type(error).__name__, _one_line(error), where)
         for handler in logging.getLogger().handlers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,7 +43,7 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
         thread = self._thread
         coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
         if revoked and coordinator.member_id == "" and thread.app.conf.consumer_group_instance_id:
-            cast("Host", thread.app).die(Expelled("expelled from the consumer group: frozen for longer than the session, or a twin"))
+            cast("Host", thread.app).expelled()
         await super().on_partitions_revoked(revoked)
 
 
@@ -55,6 +56,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Up to where of each partition batches were handed out."""
         self._epoch = 0
         self._has_answered = True
+        self._heard_at = time.monotonic()
+        """When the group last acknowledged a heartbeat."""
+
+    async def on_start(self) -> None:
+        """Connect, and note each heartbeat that is acknowledged."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        beat = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def noted() -> bool:
+            is_known: bool = await beat()
+            if is_known:
+                self._heard_at = time.monotonic()
+            return is_known
+
+        coordinator._do_heartbeat = noted  # noqa: SLF001 - aiokafka keeps that instant in a local variable
+
+    def silent_s(self) -> float:
+        """Return how long ago the group last acknowledged a heartbeat, in seconds."""
+        return time.monotonic() - self._heard_at
 
     def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
         """Yield aiokafka's background tasks, each with a name for people."""
@@ -156,6 +177,10 @@ class Consumer(driver.Consumer):
     def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
         """Yield aiokafka's background tasks, each with a name for people."""
         return self._thread.tasks()
+
+    def silent_s(self) -> float:
+        """Return how long ago the group last acknowledged a heartbeat, in seconds."""
+        return self._thread.silent_s()
 
     def thread_answers(self) -> bool:
         """Return whether the consumer's thread has done something since this was last asked."""

@@ -26,6 +26,9 @@ class Host(Protocol):
     def die(self, error: BaseException) -> NoReturn:
         """End the process at once, loudly."""
 
+    def expelled(self) -> NoReturn:
+        """End the process, whose partitions have been given to another one."""
+
     def on_rebalance_end(self) -> None:
         """Note that records flow again."""
 

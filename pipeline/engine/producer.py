@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import CoordinationType
+from aiokafka.errors import ProducerFenced
 from aiokafka.producer.sender import BACKOFF_OVERRIDE, AddPartitionsToTxnHandler, Sender
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ Row = tuple[str, int, "bytes | None", "bytes | None", "Headers"]
 
 class CommitFailed(Exception):
     """A transaction's outcome is unknown or it was refused: the table is spent and the process must end."""
+
+
+class Fenced(CommitFailed):
+    """Another process has opened this table since, or the broker gave the transaction up: nothing of it was committed."""
 
 
 class RecordRefused(CommitFailed):
@@ -73,8 +78,12 @@ class FencedProducer:
             refusal = next((w for w in written if isinstance(w, BaseException)), None)
             if refusal is None:
                 await self._kafka.commit_transaction()
+        except ProducerFenced as error:
+            raise Fenced(f"{self.transactional_id}: {error!r}") from error
         except Exception as error:
             raise CommitFailed(f"{self.transactional_id}: {error!r}") from error
+        if isinstance(refusal, ProducerFenced):
+            raise Fenced(f"{self.transactional_id}: {refusal!r}") from refusal
         if refusal is not None:
             await self._abort()
             raise RecordRefused(f"{self.transactional_id}: {refusal!r}") from refusal

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -93,12 +94,18 @@ def touch(channel: str, number: int, **more: Any) -> dict[str, Any]:
             "to": to, "body": f"Hello, this is {touch_id}.", **said, **more}
 
 
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Stack:
     """One sandbox, some workers, one prefix in a Kafka."""
 
     template = CONFIG
     partitions = PARTITIONS
-    web: tuple[str, ...] = ("--without-web",)
 
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
@@ -118,6 +125,9 @@ class Stack:
         """By sandboxes that have been stopped."""
         self._launches: dict[int, tuple[str, dict[str, str], int]] = {}
         """Program, environment, and where in the log the latest start begins."""
+        self.ports: dict[int, int] = {}
+        """Where each worker's web server listens now."""
+        self._starts = 0
         self.sandbox = ""
 
     # --- processes ---------------------------------------------------------------------------------------------
@@ -150,10 +160,13 @@ class Stack:
         limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
         path.write_text(self.template.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
                                       sandbox=self.sandbox, replication=self.replication, **{**limits, **self.config}))
+        # As a container made anew on its old volume: at each start another port and another host name.
+        self.ports[number], self._starts = free_port(), self._starts + 1
+        web = ("--web-port", str(self.ports[number]), "--web-host", f"host-{self._starts}.example")
         with self._log(number).open("ab") as log:
             self._launches[number] = program, environment, log.tell()
             self.workers[number] = subprocess.Popen(
-                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", *self.web],
+                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", *web],
                 env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=ROOT, stdout=log, stderr=log)
 
     def start_again(self, number: int) -> None:

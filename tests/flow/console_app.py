@@ -46,4 +46,4 @@ def desk() -> Desk:
 app = faust.App("console-test", broker=f"kafka://{SERVERS}", web_tables_enabled=False, topic_disable_leader=True, **WEB_SETTINGS)
 install(desk)
 accept_datadir()
-add_endpoints(app, Metrics(), lambda: None)
+add_endpoints(app, Metrics(), lambda: None, lambda: None)

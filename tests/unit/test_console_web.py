@@ -22,15 +22,22 @@ async def client(app: faust.App):
     reasons: list[str] = []
     metrics = Metrics()
     metrics.told("sms", "sent", None)
-    add_endpoints(app, metrics, lambda: reasons[0] if reasons else None)
+    ended: list[str] = []
+    add_endpoints(app, metrics, lambda: reasons[0] if reasons else None, lambda: ended[0] if ended else None)
     async with TestClient(TestServer(await app.web.wsgi())) as client:
-        client.reasons = reasons
+        client.reasons, client.ended = reasons, ended
         yield client
 
 
 async def test_live_answers(client: TestClient):
     answer = await client.get("/live")
     assert (answer.status, await answer.text()) == (200, "live\n")
+
+
+async def test_live_is_503_when_something_that_must_run_has_ended(client: TestClient):
+    client.ended.append("the heartbeat has ended")
+    answer = await client.get("/live")
+    assert (answer.status, await answer.text()) == (503, "not live: the heartbeat has ended\n")
 
 
 async def test_ready_is_200_when_nothing_is_in_the_way(client: TestClient):
