@@ -1,48 +1,28 @@
-"""Addresses, normalised: E.164 by phonenumbers, one e-mail address with its domain in lower case."""
+"""Addresses: what is no address says why, and names nobody else's."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import phonenumbers
-from email_validator import EmailNotValidError, validate_email
-
 REMEMBERED = 50_000
+"""Addresses whose reading is kept in memory."""
+SHOWN = 60
 
 
 class BadAddress(ValueError):
     """Not an address; the message says why."""
 
 
-@lru_cache(maxsize=REMEMBERED)
-def normal_phone(text: str, region: str | None, numbers: str) -> str:
-    """Return `text` in E.164.
+def without_invisible(text: str) -> str:
+    """Return `text` without what address books, chats and PDFs put around it and nobody sees.
 
-    `region` (ISO 3166, "US") reads numbers without "+"; None refuses them. `numbers` is "valid" (the numbering plan
-    knows it) or "possible" (its length is right). Raises BadAddress.
+    Direction marks and isolates, byte order marks, zero-width characters, variation selectors: Unicode's
+    Default_Ignorable_Code_Point (UAX 44), as far as it is met in the field. Spaces of all kinds become plain ones.
     """
-    stripped = text.strip()
-    if not stripped.startswith("+") and region is None:
-        raise BadAddress("a phone number must start with + (or configure the channel's region)")
-    try:
-        number = phonenumbers.parse(stripped, region)
-    except phonenumbers.NumberParseException as error:
-        raise BadAddress(f"not a phone number: {str(error).lower()}") from None
-    if number.extension:
-        raise BadAddress("a phone number must have no extension")
-    if any(c.isalpha() for c in stripped):
-        raise BadAddress("a phone number must have no letters")
-    judge = phonenumbers.is_possible_number if numbers == "possible" else phonenumbers.is_valid_number
-    if not judge(number):
-        raise BadAddress(f"not a {numbers} phone number")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return text if text.isascii() else text.translate(_INVISIBLE).strip()
 
 
-@lru_cache(maxsize=REMEMBERED)
-def normal_email(text: str) -> str:
-    """Return the one e-mail address in `text`, its domain in lower case. No DNS is asked. Raises BadAddress."""
-    try:
-        found = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=True)
-    except EmailNotValidError as error:
-        raise BadAddress(f"not one e-mail address: {error}") from None
-    return f"{found.local_part}@{found.domain.lower()}"
+_IGNORABLE = (
+    *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180E, 0x180F, 0x3164, 0xFEFF, 0xFFA0),
+    *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10),
+)  # fmt: skip
+_SPACES = (0x00A0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)
+_INVISIBLE = {**dict.fromkeys(_IGNORABLE), **dict.fromkeys(_SPACES, " ")}

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pipeline.composer import Composer, NotComposable
-from pipeline.domain.address import BadAddress, normal_email, normal_phone
+from pipeline.domain.address import BadAddress
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
+from pipeline.domain.mailbox import normal_email, normal_header, normal_mailbox
+from pipeline.domain.phone import normal_phone
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.reading import parse_touch
 from pipeline.domain.rules import SMS_CHARACTERS
@@ -104,29 +106,39 @@ class _Arrival:
             return
         self._step.counts["unknown_members",] += self._door.reader.unknown_members(datum)
         try:
-            touch, policy = self._normalised(parse_touch(datum, self._record.timestamp_ms))
-            self._admit(touch, policy)
+            self._admit(*self._normalised(parse_touch(datum, self._record.timestamp_ms)))
         except InvalidTouch as error:
             self._refuse_invalid(error.story, str(error))
 
     def put_aside(self, error: str) -> None:
         self._bury(DeadReason.UNDECODABLE, error, None)
 
-    def _normalised(self, touch: Touch) -> tuple[Touch, ChannelPolicy]:
-        policy = self._door.policies[touch.channel]
-        try:
-            if touch.channel is Channel.EMAIL:
-                to = normal_email(touch.to)
-                if touch.reply_to is not None:
-                    normal_email(touch.reply_to)
-            else:
-                to = normal_phone(touch.to, policy.region, policy.numbers)
-        except BadAddress as error:
-            raise InvalidTouch([str(error)], _story(touch)) from None
-        return replace(touch, to=to), policy
+    def _normalised(self, touch: Touch) -> tuple[Touch, bytes, ChannelPolicy]:
+        """Return the touch with every address as it goes out, and its digest: the rest of it as the producer wrote it."""
+        policy, faults = self._door.policies[touch.channel], list[str]()
 
-    def _admit(self, touch: Touch, policy: ChannelPolicy) -> None:
+        def normal(name: str, read: Callable[..., str], *given: Any) -> str:
+            try:
+                return read(*given)
+            except BadAddress as error:
+                faults.append(f"{name}: {error}")
+                return ""
+
+        if touch.channel is Channel.EMAIL:
+            touch = replace(touch, to=normal("to", normal_email, touch.to))
+        else:
+            touch = replace(touch, to=normal("to", normal_phone, touch.to, policy.region, policy.numbers))
         mark = digest(touch)
+        if touch.reply_to is not None:
+            touch = replace(touch, reply_to=normal("reply_to", normal_mailbox, touch.reply_to))
+        if touch.headers:
+            headers = {name: normal(f"headers.{name}", normal_header, name, value) for name, value in touch.headers.items()}
+            touch = replace(touch, headers=headers)
+        if faults:
+            raise InvalidTouch(faults, _story(touch))
+        return touch, mark, policy
+
+    def _admit(self, touch: Touch, mark: bytes, policy: ChannelPolicy) -> None:
         known = recall(self._view, touch.touch_id.encode())
         if known == mark:
             self._step.counts["repeat", touch.channel.value] += 1

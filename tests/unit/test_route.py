@@ -144,6 +144,24 @@ def test_a_broken_email_rule_is_invalid(door, change):
     assert door.told() == [("failed", "invalid")]
 
 
+def test_an_address_is_told_by_its_field_and_goes_out_normalised(door):
+    mail = {**EMAIL, "to": "ann@münchen.de", "reply_to": "Help <help@SHOP.example.com>",
+            "headers": {"List-Unsubscribe": "<mailto:u@münchen.de>", "X-A": "b"}}
+    door.give(mail, {**mail, "touch_id": "e2", "to": "ann", "reply_to": "help", "headers": {"Sender": "x"}})
+    (_, _, work), = door.works
+    assert (work.to, work.content.reply_to) == ("ann@xn--mnchen-3ya.de", "Help <help@SHOP.example.com>".replace("SHOP", "shop"))
+    assert work.content.headers == {"List-Unsubscribe": "<mailto:u@xn--mnchen-3ya.de>", "X-A": "b"}
+    for field in ("to: ", "reply_to: ", "headers.Sender: "):
+        assert field in door.events[1].error
+    door.give({**mail, "to": "ann@xn--mnchen-3ya.de"})
+    assert (door.events, door.dead, door.step.counts["repeat", "email"]) == ([], [], 1)
+
+
+def test_the_digest_of_what_was_accepted_before_is_what_it_was(door):
+    door.give({**EMAIL, "reply_to": "Help@Example.COM", "headers": {"List-Unsubscribe": "<mailto:U@Example.COM>"}})
+    assert door.works[0][2].digest.hex() == "dad06ad85f3f7f2f13d317169c850880"
+
+
 def test_an_unreadable_touch_id_is_a_dead_letter_only(door):
     door.give({**SMS, "touch_id": "not ok"})
     assert (door.told(), [d["reason"] for d in door.dead]) == ([], ["invalid"])
