@@ -66,6 +66,9 @@ class Metrics:
             "pipeline_repeats_dropped", "Touches dropped because they were accepted before.", ["channel"],
             registry=registry,
         )
+        self._strays = Counter(
+            "pipeline_strays", "Touches that came to another partition than their home and were sent on.", registry=registry,
+        )
         self._dead_letters = Counter(
             "pipeline_dead_letters", "Records put into touches.dead-letters.", ["reason"], registry=registry,
         )
@@ -115,6 +118,10 @@ class Metrics:
     def repeats_dropped(self, channel: str, count: int = 1) -> None:
         """Count touches dropped as repeats."""
         self._repeats.labels(_channel(channel)).inc(count)
+
+    def strays(self, count: int) -> None:
+        """Count touches that came to another partition than their home."""
+        self._strays.inc(count)
 
     def dead_lettered(self, reason: str, count: int = 1) -> None:
         """Count dead letters."""

@@ -122,6 +122,7 @@ class Worker:
         return Crew(
             settings.channels, self.senders, self.metrics, settings.dedup_for_ms, settings.templates,
             settings.kafka.topic_prefix, self.registry, lambda: self._writer, now_ms, random.random,
+            settings.kafka.partitions,
         )  # fmt: skip
 
     # --- before anything is consumed -------------------------------------------------------------------------

@@ -51,6 +51,8 @@ class Crew:
     now_ms: Callable[[], int]
     draw: Callable[[], float]
     """A random number, 0 <= x < 1."""
+    partitions: int
+    """Of `touches`."""
 
     def duties(self) -> list[Duty]:
         """Return what is done with each topic of the road that has a reader."""
@@ -67,7 +69,7 @@ class Crew:
     def _router(self, _: int) -> RouterAgent:
         door = Door(
             self.channels, TouchReader(self.registry), TemplateComposer(self.templates),
-            lambda letter: dead_letter_value(self.writer(), letter), self.dedup_for_ms, self.prefix,
+            lambda letter: dead_letter_value(self.writer(), letter), self.dedup_for_ms, self.prefix, self.partitions,
         )  # fmt: skip
         return RouterAgent(Router(door), self.registry, self.metrics)
 

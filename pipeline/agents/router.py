@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 class RouterAgent(SteadyAgent):
     """Runs the router over one partition of `touches`. While the registry is away, what needs it waits; nothing is refused."""
 
+    has_told_of_strays = False
+    """Of this process, whichever partition they came to."""
+
     def __init__(self, router: Router, registry: Registry | None, metrics: Metrics) -> None:
         super().__init__(router, metrics)
         self._registry = registry
@@ -43,6 +46,17 @@ class RouterAgent(SteadyAgent):
             if self._fetching is None or self._fetching.done():
                 self._fetching = asyncio.create_task(self._fetch(missing.schema_id))
             raise NotYet from None
+
+    def committed(self, step: Step) -> None:
+        """Count what is committed now; say once in a process that touches come astray, and how to mend it."""
+        super().committed(step)
+        if step.counts["stray",] and not RouterAgent.has_told_of_strays:
+            RouterAgent.has_told_of_strays = True
+            log.warning(
+                "touches arrive away from their home partition and take one more hop each (pipeline_strays_total counts "
+                "them): key them by touch_id with Kafka's default partitioner, murmur2 (librdkafka: "
+                "partitioner=murmur2_random)"
+            )
 
     async def _fetch(self, schema_id: int) -> None:
         assert self._registry is not None

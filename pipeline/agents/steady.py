@@ -43,6 +43,8 @@ class SteadyAgent:
                     self._metrics.repeats_dropped(channel, count)
                 case ("dead", reason):
                     self._metrics.dead_lettered(reason, count)
+                case ("stray",):
+                    self._metrics.strays(count)
                 case ("unknown_members",):
                     self._metrics.unknown_members(count)
 

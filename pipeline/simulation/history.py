@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from pipeline.domain.home import home_of
 from pipeline.flow import TOUCHES
 from pipeline.log import Output
 from pipeline.simulation import scenario as scenarios
@@ -76,7 +77,9 @@ def run(seed: int, *, tells: bool = False) -> Outcome:
 def _produce(world: World, broker: Broker, scenario: scenarios.Scenario) -> None:
     for at_s, touch in scenario.touches:
         key = touch["touch_id"].encode()
-        output = Output(TOUCHES, sum(key) % scenarios.PARTITIONS, key, orjson.dumps(touch))
+        strays = world.dice.random() < scenarios.STRAYS
+        partition = world.dice.randrange(scenarios.PARTITIONS) if strays else home_of(touch["touch_id"], scenarios.PARTITIONS)
+        output = Output(TOUCHES, partition, key, orjson.dumps(touch))
         world.later(at_s, lambda each=output: broker.log.append(each, world.now_ms))
 
 

@@ -10,7 +10,7 @@ from pipeline.domain.story import TERMINAL
 from pipeline.domain.work import Channel
 from pipeline.flow import STATUS, UNCONFIRMED
 from pipeline.records.codec import decode
-from pipeline.simulation.scenario import PARTITIONS
+from pipeline.simulation.scenario import OTHER, PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,12 +78,12 @@ def _message_faults(touches: dict[str, dict[str, Any]], reader: Reader, store: S
     """
     accepted: dict[tuple[str, str, str], list[Message]] = defaultdict(list)
     for message in store.accepted:
-        accepted[message.provider, _person(message.to), message.text].append(message)
+        accepted[message.provider, _person(message.to), _text(message.text)].append(message)
     told: dict[tuple[str, str, str], list[str | None]] = defaultdict(list)
     open_: Counter[tuple[str, str, str]] = Counter()
     for touch_id, touch in touches.items():
         story = reader.stories.get(touch_id)
-        key = (PROVIDER[Channel(touch["channel"])], _person(touch["to"]), touch["body"])
+        key = (PROVIDER[Channel(touch["channel"])], _person(touch["to"]), _text(touch["body"]))
         if story and story[-1]["state"] == "sent":
             told[key].append(story[-1]["provider_message_id"])
         elif story and story[-1]["state"] == "unconfirmed":
@@ -104,6 +104,11 @@ def _key_faults(key: tuple[str, str, str], accepted: list[str], told: list[str |
 
 def _person(to: str) -> str:
     return to.removesuffix("@c.us").lstrip("+")
+
+
+def _text(body: str) -> str:
+    """Return what a touch and the one that conflicts with it share: one of the two may be sent."""
+    return body.removesuffix(OTHER)
 
 
 def _limit_faults(scenario: Scenario, providers: Providers) -> Iterable[str]:

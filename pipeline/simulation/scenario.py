@@ -18,6 +18,10 @@ LATEST_MS = 2_000
 """A request is accepted, if ever, so long after its body was written."""
 PARTITIONS = 2
 LANES = 2
+OTHER = " other"
+"""Ends the body of a touch that conflicts with one whose body is the same but for this."""
+STRAYS = 0.3
+"""Share of the records that do not come to their touch's home on purpose."""
 OPENS_S = 12 * 3600
 """The wall clock at the beginning of a history, UTC."""
 
@@ -144,6 +148,9 @@ def _touches(dice: random.Random, used: list[Channel]) -> list[tuple[float, dict
         produced.append((at_s, touch))
         if dice.random() < 0.1:
             produced.append((at_s + dice.random() * 5, touch))
+        if dice.random() < 0.05:
+            touch["body"] = f"{touch['body']} {number}"
+            produced.append((at_s + dice.random() * 5, {**touch, "body": touch["body"] + OTHER}))
     return sorted(produced, key=lambda each: each[0])
 
 

@@ -118,9 +118,15 @@ def _repeats() -> Iterator[Any]:
     yield patch.object(shelf, "recall", lambda _, __: None)
 
 
+def _homes() -> Iterator[Any]:
+    """A touch is judged wherever it came to."""
+    yield patch.object(route, "sent_on", lambda *_: None)
+
+
 SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
     "claim before call": _claim_before_call, "fence": _fence, "lease": _lease, "waiting for the lease": _lease_in_resolution,
     "frozen batch": _frozen_batch, "ledger": _ledger, "twin rule": _twin_rule, "look-up": _look_up, "dropped repeats": _repeats,
+    "homes": _homes,
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from pipeline.records import encode_event, encode_work
 from pipeline.records.framing import Undecodable
 from pipeline.records.registry import SchemaNotHere
 from pipeline.stages.expiry import Forgetting, recall, remember
+from pipeline.stages.hop import as_it_came, sent_on
 from pipeline.stages.step import Step
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Door:
     dedup_for_ms: int
     prefix: str
     """Of topic names, for the dead letters' source."""
+    partitions: int
+    """Of `touches`: a touch is at home on one of them."""
 
 
 class Router:
@@ -97,6 +100,8 @@ class _Arrival:
 
     def __init__(self, door: Door, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
         self._door, self._record, self._view, self._step, self._now_ms = door, record, view, step, now_ms
+        self._source = as_it_came(record)
+        """The record as its producer wrote it, before any hop."""
 
     def route(self) -> None:
         try:
@@ -104,11 +109,26 @@ class _Arrival:
         except Undecodable as error:
             self._bury(DeadReason.UNDECODABLE, str(error), None)
             return
+        if self._is_sent_home(datum):
+            return
         self._step.counts["unknown_members",] += self._door.reader.unknown_members(datum)
         try:
-            self._admit(*self._normalised(parse_touch(datum, self._record.timestamp_ms)))
+            self._admit(*self._normalised(parse_touch(datum, self._source.timestamp_ms)))
         except InvalidTouch as error:
             self._refuse_invalid(error.story, str(error))
+
+    def _is_sent_home(self, datum: Mapping[str, Any]) -> bool:
+        """Send a touch that came to another partition on to its home, unless its story is known here.
+
+        A version before homes existed judged it where it came; until `dedup_for` is over, that partition remembers it.
+        """
+        touch_id = datum.get("touch_id")
+        onward = sent_on(self._record, touch_id, self._door.partitions)
+        if onward is None or recall(self._view, str(touch_id).encode()) is not None:
+            return False
+        self._step.outputs.append(onward)
+        self._step.counts["stray",] += 1
+        return True
 
     def put_aside(self, error: str) -> None:
         self._bury(DeadReason.UNDECODABLE, error, None)
@@ -201,10 +221,10 @@ class _Arrival:
         self._step.outputs.append(Output(RESULTS, self._record.partition, event.touch_id.encode(), encode_event(event)))
 
     def _bury(self, reason: DeadReason, error: str, touch_id: str | None) -> None:
-        record = self._record
-        letter = DeadLetter(reason, error, self._door.prefix + record.topic, record.partition, record.offset,
-                            record.key, record.value, record.headers, touch_id, self._now_ms)  # fmt: skip
-        self._step.outputs.append(Output(DEAD_LETTERS, record.partition, record.key, self._door.bury(letter)))
+        source = self._source
+        letter = DeadLetter(reason, error, self._door.prefix + source.topic, source.partition, source.offset,
+                            source.key, source.value, source.headers, touch_id, self._now_ms)  # fmt: skip
+        self._step.outputs.append(Output(DEAD_LETTERS, self._record.partition, source.key, self._door.bury(letter)))
         self._step.counts["dead", reason.value] += 1
 
 

@@ -7,10 +7,13 @@ import base64
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import zlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import httpx
@@ -175,19 +178,6 @@ async def test_poison_of_every_kind_ends_no_worker(stack: Stack) -> None:
     assert stack.stories["whatsapp-9"][-1]["state"] == "sent"
     assert {stack.stories[t][-1]["state"] for t in ("sms-2", "sms-3")} == {"failed"}
     assert stack.stories["sms-1"][-1]["metadata"] == {"m": control}
-
-
-async def test_the_same_touch_under_another_key_is_told_twice_and_sent_once(stack: Stack) -> None:
-    stack.start(0)
-    await stack.wait_for_topics()
-    producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
-    await producer.start()
-    for partition in (0, 1, 0, 1):
-        await producer.send(f"{stack.prefix}touches", value=json.dumps(touch("sms", 1)).encode(), partition=partition)
-    await producer.send(f"{stack.prefix}touches", value=json.dumps(touch("sms", 1, body="other words")).encode(), partition=2)
-    await producer.stop()
-    assert await stack.follow(lambda: sum(s["state"] == "sent" for s in stack.stories["sms-1"]) == 3, deadline_s=30)
-    assert sorted(message["text"] for message in stack.accepted()) == ["Hello, this is sms-1.", "other words"]
 
 
 async def test_lost_answers_are_looked_up_and_never_become_second_messages(stack: Stack) -> None:
@@ -378,3 +368,33 @@ async def test_a_disabled_sender_hands_its_backlog_to_the_others_and_nobody_hear
         assert pinned
     finally:
         stack.stop_all()
+
+
+async def test_one_touch_id_is_one_touch_whatever_key_and_partitioner_it_comes_by(stack: Stack) -> None:
+    """Keys hashed by murmur2 (Java, kafkajs, aiokafka), by crc32 (librdkafka), and no key at all (a console producer)."""
+    touches = [touch("email", number) for number in range(8)]
+    for each in touches:
+        stack.produced[each["touch_id"]] = each
+    stack.start(0)
+    await stack.wait_for_topics()
+    topic = f"{stack.prefix}touches"
+    producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
+    await producer.start()
+    for rounds, body in enumerate(["same", "same", "other"]):
+        for number, each in enumerate(touches):
+            key, value = each["touch_id"].encode(), json.dumps({**each, "body": body}).encode()
+            await producer.send_and_wait(topic, value, key)
+            await producer.send_and_wait(topic, value, key, partition=zlib.crc32(key) % PARTITIONS)
+            await producer.send_and_wait(topic, value, partition=(number + rounds) % PARTITIONS)
+    await producer.stop()
+    letters = await _dead_letters(stack, 24)
+    assert await stack.follow(stack.all_ended, deadline_s=30)
+    assert [(s["state"], s["sequence"]) for story in stack.stories.values() for s in story] == [("accepted", 1), ("sent", 2)] * 8
+    assert len(stack.accepted()) == 8
+    assert {message["text"] for message in stack.accepted()} == {"same"}
+    assert Counter((letter["reason"], letter["touch_id"]) for letter in letters) == {
+        ("conflict", each["touch_id"]): 3 for each in touches}
+    metrics = httpx.get(f"http://127.0.0.1:{stack.ports[0]}/metrics").text
+    assert float(re.search(r"^pipeline_strays_total (\S+)", metrics, re.MULTILINE)[1]) > 20
+    said = [line for line in (stack.folder / "worker-0.log").read_text().splitlines() if "away from their home partition" in line]
+    assert len(said) == 1

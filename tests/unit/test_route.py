@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.composer import TemplateComposer
+from pipeline.domain.home import home_of
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.work import Channel
-from pipeline.flow import DEAD_LETTERS, RESULTS
+from pipeline.flow import DEAD_LETTERS, RESULTS, TOUCH_MESSAGE_BYTES, TOUCHES
 from pipeline.log import MemoryTable, Record
 from pipeline.records import decode_event, decode_work
 from pipeline.records.codec import decode, encode
@@ -32,22 +37,23 @@ class Entrance:
         }
         policies = {c: ChannelPolicy(c, s, None, None, None) for c, s in policies.items()}
         self.router = Router(Door(policies, TouchReader(), TemplateComposer(folder),
-                                  lambda letter: dead_letter_value(single_object, letter), 30 * 86_400_000, "p."))
+                                  lambda letter: dead_letter_value(single_object, letter), 30 * 86_400_000, "p.", senders.get("partitions", 1)))
         self.table = MemoryTable()
         self.offset = 0
 
-    def give(self, *touches, now=NOW, partition=3):
+    def give(self, *touches, now=NOW, partition=0, key=b"key", headers=(("h", b"v"),)):
         records = []
         for touch in touches:
             value = touch if isinstance(touch, bytes | None) else json.dumps(touch).encode()
-            records.append(Record("touches", partition, self.offset, now, b"key", value, (("h", b"v"),)))
+            records.append(Record("touches", partition, self.offset, now, key, value, headers))
             self.offset += 1
         step = self.router.step(records, self.table, now)
         self.table.apply(step.changes)
         self.step = step
         self.events = [decode_event(o.value) for o in step.outputs if o.topic == RESULTS]
         self.dead = [decode("dead_letter", o.value) for o in step.outputs if o.topic == DEAD_LETTERS]
-        self.works = [(o.topic, o.partition, decode_work(o.value)) for o in step.outputs if o.topic not in (RESULTS, DEAD_LETTERS)]
+        self.hops = [o for o in step.outputs if o.topic == TOUCHES]
+        self.works = [(o.topic, o.partition, decode_work(o.value)) for o in step.outputs if o.topic not in (RESULTS, DEAD_LETTERS, TOUCHES)]
         assert all(o.partition == partition for o in step.outputs if o.topic == RESULTS)
         return self
 
@@ -69,7 +75,7 @@ def test_a_valid_touch_is_accepted_and_sent_to_its_senders_lane(door):
     door.give(SMS)
     assert door.told() == [("accepted", None)]
     (topic, lane, work), = door.works
-    assert (topic, lane, work.to, work.content.body, work.origin) == ("touches.sms", 2, "+12125552368", "hello", 3)
+    assert (topic, lane, work.to, work.content.body, work.origin) == ("touches.sms", 2, "+12125552368", "hello", 0)
 
 
 def test_the_same_touch_again_is_dropped_and_counted(door):
@@ -242,3 +248,125 @@ def test_a_disabled_sender_gets_nothing_new(tmp_path):
 def test_with_every_sender_disabled_the_channel_is_off(tmp_path):
     door = Entrance(tmp_path, sms=(SenderPolicy("old", 0, is_enabled=False),))
     assert door.give(SMS).told() == [("failed", "channel_off")]
+
+
+# --- touches that come to another partition than their home ----------------------------------------------------------
+
+PARTITIONS = 4
+
+
+@pytest.fixture
+def quarters(tmp_path):
+    """One router per partition of `touches`, each with its own table; what hops is delivered."""
+    return Quarters(tmp_path)
+
+
+class Quarters:
+    def __init__(self, folder):
+        self.doors = [Entrance(folder, partitions=PARTITIONS) for _ in range(PARTITIONS)]
+        self.told, self.works, self.dead, self.hops = [], [], [], 0
+
+    def give(self, touch, partition, *, key=b"key", now=NOW):
+        door = self.doors[partition].give(touch, partition=partition, key=key, now=now)
+        self._keep(door, partition)
+        while door.hops:
+            (onward,) = door.hops
+            self.hops += 1
+            door = self.doors[onward.partition].give(onward.value, partition=onward.partition, key=onward.key,
+                                                     headers=onward.headers, now=now + 5)
+            assert not door.hops, "one hop"
+            self._keep(door, onward.partition)
+        return self
+
+    def _keep(self, door, partition):
+        self.told += [(e.touch_id, e.state.value, partition) for e in door.events]
+        self.works += door.works
+        self.dead += door.dead
+
+
+def test_a_touch_that_comes_to_another_partition_is_judged_at_its_home_after_one_hop(quarters):
+    home = home_of("t1", PARTITIONS)
+    for partition in range(PARTITIONS):
+        quarters.give(SMS, partition)
+    assert quarters.told == [("t1", "accepted", home)]
+    assert len(quarters.works) == 1
+    assert quarters.works[0][2].origin == home
+    assert quarters.hops == PARTITIONS - 1
+
+
+def test_other_content_under_its_id_is_a_conflict_wherever_it_comes_to(quarters):
+    for partition in range(PARTITIONS):
+        quarters.give({**SMS, "body": f"to {partition}"}, partition)
+    assert len(quarters.works) == 1
+    assert [letter["reason"] for letter in quarters.dead] == ["conflict"] * (PARTITIONS - 1)
+
+
+def test_a_touch_that_is_not_valid_has_its_story_at_home_too(quarters):
+    away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
+    quarters.give({**SMS, "to": "12"}, away).give(SMS, home_of("t1", PARTITIONS))
+    assert quarters.told == [("t1", "failed", home_of("t1", PARTITIONS))]
+    assert [letter["reason"] for letter in quarters.dead] == ["invalid", "conflict"]
+
+
+def test_a_dead_letter_names_where_its_producer_put_it_and_created_at_is_its_first_time(quarters):
+    away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
+    quarters.doors[away].offset = 77
+    quarters.give({**SMS, "to": "12"}, away, key=None)
+    (letter,) = quarters.dead
+    assert (letter["source_partition"], letter["source_offset"], letter["key"], letter["headers"]) == (
+        away, 77, None, [{"name": "h", "value": b"v"}])
+    quarters.give({**SMS, "touch_id": "t2"}, (home_of("t2", PARTITIONS) + 1) % PARTITIONS, now=NOW + 1000)
+    assert quarters.works[0][2].created_at_ms == NOW + 1000
+
+
+def test_what_has_no_legal_touch_id_has_no_home(quarters):
+    for partition, value in enumerate([b"{}", b"x", {**SMS, "touch_id": "no space"}, {**SMS, "touch_id": 7}]):
+        quarters.give(value, partition)
+    assert quarters.hops == 0
+    assert [letter["source_partition"] for letter in quarters.dead] == [0, 1, 2, 3]
+
+
+def test_a_partition_that_remembers_a_stray_from_before_homes_judges_its_repeat(quarters):
+    away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
+    before = quarters.doors[away]
+    before.router = Router(replace(before.router._door, partitions=1))  # as if this were the only partition
+    before.give(SMS, partition=0)
+    before.router = Router(replace(before.router._door, partitions=PARTITIONS))
+    quarters.give(SMS, away).give({**SMS, "body": "other"}, away)
+    assert (quarters.told, quarters.works, quarters.hops) == ([], [], 0)
+    assert [letter["reason"] for letter in quarters.dead] == ["conflict"]
+
+
+@pytest.mark.parametrize("header", [b"", b"x", b"{}", b'{"to": 9}', b'{"to": "3", "partition": 0, "offset": 0, "timestamp": 0}', None])
+def test_a_hops_header_that_no_router_wrote_is_nothing(quarters, header):
+    away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
+    door = quarters.doors[away].give(SMS, partition=away, headers=(("pipeline-hop", header),))
+    assert len(door.hops) == 1
+
+
+def test_a_hop_that_was_copied_to_another_partition_hops_again(quarters):
+    home = home_of("t1", PARTITIONS)
+    first = quarters.doors[(home + 1) % PARTITIONS].give(SMS, partition=(home + 1) % PARTITIONS).hops[0]
+    copied = quarters.doors[(home + 2) % PARTITIONS].give(first.value, partition=(home + 2) % PARTITIONS, headers=first.headers)
+    assert [hop.partition for hop in copied.hops] == [home]
+
+
+def test_a_touch_as_large_as_touches_takes_still_fits_after_its_hop(quarters):
+    away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
+    large = {**SMS, "body": "x" * (1024 * 1024)}
+    headers = tuple((f"h{n}", b"v" * 1000) for n in range(63))
+    (hop,) = quarters.doors[away].give(large, partition=away, key=b"k" * 1000, headers=headers).hops
+    assert len(hop.value) + sum(len(n) + len(v) for n, v in hop.headers) < TOUCH_MESSAGE_BYTES - 500
+    assert [name for name, _ in hop.headers] == ["pipeline-hop"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]), st.integers(0, PARTITIONS - 1)), max_size=12))
+def test_each_id_has_one_story_and_one_send_wherever_its_records_come_to(records):
+    quarters = Quarters(Path("templates"))
+    for touch_id, body, partition in records:
+        quarters.give({**SMS, "touch_id": touch_id, "body": body}, partition)
+    ids = {touch_id for touch_id, _, _ in records}
+    assert sorted(quarters.told) == sorted((each, "accepted", home_of(each, PARTITIONS)) for each in ids)
+    assert len(quarters.works) == len(ids)
+    first = {each: next(body for touch_id, body, _ in records if touch_id == each) for each in ids}
+    assert len(quarters.dead) == sum(body != first[touch_id] for touch_id, body, _ in records)
