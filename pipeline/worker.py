@@ -21,6 +21,7 @@ from pipeline.agents.crew import Crew
 from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
+from pipeline.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
 from pipeline.console import forecast_command as _forecast_command  # noqa: F401 - likewise
@@ -41,11 +42,9 @@ from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
 from pipeline.metrics import Metrics
 from pipeline.records.registry import Registry, RegistryAway
 from pipeline.records.writing import Confluent, Writer, json_object, single_object
-from pipeline.settings import Settings, SettingsError, load
+from pipeline.settings import KafkaSettings, Settings, SettingsError, load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pipeline.domain.sender import Sender
 
 log = logging.getLogger(__name__)
@@ -130,12 +129,14 @@ class Worker:
     async def _prepare(self) -> None:
         self.app.conf.consumer_group_instance_id = self._claim_folder()
         self._find_web_port()
+        servers = ",".join(self.settings.kafka.bootstrap_servers)
+        if why := await why_unreachable(self.place.connection):
+            _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {why}")
         try:
             created = await ensure_topics(self.place.connection, needed_topics(self.settings), self.settings.kafka.replication_factor)
         except TopicsDiffer as error:
             _stop(EXIT_FAILED, *str(error).splitlines())
         except (KafkaError, OSError) as error:
-            servers = ",".join(self.settings.kafka.bootstrap_servers)
             _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {type(error).__name__}: {error}")
         if created:
             log.info("created topics: %s", ", ".join(created))
@@ -217,7 +218,7 @@ def make_desk(settings: Settings) -> Desk:
         return Desired(
             {topic.name: topic.partitions for topic in topics}, settings.kafka.replication_factor, senders,
             [channel.value for channel, policy in settings.channels.items() if not policy.senders], url,
-            settings.source, urls,
+            settings.source, urls, prefix + APPLICATION,
         )  # fmt: skip
 
     def sender_of(channel: Channel, name: str) -> Sender | None:
@@ -231,18 +232,35 @@ def make_desk(settings: Settings) -> Desk:
     )  # fmt: skip
 
 
-def connection_of(settings: Settings) -> Mapping[str, Any]:
-    """Return aiokafka's connection arguments."""
+def connection_of(settings: Settings) -> Connection:
+    """Return the arguments with which whatever connects to Kafka connects."""
     kafka = settings.kafka
-    secure = {} if kafka.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") else {
-        "ssl_context": create_ssl_context(cafile=kafka.ssl_cafile),
-    }  # fmt: skip
-    sasl = {} if kafka.sasl_mechanism is None else {
-        "sasl_mechanism": kafka.sasl_mechanism,
-        "sasl_plain_username": kafka.sasl_username,
-        "sasl_plain_password": kafka.sasl_password,
-    }  # fmt: skip
-    return {"bootstrap_servers": list(kafka.bootstrap_servers), "security_protocol": kafka.security_protocol, **secure, **sasl}
+    return Connection(
+        bootstrap_servers=list(kafka.bootstrap_servers), security_protocol=kafka.security_protocol,
+        **_tls(kafka), **_login(kafka),
+    )  # fmt: skip
+
+
+def _tls(kafka: KafkaSettings) -> dict[str, Any]:
+    if "SSL" not in kafka.security_protocol:
+        return {}
+    password = kafka.ssl_key_password
+    return {"ssl_context": create_ssl_context(
+        cafile=kafka.ssl_cafile, certfile=kafka.ssl_certfile, keyfile=kafka.ssl_keyfile,
+        password=None if password is None else password.reveal(),
+    )}  # fmt: skip
+
+
+def _login(kafka: KafkaSettings) -> dict[str, Any]:
+    how = {"sasl_mechanism": kafka.sasl_mechanism}
+    if kafka.sasl_mechanism is None:
+        return {}
+    if kafka.sasl_token_file is not None:
+        return {**how, "sasl_oauth_token_provider": TokenProvider(TokenFile(Path(kafka.sasl_token_file)))}
+    if kafka.sasl_token_command is not None:
+        return {**how, "sasl_oauth_token_provider": TokenProvider(TokenCommand(kafka.sasl_token_command))}
+    assert kafka.sasl_password is not None
+    return {**how, "sasl_plain_username": kafka.sasl_username, "sasl_plain_password": kafka.sasl_password.reveal()}
 
 
 def needed_topics(settings: Settings) -> list[TopicNeeded]:

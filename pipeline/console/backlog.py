@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline import flow
-from pipeline.console.place import Failed, partition_counts
+from pipeline.console.place import Failed, partition_counts, unreached
 from pipeline.domain.work import Channel
 from pipeline.engine.table import INPUT_POSITION
 from pipeline.forecast import Backlog, LaneRows
@@ -50,7 +50,7 @@ async def read_backlog(
         async with _Log(place, counts, progress) as log:
             return await _Reading(log, complain).backlog(list(channels))
     except (KafkaError, OSError) as error:
-        raise Failed(f"Kafka at {place.servers}: {error}") from error
+        raise await unreached(place, error) from error
 
 
 class _Log:

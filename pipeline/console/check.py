@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from pipeline.console.access import NotAllowed, ask_permissions
 from pipeline.console.place import Failed, broker_count, partition_counts
 from pipeline.domain.sender import CheckFailed
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.console.place import Place
     from pipeline.domain.sender import Sender
+    from pipeline.secret import Address
 
 ALLOWED_SKEW_S = 2.0
 """A window must not be missed by more. `Date` has a resolution of one second, and travels half a round trip."""
@@ -44,11 +46,13 @@ class Desired:
     senders: Sequence[tuple[str, Sender]]
     """Each with its name for people, "sms default"."""
     channels_off: Sequence[str]
-    registry_url: str | None
+    registry_url: Address | None
     source: str
     """Where the configuration was read from."""
     time_servers: Sequence[str]
     """URLs whose `Date` is compared with our clock; the first that answers is believed."""
+    application: str = "pipeline"
+    """Consumer group, and what the transactional ids begin with."""
 
 
 async def check(place: Place, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
@@ -71,7 +75,16 @@ async def _kafka(place: Place, desired: Desired) -> list[Finding]:
     except (Failed, TimeoutError) as error:
         why = str(error) or f"no answer in {SENDER_PATIENCE_S:.0f} s"
         return [Finding("kafka", is_ok=False, what=f"{why}; check kafka.bootstrap_servers and that Kafka runs")]
-    return [_brokers(place, brokers, desired.replication_factor), *_topics(place, counts, desired.partitions)]
+    findings = [_brokers(place, brokers, desired.replication_factor), *_topics(place, counts, desired.partitions)]
+    return [*findings, await _permissions(place, desired, sorted(set(desired.partitions) & set(counts)))]
+
+
+async def _permissions(place: Place, desired: Desired, topics: Sequence[str]) -> Finding:
+    try:
+        await ask_permissions(place, desired.application, topics)
+    except NotAllowed as error:
+        return Finding("permissions", is_ok=False, what=f"{error}; docs/operations.md lists what a worker needs")
+    return Finding("permissions", is_ok=True, what=f"group and transactional ids of {desired.application} may be used")
 
 
 async def _ask_kafka(place: Place) -> tuple[int, dict[str, int]]:
@@ -105,18 +118,18 @@ def _mend(place: Place, name: str, found: int, wanted: int) -> str:
     return f"has {found} partitions, configured are {wanted}; mend it with: {fix}"
 
 
-async def _registry(url: str) -> Finding:
-    shown = httpx.URL(url).copy_with(userinfo=b"")
+async def _registry(address: Address) -> Finding:
+    shown = address.url
     try:
-        async with httpx.AsyncClient(timeout=REGISTRY_PATIENCE_S) as client:
-            answer = await client.get(f"{url.rstrip('/')}/subjects")
+        async with httpx.AsyncClient(timeout=REGISTRY_PATIENCE_S, auth=address.basic) as client:
+            answer = await client.get(f"{shown.rstrip('/')}/subjects")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = f"{shown} cannot be reached ({type(error).__name__}); check kafka.schema_registry_url"
         return Finding("schema registry", is_ok=False, what=why)
     if answer.status_code != httpx.codes.OK:
         why = f"{shown} answers {answer.status_code}; check kafka.schema_registry_url and its credentials"
         return Finding("schema registry", is_ok=False, what=why)
-    return Finding("schema registry", is_ok=True, what=str(shown))
+    return Finding("schema registry", is_ok=True, what=shown)
 
 
 async def _sender(name: str, sender: Sender) -> Finding:

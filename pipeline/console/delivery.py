@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from pipeline.console.place import Failed
+from pipeline.console.place import reach, unreached
 from pipeline.console.rows import LARGEST_VALUE
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Lost(Exception):
 @asynccontextmanager
 async def open_producer(place: Place) -> AsyncIterator[AIOKafkaProducer]:
     """Yield a started producer. Raises Failed when Kafka cannot be reached."""
+    await reach(place)
     producer = AIOKafkaProducer(
         **place.connection, acks="all", enable_idempotence=True, linger_ms=5,
         max_batch_size=256 * 1024, max_request_size=2 * LARGEST_VALUE,
@@ -51,7 +52,7 @@ async def _reach(producer: AIOKafkaProducer, place: Place) -> None:
     try:
         await producer.start()
     except (KafkaError, OSError) as error:
-        raise Failed(f"Kafka at {place.servers} cannot be reached: {error}") from error
+        raise await unreached(place, error) from error
 
 
 class Delivery:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from pipeline.connection import why_unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 class Place:
     """A Kafka as the commands need it."""
 
-    connection: Mapping[str, Any]
+    connection: Mapping[str, Any] = field(repr=False)
     """aiokafka's connection arguments (bootstrap_servers, security…)."""
     topic_prefix: str = ""
 
@@ -35,19 +37,32 @@ class Failed(Exception):
     """A command cannot do what it was asked; the message is its one line for people."""
 
 
+async def reach(place: Place) -> None:
+    """Make sure that Kafka takes us. Raises Failed with the reason."""
+    if why := await why_unreachable(place.connection):
+        raise Failed(f"Kafka at {place.servers} cannot be reached: {why}")
+
+
+async def unreached(place: Place, error: BaseException) -> Failed:
+    """Return what to tell of an error of Kafka's: why no server takes us, where that is the reason."""
+    why = await why_unreachable(place.connection) if isinstance(error, KafkaConnectionError | OSError) else ""
+    return Failed(f"Kafka at {place.servers} cannot be reached: {why or error}")
+
+
 async def partition_counts(place: Place) -> dict[str, int]:
     """Return the partition count of every topic.
 
     All topics are asked for: asking for a missing one by name could create it, with the broker's partition count.
     Raises Failed when Kafka cannot be reached.
     """
+    await reach(place)
     admin = AIOKafkaAdminClient(**place.connection)
     try:
         await admin.start()
         names = await admin.list_topics()
         described = await admin.describe_topics(list(names))
     except (KafkaError, OSError) as error:
-        raise Failed(f"Kafka at {place.servers} cannot be reached: {error}") from error
+        raise await unreached(place, error) from error
     finally:
         await admin.close()
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
@@ -64,11 +79,12 @@ async def partition_count(place: Place, logical: str) -> int:
 
 async def broker_count(place: Place) -> int:
     """Return how many brokers are alive. Raises Failed when Kafka cannot be reached."""
+    await reach(place)
     admin = AIOKafkaAdminClient(**place.connection)
     try:
         await admin.start()
         return len((await admin.describe_cluster())["brokers"])
     except (KafkaError, OSError) as error:
-        raise Failed(f"Kafka at {place.servers} cannot be reached: {error}") from error
+        raise await unreached(place, error) from error
     finally:
         await admin.close()

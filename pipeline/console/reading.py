@@ -16,6 +16,8 @@ from pipeline.records.codec import MARKER, decode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pipeline.secret import Address
+
     FetchSchema = Callable[[int], str]
     """Returns the schema with an id, as text; raises Failed when the registry is away."""
 
@@ -61,12 +63,14 @@ class Reader:
         return schemaless_reader(body, self._writers[number], schemas.current(self._name).parsed)
 
 
-def registry(url: str) -> FetchSchema:
-    """Return a function that asks the Confluent schema registry at `url`; `user:password@` in it is used."""
+def registry(address: Address) -> FetchSchema:
+    """Return a function that asks the Confluent schema registry at `address`."""
 
     def fetch(number: int) -> str:
         try:
-            answer = httpx.get(f"{url.rstrip('/')}/schemas/ids/{number}", timeout=REGISTRY_PATIENCE_S)
+            answer = httpx.get(
+                f"{address.url.rstrip('/')}/schemas/ids/{number}", auth=address.basic, timeout=REGISTRY_PATIENCE_S
+            )
             return str(answer.raise_for_status().json()["schema"])
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise Failed(f"the schema registry does not give schema {number}: {type(error).__name__}: {error}") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.console.place import Failed, partition_count
+from pipeline.console.place import Failed, partition_count, unreached
 from pipeline.console.reading import Illegible
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def read_topic(source: Source[T], *, follow: bool = False) -> AsyncGenerat
             for said in sorted(fresh, key=source.at_ms):
                 yield said
     except (KafkaError, OSError) as error:
-        raise Failed(f"Kafka at {source.place.servers}: {error}") from error
+        raise await unreached(source.place, error) from error
     finally:
         await kafka.stop()
 
@@ -92,7 +92,7 @@ async def read_spots(source: Source[T], spots: Iterable[Spot]) -> AsyncGenerator
             for said in _said(source, [record for record in records if record.offset == spot.offset]):
                 yield said
     except (KafkaError, OSError) as error:
-        raise Failed(f"Kafka at {source.place.servers}: {error}") from error
+        raise await unreached(source.place, error) from error
     finally:
         await kafka.stop()
 

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, MessageSizeTooLargeError, ProducerFenced
 
 from pipeline.console.again import again_id, touch_again
-from pipeline.console.place import Failed, partition_count
+from pipeline.console.place import Failed, partition_count, unreached
 from pipeline.console.question import told
 from pipeline.console.reading import Illegible
 from pipeline.console.status import status
@@ -116,7 +116,7 @@ async def record(
         raise Failed(f"{touch_id} is too large to be produced again as it was composed, nothing was recorded: "
                      "produce it from its source under another touch_id, and record it with --sent") from None  # fmt: skip
     except (KafkaError, OSError, TimeoutError) as error:
-        raise Failed(f"Kafka at {place.servers} cannot be used: {type(error).__name__}: {error}") from error
+        raise await unreached(place, error) from error
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
-"""Who we are at a provider: one account per sender. Secrets stay out of every repr, so out of every log."""
+"""Who we are at a provider: one account per sender."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from pipeline.secret import Address, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +14,7 @@ class WahaAccount:
     session: str
     base_url: str
     """Without a slash at the end."""
-    api_key: str | None = field(repr=False)
+    api_key: Secret | None
     """None: the server asks for none."""
     engine: str
     """NOWEB, GOWS, WEBJS or WPP."""
@@ -22,7 +24,7 @@ class WahaAccount:
 class ResendAccount:
     """A Resend account (its limit is per team, over all keys)."""
 
-    api_key: str = field(repr=False)
+    api_key: Secret
     base_url: str
 
 
@@ -31,9 +33,9 @@ class TwilioAccount:
     """A Twilio number, or a Messaging Service: exactly one of `from_` and `messaging_service_sid` is set."""
 
     account_sid: str
-    auth_token: str = field(repr=False)
+    auth_token: Secret
     from_: str | None
     messaging_service_sid: str | None
     base_url: str
-    status_callback: str | None
+    status_callback: Address | None
     """URL template; `{touch_id}` is to be filled in, percent-encoded."""

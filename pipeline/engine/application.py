@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import faust
 import faust.streams
+from faust.app.base import BootStrategy
 from faust.serializers.schemas import Schema
 
 from pipeline.engine.assignor import PartitionAssignor
@@ -56,9 +57,16 @@ class BatchSchema(Schema[Any, Any]):
         return decode
 
 
+class Boot(BootStrategy):
+    """Faust's services without its producer: what goes out goes through the tables' own."""
+
+    enable_kafka_producer = False
+
+
 class Application(faust.App):
     """A faust app whose agents lose nothing: every input topic is a duty of its `ownership`."""
 
+    BootStrategy = Boot
     place: Place
     ownership: Ownership
     prepare: Callable[[], Awaitable[None]] | None = None

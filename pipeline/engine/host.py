@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.engine.ownership import Ownership
+    from pipeline.engine.place import Place
 
 
 class Host(Protocol):
     """The application, as its parts see it."""
 
+    place: Place
     ownership: Ownership
     rebalancing: bool
     consumer_generation_id: int

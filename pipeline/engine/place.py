@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.changelog import ChangelogReader
@@ -25,7 +25,7 @@ OPEN_AT_ONCE = 16
 class Place:
     """One Kafka, one consumer group, one folder."""
 
-    connection: Mapping[str, Any]
+    connection: Mapping[str, Any] = field(repr=False)
     """aiokafka's connection arguments (bootstrap_servers, security…)."""
     application: str
     """Consumer group, and prefix of the transactional ids."""

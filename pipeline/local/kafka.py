@@ -14,11 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+from pipeline.local.security import Security
+
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.0"
 HEAP = ["-XX:+UseSerialGC", "-Xms128m", "-Xmx512m"]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 MESSAGE_BYTES = 5 * 1024 * 1024
+SECURED = ("SSL", "SASL_PLAINTEXT", "SASL_SSL")
+PROTOCOLS = ("PLAINTEXT", *SECURED)
 
 
 class KafkaFailed(Exception):
@@ -28,17 +32,27 @@ class KafkaFailed(Exception):
 class LocalKafka:
     """`brokers` brokers in one data folder, on free loopback ports."""
 
-    def __init__(self, data: Path, *, brokers: int = 1, port: int | None = None) -> None:
-        """Prepare a cluster in `data`; `port` fixes the (first) listener's port, else free ones are chosen and kept."""
+    def __init__(
+        self, data: Path, *, brokers: int = 1, port: int | None = None, security: Security | None = None
+    ) -> None:
+        """Prepare a cluster in `data`; `port` fixes the (first) listener's port, else free ones are chosen and kept.
+
+        With `security` there are secured listeners and ACLs, too; the plain one is the administrator's then.
+        """
         self._data = data.resolve()
         self._brokers = brokers
         self._port = port
+        self._security = security
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     @property
     def bootstrap_servers(self) -> list[str]:
         """Every broker's `host:port`."""
         return [f"127.0.0.1:{listener}" for listener, _ in self._ports()]
+
+    def secured_servers(self, protocol: str) -> list[str]:
+        """Every broker's `host:port` of the listener "SSL", "SASL_PLAINTEXT" or "SASL_SSL"."""
+        return [f"127.0.0.1:{ports[SECURED.index(protocol)]}" for ports in self._secured_ports()]
 
     @property
     def pids(self) -> list[int]:
@@ -50,6 +64,7 @@ class LocalKafka:
         self._data.mkdir(parents=True, exist_ok=True)
         # What is chosen once and kept in files, before anything goes side by side.
         self._ports()
+        self._secured_ports()
         self._cluster_id()
         _classpath()
         with ThreadPoolExecutor() as side_by_side:
@@ -118,6 +133,15 @@ class LocalKafka:
             kept.write_text(json.dumps(list(zip(ports[::2], ports[1::2], strict=True))))
         return [(listener, controller) for listener, controller in json.loads(kept.read_text())]
 
+    def _secured_ports(self) -> list[list[int]]:
+        """The secured listeners of each broker, in the order of SECURED; kept likewise."""
+        kept = self._data / "secured-ports.json"
+        if not kept.exists():
+            free = iter(_free_ports(self._brokers * len(SECURED) if self._security else 0))
+            kept.write_text(json.dumps([list(each) for each in zip(*[free] * len(SECURED), strict=True)]))
+        ports: list[list[int]] = json.loads(kept.read_text())
+        return ports
+
     def _cluster_id(self) -> str:
         kept = self._data / "cluster-id"
         if not kept.exists():
@@ -133,16 +157,18 @@ class LocalKafka:
         return path
 
     def _properties(self, number: int) -> dict[str, object]:
-        listener, controller = self._ports()[number]
+        controller = self._ports()[number][1]
         copies = min(3, self._brokers)
+        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in self._listeners(number).items())
+        security = {} if self._security is None else self._security.properties()
         return {
             "process.roles": "broker,controller",
             "node.id": number + 1,
             "controller.quorum.voters": ",".join(f"{n + 1}@127.0.0.1:{c}" for n, (_, c) in enumerate(self._ports())),
-            "listeners": f"PLAINTEXT://127.0.0.1:{listener},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{listener}",
+            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": listeners,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:{name}" for name in PROTOCOLS) + ",CONTROLLER:PLAINTEXT",
             "log.dirs": self._folder(number) / "log",
             "default.replication.factor": copies,
             "offsets.topic.replication.factor": copies,
@@ -157,7 +183,12 @@ class LocalKafka:
             # Failure detection of a small cluster on one machine: seconds, not the default half minute.
             "broker.session.timeout.ms": 6000,
             "controlled.shutdown.enable": "true" if self._brokers > 1 else "false",
+            **security,
         }
+
+    def _listeners(self, number: int) -> dict[str, int]:
+        secured = zip(SECURED, self._secured_ports()[number], strict=True) if self._security else ()
+        return {"PLAINTEXT": self._ports()[number][0], **dict(secured)}
 
     def _format(self, number: int) -> Path:
         """Prepare the broker's folder, if that was not done yet; return its properties."""
@@ -165,6 +196,7 @@ class LocalKafka:
         if (self._folder(number) / "log" / "meta.properties").exists():
             return properties
         tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(properties)]
+        tool += [] if self._security is None else self._security.format_options()
         done = subprocess.run([_java(), "-cp", _classpath(), *tool], capture_output=True, text=True, check=False)
         if done.returncode:
             raise KafkaFailed(f"formatting {properties.parent} failed:\n{done.stdout}{done.stderr}")

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from pipeline.records import schemas
+from pipeline.secret import Address
 
 TIMEOUT_S = 5.0
 HTTP_NOT_FOUND = 404
@@ -27,9 +28,9 @@ class SchemaNotHere(Exception):
 class Registry:
     """Asks the registry once per schema id, and remembers the answer: ids never change their meaning."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-        self._http = httpx.Client(timeout=TIMEOUT_S)
+    def __init__(self, address: Address) -> None:
+        self._url = address.url.rstrip("/")
+        self._http = httpx.Client(timeout=TIMEOUT_S, auth=address.basic)
         self._known: dict[int, Any] = {}
         self._unknown: dict[int, str] = {}
 

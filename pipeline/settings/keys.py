@@ -11,22 +11,25 @@ from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import ALL_DAYS, RECIPIENT, NeverOpens, Window
 from pipeline.domain.work import Channel
+from pipeline.secret import Address, Secret
 from pipeline.settings.calendars import HOURS, HoursKeys, load_calendar
 from pipeline.settings.kinds import (
     CAP,
     CLOCK,
     CLOCK_OR_MIDNIGHT,
+    COMMAND,
     DATES,
     FILE,
+    PASSWORD,
     REGION,
     SERVERS,
+    URL_WITH_LOGIN,
     WEEKDAYS,
     ZONE,
     ZONE_OR_RECIPIENT,
     choice,
     duration,
     text,
-    url,
     whole,
 )
 from pipeline.settings.place import Wrong
@@ -261,18 +264,43 @@ class KafkaSettings:
         SERVERS, ["127.0.0.1:9092"], "Where Kafka is.", variable="KAFKA_BOOTSTRAP_SERVERS"
     )
     security_protocol: str = key(
-        choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), "PLAINTEXT", "How to talk to it."
-    )
+        choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), "PLAINTEXT", "How to talk to it.",
+        variable="KAFKA_SECURITY_PROTOCOL",
+    )  # fmt: skip
     sasl_mechanism: str | None = key(
-        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), ABSENT, "How to log in; required with SASL."
+        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"), ABSENT, "How to log in; required with SASL.",
+        variable="KAFKA_SASL_MECHANISM",
+    )  # fmt: skip
+    sasl_username: str | None = key(
+        PASSWORD, ABSENT, "As whom; required with PLAIN and SCRAM.", variable="KAFKA_SASL_USERNAME"
     )
-    sasl_username: str | None = key(text(r"[^\x00]{1,4096}", "text"), ABSENT, "As whom; required with SASL.")
-    sasl_password: str | None = key(
-        text(r"[^\x00]{1,4096}", "text"), ABSENT, "With which password; required with SASL.", secret=True
+    sasl_password: Secret | None = key(
+        PASSWORD, ABSENT, "With which password; required with PLAIN and SCRAM.", secret=True,
+        variable="KAFKA_SASL_PASSWORD",
+    )  # fmt: skip
+    sasl_token_file: str | None = key(
+        FILE, ABSENT, "With OAUTHBEARER: the file that holds the token, read for each new connection.",
+        variable="KAFKA_SASL_TOKEN_FILE",
+    )  # fmt: skip
+    sasl_token_command: str | None = key(
+        COMMAND, ABSENT, "With OAUTHBEARER, in place of a file: the command that prints the token. Run without a shell, at most every 30 s.",
+        variable="KAFKA_SASL_TOKEN_COMMAND",
+    )  # fmt: skip
+    ssl_cafile: str | None = key(
+        FILE, ABSENT, "Certificates to trust (PEM), with SSL; left out, the system's.", variable="KAFKA_SSL_CAFILE"
     )
-    ssl_cafile: str | None = key(FILE, ABSENT, "Certificates to trust (PEM), with SSL; left out, the system's.")
-    schema_registry_url: str | None = key(
-        url(user=True), ABSENT, "A Confluent schema registry; with it, `touches` may come in Confluent's framing, and statuses go out in it.",
+    ssl_certfile: str | None = key(
+        FILE, ABSENT, "The client's certificate and those up to its authority (PEM), where the brokers ask for one.",
+        variable="KAFKA_SSL_CERTFILE",
+    )  # fmt: skip
+    ssl_keyfile: str | None = key(
+        FILE, ABSENT, "Its private key (PEM); left out, it stands in `ssl_certfile`.", variable="KAFKA_SSL_KEYFILE"
+    )
+    ssl_key_password: Secret | None = key(
+        PASSWORD, ABSENT, "The private key's password.", secret=True, variable="KAFKA_SSL_KEY_PASSWORD"
+    )
+    schema_registry_url: Address | None = key(
+        URL_WITH_LOGIN, ABSENT, "A Confluent schema registry; with it, `touches` may come in Confluent's framing, and statuses go out in it.",
         secret=True, variable="SCHEMA_REGISTRY_URL",
     )  # fmt: skip
     topic_prefix: str = key(

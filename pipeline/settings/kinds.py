@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from datetime import date, datetime, time
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ import phonenumbers
 
 from pipeline.domain.window import RECIPIENT
 from pipeline.domain.zone import is_zone
+from pipeline.secret import Address
 from pipeline.settings.place import Wrong
 from pipeline.settings.table import Scalar
 
@@ -81,15 +83,16 @@ def text(pattern: str, allowed: str) -> Scalar[str]:
     return Scalar(allowed, parse)
 
 
-def url(*, query: bool = False, user: bool = False) -> Scalar[str]:
-    """An http or https URL; without the slash at its end if it is a base (no `query`)."""
+def _url(value: object) -> str:
+    found = str(_text(value))
+    _check_url(found, query=False, user=False)
+    return found.rstrip("/")
 
-    def parse(value: object) -> str:
-        found = str(_text(value))
-        _check_url(found, query=query, user=user)
-        return found if query else found.rstrip("/")
 
-    return Scalar("a URL such as " + ('"https://example.com/status"' if query else '"http://127.0.0.1:3000"'), parse)
+def _url_with_login(value: object) -> Address:
+    found = str(_text(value))
+    _check_url(found, query=False, user=True)
+    return Address.read(found.rstrip("/"))
 
 
 def array(kind: Callable[[object], str], allowed: str, *, least: int = 1, one: bool = True) -> Scalar[tuple[str, ...]]:
@@ -176,13 +179,13 @@ def _region(value: object) -> str:
     return str(value) if isinstance(value, str) and value in phonenumbers.SUPPORTED_REGIONS else _wrong()
 
 
-def _callback(value: object) -> str:
+def _callback(value: object) -> Address:
     found = str(_text(value))
     without = found.replace("{touch_id}", "touch")
     if "{" in without or "}" in without:
         raise Wrong("the only thing filled in is {touch_id}")
     _check_url(without, query=True, user=True)  # Twilio sends a user and password given there (basic authentication)
-    return found
+    return Address.read(found)
 
 
 def _check_url(found: str, *, query: bool, user: bool) -> None:
@@ -195,6 +198,14 @@ def _check_url(found: str, *, query: bool, user: bool) -> None:
         raise Wrong
     if parts.username is not None and not user:
         raise Wrong("without user and password")
+
+
+def _command(value: object) -> str:
+    found = str(_text(value))
+    try:
+        return found if shlex.split(found) else _wrong()
+    except ValueError:
+        raise Wrong from None
 
 
 def _text(value: object) -> str:
@@ -224,8 +235,12 @@ DATE = Scalar("a date such as 2026-11-01", _date)
 DATES = Scalar("an array of dates such as [2026-12-25]", _dates)
 WEEKDAYS = Scalar("an array of " + " ".join(f'"{day}"' for day in DAYS), _days)
 REGION = Scalar('a region in two capital letters such as "US"', _region)
+URL = Scalar('a URL such as "http://127.0.0.1:3000"', _url)
+URL_WITH_LOGIN = Scalar('a URL such as "http://127.0.0.1:8081" or "https://user:password@example.com"', _url_with_login)
 CALLBACK = Scalar('a URL such as "https://example.com/status/{touch_id}"', _callback)
 SECRET = text(r"[!-~]{1,4096}", "text without blanks")
+PASSWORD = text(r"[^\x00]{1,4096}", "text")
 NAME = text(r"[^\x00-\x1f\x7f]{1,128}", "1 to 128 characters, none of them a control character")
+COMMAND = Scalar("a command and its arguments, quoted as in a shell", _command)
 FILE = text(r"[^\x00]+", "a path")
 SENDER_ADDRESSES = array(_mail_address, 'one address or an array of them, each "a@b.c" or "Name <a@b.c>"')

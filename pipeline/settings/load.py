@@ -14,6 +14,7 @@ from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.hours import ever_open
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.work import Channel
+from pipeline.secret import Address
 from pipeline.settings.keys import (
     LONGEST_RESEND_MS,
     ChannelKeys,
@@ -24,6 +25,7 @@ from pipeline.settings.keys import (
     WhatsAppKeys,
 )
 from pipeline.settings.place import FromEnvironment, Place, Spoilt, shown
+from pipeline.settings.security import check_security, placed
 from pipeline.settings.senders import SENDERS, ResendKeys, SenderKeys, TwilioKeys, WahaKeys
 from pipeline.settings.table import fill_in, keys_of, read_table
 
@@ -123,7 +125,7 @@ def _variables(table: type[Any], path: str, environ: Mapping[str, str], names: d
 
 
 def _checked(keys: FileKeys, place: Place, folder: Path, source: str) -> Settings:
-    _check_kafka(keys.kafka, place.at("kafka"), folder)
+    check_security(keys.kafka, place.at("kafka"), folder)
     whatsapp, email, sms = keys.channels.whatsapp, keys.channels.email, keys.channels.sms
     for channel, channel_keys in _channels(keys):
         _check_senders(channel_keys.senders, place.at("channels").at(channel).at("senders"), keys.kafka.lanes)
@@ -134,10 +136,9 @@ def _checked(keys: FileKeys, place: Place, folder: Path, source: str) -> Setting
         _check_hours(channel_keys, place.at("channels").at(channel).at("calendar"))
     if place.notes:
         raise Spoilt
-    cafile = keys.kafka.ssl_cafile
     return Settings(
         source=source, data_dir=folder / keys.data_dir, dedup_for_ms=keys.dedup_for_ms, templates=folder / keys.templates,
-        kafka=replace(keys.kafka, ssl_cafile=str(folder / cafile)) if cafile else keys.kafka,
+        kafka=placed(keys.kafka, folder),
         channels={channel: _policy(channel, each) for channel, each in _channels(keys)},
         waha={each.name: _waha(each) for each in whatsapp.senders},
         resend={each.name: ResendAccount(each.api_key, each.base_url) for each in email.senders},
@@ -148,24 +149,6 @@ def _checked(keys: FileKeys, place: Place, folder: Path, source: str) -> Setting
 def _channels(keys: FileKeys) -> list[tuple[Channel, WhatsAppKeys | EmailKeys | SmsKeys]]:
     found = keys.channels
     return [(Channel.WHATSAPP, found.whatsapp), (Channel.EMAIL, found.email), (Channel.SMS, found.sms)]
-
-
-def _check_kafka(kafka: KafkaSettings, place: Place, folder: Path) -> None:
-    sasl = {
-        "sasl_mechanism": kafka.sasl_mechanism,
-        "sasl_username": kafka.sasl_username,
-        "sasl_password": kafka.sasl_password,
-    }
-    for name, value in sasl.items():
-        if kafka.security_protocol.startswith("SASL") and value is None:
-            place.at(name).note("nothing", f"a value, as security_protocol is {kafka.security_protocol}")
-        if not kafka.security_protocol.startswith("SASL") and value is not None:
-            place.at(name).note(
-                "a value",
-                f'none, unless security_protocol is "SASL_SSL" or "SASL_PLAINTEXT", not "{kafka.security_protocol}"',
-            )
-    if kafka.ssl_cafile is not None and not (folder / kafka.ssl_cafile).is_file():
-        place.at("ssl_cafile").note(shown(kafka.ssl_cafile), "the path of a file that exists")
 
 
 def _check_senders(senders: tuple[SenderKeys, ...], place: Place, lanes: int) -> None:
@@ -252,7 +235,11 @@ def _sender(keys: WahaKeys | ResendKeys | TwilioKeys, cap: int | None) -> Sender
             return replace(policy, addresses=keys.from_)
         case TwilioKeys():
             address = keys.from_ or keys.messaging_service_sid or ""
-            return replace(policy, addresses=(address,), status_callback=keys.status_callback)
+            return replace(policy, addresses=(address,), status_callback=_clean(keys.status_callback))
+
+
+def _clean(address: Address | None) -> str | None:
+    return None if address is None else address.url
 
 
 def _midnight_ms(day: date | None) -> int | None:

@@ -10,6 +10,7 @@ from datetime import date, time
 from typing import Final
 
 from pipeline.domain.work import Channel
+from pipeline.secret import without_secrets
 
 MISSING_VARIABLE: Final = object()
 """Stands where an environment variable was named that is not set (which has been noted)."""
@@ -89,5 +90,6 @@ def shown(value: object) -> str:
     if value is MISSING_VARIABLE:
         return "nothing"
     text = value.isoformat() if isinstance(value, date | time) else json.dumps(value, ensure_ascii=False, default=str)
+    text = without_secrets(text)
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from pipeline.domain.work import Channel
+from pipeline.secret import Address, Secret
 from pipeline.settings.kinds import (
     CALLBACK,
     DATE,
@@ -14,9 +15,9 @@ from pipeline.settings.kinds import (
     NAME,
     SECRET,
     SENDER_ADDRESSES,
+    URL,
     choice,
     text,
-    url,
     whole,
 )
 from pipeline.settings.table import ABSENT, REQUIRED, key
@@ -55,8 +56,8 @@ class WahaKeys(SenderKeys):
     session: str = key(
         text(r"[A-Za-z0-9_.@-]{1,128}", "a session's name"), "default", "The session.", variable="WAHA_SESSION_NAME"
     )
-    base_url: str = key(url(), "http://127.0.0.1:3000", "The WAHA server.", variable="WAHA_BASE_URL")
-    api_key: str | None = key(
+    base_url: str = key(URL, "http://127.0.0.1:3000", "The WAHA server.", variable="WAHA_BASE_URL")
+    api_key: Secret | None = key(
         SECRET, ABSENT, "Its API key; left out if it asks for none.", secret=True, variable="WAHA_API_KEY"
     )
     engine: str = key(
@@ -71,7 +72,7 @@ class WahaKeys(SenderKeys):
 class ResendKeys(SenderKeys):
     """`[[channels.email.senders]]`: a Resend account."""
 
-    api_key: str = key(
+    api_key: Secret = key(
         SECRET, REQUIRED, "The API key; one that may only send is enough.", secret=True, variable="RESEND_API_KEY"
     )
     from_: tuple[str, ...] = key(
@@ -80,7 +81,7 @@ class ResendKeys(SenderKeys):
         "Addresses it sends from; a touch may pick one, else the first.",
         variable="RESEND_FROM",
     )
-    base_url: str = key(url(), "https://api.resend.com", "The API.", variable="RESEND_API_URL")
+    base_url: str = key(URL, "https://api.resend.com", "The API.", variable="RESEND_API_URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class TwilioKeys(SenderKeys):
     """`[[channels.sms.senders]]`: a Twilio number or Messaging Service. Either `from` or `messaging_service_sid`."""
 
     account_sid: str = key(text(_SID, 'an account SID, "AC…"'), REQUIRED, "The account.", variable="TWILIO_ACCOUNT_SID")
-    auth_token: str = key(SECRET, REQUIRED, "Its token.", secret=True, variable="TWILIO_AUTH_TOKEN")
+    auth_token: Secret = key(SECRET, REQUIRED, "Its token.", secret=True, variable="TWILIO_AUTH_TOKEN")
     from_: str | None = key(
         text(_TWILIO_FROM, "a number with + (E.164), a short code, or an alphanumeric sender ID"),
         ABSENT,
@@ -101,13 +102,13 @@ class TwilioKeys(SenderKeys):
         "The Messaging Service.",
         variable="TWILIO_MESSAGING_SERVICE_SID",
     )
-    status_callback: str | None = key(
+    status_callback: Address | None = key(
         CALLBACK,
         ABSENT,
-        "Where Twilio reports to; `{touch_id}` is filled in, percent-encoded.",
+        "Where Twilio reports to; `{touch_id}` is filled in, percent-encoded. A user and password in it go to Twilio alone; path and query are stored.",
         variable="TWILIO_STATUS_CALLBACK",
     )
-    base_url: str = key(url(), "https://api.twilio.com", "The API.", variable="TWILIO_API_URL")
+    base_url: str = key(URL, "https://api.twilio.com", "The API.", variable="TWILIO_API_URL")
 
 
 SENDERS: dict[Channel, type[SenderKeys]] = {

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pipeline.domain.work import Channel
+from pipeline.secret import Secret
 from pipeline.settings.place import MISSING_VARIABLE, FromEnvironment, Inline, Place, Spoilt, Wrong, shown
 
 T = TypeVar("T")
@@ -189,7 +190,8 @@ class Key:
             raise Spoilt
         if isinstance(value, FromEnvironment):
             value = self._plainest(value, place)
-        return self.kind.read(value, place, secret=self.secret)
+        found = self.kind.read(value, place, secret=self.secret)
+        return Secret(found) if self.secret and isinstance(found, str) else found
 
     def _plainest(self, text: FromEnvironment, place: Place) -> object:
         """Return `text` itself where text is wanted, else what it would be in a TOML file, if that is right."""

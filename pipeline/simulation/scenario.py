@@ -12,6 +12,7 @@ from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
+from pipeline.secret import Secret
 from pipeline.simulation.world import T0_MS
 
 LATEST_MS = 2_000
@@ -111,11 +112,11 @@ def _sender(channel: Channel, number: int, engine: str) -> SenderPolicy:
 def _account(channel: Channel, sender: SenderPolicy, number: int) -> WahaAccount | ResendAccount | TwilioAccount:
     match channel:
         case Channel.WHATSAPP:
-            return WahaAccount(sender.addresses[0], "http://providers/waha", "key", sender.engine or "NOWEB")
+            return WahaAccount(sender.addresses[0], "http://providers/waha", Secret("key"), sender.engine or "NOWEB")
         case Channel.EMAIL:
-            return ResendAccount(f"re_{number}", "http://providers/resend")
+            return ResendAccount(Secret(f"re_{number}"), "http://providers/resend")
         case Channel.SMS:
-            return TwilioAccount(f"AC{number}", "token", sender.addresses[0], None, "http://providers/twilio", None)
+            return TwilioAccount(f"AC{number}", Secret("token"), sender.addresses[0], None, "http://providers/twilio", None)
 
 
 def _policy(dice: random.Random, channel: Channel, senders: tuple[SenderPolicy, ...], resolve_after_ms: int) -> ChannelPolicy:

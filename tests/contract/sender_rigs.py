@@ -9,6 +9,7 @@ from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.work import Channel, Claim, Content, Work
+from pipeline.secret import Address, Secret
 from tests.contract.fake_providers import FakeResend, FakeTwilio, FakeWaha
 
 T0 = 1_790_000_000_500
@@ -78,7 +79,7 @@ class WahaRig(Rig):
         return FakeWaha(self.clock, self.engine)
 
     def make(self, base_url, timeout_ms, api_key="waha-secret", engine=None):
-        account = WahaAccount("default", base_url, api_key, engine or self.engine)
+        account = WahaAccount("default", base_url, Secret(api_key), engine or self.engine)
         return WahaSender(account, request_timeout_ms=timeout_ms, now_ms=self.clock)
 
 
@@ -105,7 +106,7 @@ class ResendRig(Rig):
         return FakeResend(self.clock)
 
     def make(self, base_url, timeout_ms, api_key="re_secret"):
-        account = ResendAccount(api_key, base_url)
+        account = ResendAccount(Secret(api_key), base_url)
         return ResendSender(account, ("us@example.com",), request_timeout_ms=timeout_ms, now_ms=self.clock)
 
 
@@ -117,7 +118,8 @@ class TwilioRig(Rig):
         return FakeTwilio(self.clock)
 
     def make(self, base_url, timeout_ms, auth_token="twilio-secret", service=None, callback=None):
-        account = TwilioAccount("AC1", auth_token, None if service else "+15005550006", service, base_url, callback)
+        told = Address.read(callback) if callback else None
+        account = TwilioAccount("AC1", Secret(auth_token), None if service else "+15005550006", service, base_url, told)
         return TwilioSender(account, request_timeout_ms=timeout_ms, now_ms=self.clock)
 
 

@@ -15,10 +15,13 @@ from pipeline.channels.sms import payload as sms
 from pipeline.channels.whatsapp import payload as whatsapp
 from pipeline.domain.account import TwilioAccount
 from pipeline.domain.work import Attachment, Channel, Content, Work
+from pipeline.secret import Address, Secret
 
 T0 = 1_790_000_000_000
-NUMBER = TwilioAccount("AC1", "secret", "+15005550006", None, "https://api.twilio.com", None)
-SERVICE = TwilioAccount("AC1", "secret", None, "MG1", "https://api.twilio.com", "https://x.example/cb?id={touch_id}&a=1")
+NUMBER = TwilioAccount("AC1", Secret("secret"), "+15005550006", None, "https://api.twilio.com", None)
+SERVICE = TwilioAccount(
+    "AC1", Secret("secret"), None, "MG1", "https://api.twilio.com", Address("https://x.example/cb?id={touch_id}&a=1")
+)
 
 
 def work(channel=Channel.SMS, to="+12125550123", touch_id="t-1", campaign="c", lead="l", **content):

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from pipeline.console.check import Desired, Finding, check
 from pipeline.console.place import Place
 from pipeline.domain.sender import CheckFailed
+from pipeline.secret import Address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -113,14 +114,14 @@ async def test_a_clock_nobody_can_be_asked_about_is_no_failure():
 
 async def test_a_registry_that_refuses_us_fails_and_its_password_is_not_told(provider: TestServer):
     url = str(provider.make_url("/"))
-    assert not (await found("schema registry", registry_url=url)).is_ok
-    finding = await found("schema registry", registry_url=url.replace("http://", "http://me:secret@"))
+    assert not (await found("schema registry", registry_url=Address(url))).is_ok
+    finding = await found("schema registry", registry_url=Address.read(url.replace("http://", "http://me:secret@")))
     assert finding.is_ok
     assert "secret" not in finding.what
 
 
 async def test_a_registry_that_is_away_fails_with_its_fix():
-    finding = await found("schema registry", registry_url="http://me:secret@127.0.0.1:1")
+    finding = await found("schema registry", registry_url=Address.read("http://me:secret@127.0.0.1:1"))
     assert not finding.is_ok
     assert "kafka.schema_registry_url" in finding.what
     assert "secret" not in finding.what

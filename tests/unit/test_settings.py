@@ -13,8 +13,10 @@ from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
+from pipeline.secret import Address, Secret
 from pipeline.settings import Settings, load
 from pipeline.settings.reference import reference
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {
@@ -92,13 +94,13 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
 def test_the_environment_alone_makes_one_sender_per_channel(tmp_path: Path) -> None:
     settings = load(EVERYTHING, tmp_path)
     assert settings.kafka.bootstrap_servers == ("kafka-1:9092", "kafka-2:9093")
-    assert (settings.kafka.topic_prefix, settings.kafka.schema_registry_url) == ("test.", "http://registry:8081")
-    assert settings.waha == {"default": WahaAccount("sales", "http://waha:3000", "waha-secret", "GOWS")}
-    assert settings.resend == {"default": ResendAccount("re_secret", "http://127.0.0.1:4000/resend")}
+    assert (settings.kafka.topic_prefix, settings.kafka.schema_registry_url) == ("test.", Address("http://registry:8081"))
+    assert settings.waha == {"default": WahaAccount("sales", "http://waha:3000", Secret("waha-secret"), "GOWS")}
+    assert settings.resend == {"default": ResendAccount(Secret("re_secret"), "http://127.0.0.1:4000/resend")}
     callback = "https://example.com/status/{touch_id}?from=twilio"
     assert settings.twilio == {
         "default": TwilioAccount(
-            "AC0123", "twilio-secret", "+15005550006", None, "http://127.0.0.1:4000/twilio", callback
+            "AC0123", Secret("twilio-secret"), "+15005550006", None, "http://127.0.0.1:4000/twilio", Address(callback)
         )
     }
     senders = [policy.senders[0] for policy in settings.channels.values()]
@@ -163,7 +165,7 @@ def test_any_value_may_come_from_the_environment(tmp_path: Path) -> None:
 
 def test_paths_are_relative_to_the_files_folder(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "ca.pem").write_text("")
+    Authority(tmp_path / "etc")
     text = (
         'data_dir = "../data"\ntemplates = "/srv/templates"\n[kafka]\nsecurity_protocol = "SSL"\nssl_cafile = "ca.pem"'
     )
@@ -254,8 +256,8 @@ def test_no_secret_is_in_a_repr(tmp_path: Path) -> None:
     settings = load_text(
         tmp_path, text.replace("[[channels.whatsapp.senders]]", '[[channels.whatsapp.senders]]\napi_key = "hidden-5"')
     )
-    assert settings.waha["default"].api_key == "hidden-5"
-    assert settings.kafka.sasl_password == "hidden-1"
+    assert settings.waha["default"].api_key == Secret("hidden-5")
+    assert settings.kafka.sasl_password == Secret("hidden-1")
     assert "hidden" not in repr(settings)
 
 

@@ -36,7 +36,7 @@ class ResendSender:
         self._account = account
         self._addresses = tuple(addresses)
         self._now_ms = now_ms
-        key = {"Authorization": f"Bearer {account.api_key}"}
+        key = {"Authorization": f"Bearer {account.api_key.reveal()}"}
         self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
                           transport=transport)  # fmt: skip
 

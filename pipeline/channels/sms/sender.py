@@ -38,7 +38,7 @@ class TwilioSender:
                  transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
         self._account = account
         self._now_ms = now_ms
-        pair = f"{account.account_sid}:{account.auth_token}".encode()
+        pair = f"{account.account_sid}:{account.auth_token.reveal()}".encode()
         key = {"Authorization": f"Basic {b64encode(pair).decode('ascii')}"}
         self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
                           transport=transport)  # fmt: skip
@@ -63,7 +63,8 @@ class TwilioSender:
         """Send the claim's bytes."""
         # Not `messages.create_async`: it encodes its own form, and the claim's bytes are what a look-up compares
         # with; it also costs three times the CPU time and hides the answer's headers.
-        answer = await self._wire.post(claim.request, claim.lease_until_ms)
+        request = payload.with_login(claim.request, self._account.status_callback)
+        answer = await self._wire.post(request, claim.lease_until_ms)
         return verdict.judge(answer, self._now_ms()) if isinstance(answer, Answer) else answer
 
     async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
@@ -139,7 +140,7 @@ class _Client(AsyncHttpClient):  # type: ignore[misc]
 
 
 def _library(account: TwilioAccount, wire: Wire) -> Client:
-    client = Client(account.account_sid, account.auth_token, http_client=_Client(wire))
+    client = Client(account.account_sid, account.auth_token.reveal(), http_client=_Client(wire))
     client.edge = client.region = None  # from the environment: they would rewrite the host we are configured with
     client.api.base_url = account.base_url
     return client

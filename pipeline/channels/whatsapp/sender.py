@@ -33,7 +33,7 @@ class WahaSender:
                  transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
         self._account = account
         self._now_ms = now_ms
-        key = {} if account.api_key is None else {"X-Api-Key": account.api_key}
+        key = {} if account.api_key is None else {"X-Api-Key": account.api_key.reveal()}
         self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
                           transport=transport)  # fmt: skip
         self._working_ms: int | None = None
