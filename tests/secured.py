@@ -7,7 +7,7 @@ import json
 import re
 import time
 from argparse import ArgumentParser
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import CreateAclsRequest
@@ -93,7 +93,7 @@ class SecuredKafka:
             folder / "kafka", security=Security(authority.cafile, broker.certfile, broker.keyfile, PASSWORDS)
         )
 
-    def __enter__(self) -> SecuredKafka:
+    def __enter__(self) -> Self:
         self._kafka.start()
         return self
 
@@ -113,7 +113,7 @@ class SecuredKafka:
             for acl in acls_of(text, prefix):
                 answer = await client.send(client.get_random_node(), CreateAclsRequest(
                     acl.resource, acl.name, acl.pattern, acl.principal, "*", acl.operation, ALLOW))
-                assert answer.results[0][0] == 0, answer
+                assert answer.creation_responses[0][0] == 0, answer
         finally:
             await client.close()
 

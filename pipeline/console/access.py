@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
     KafkaError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from pipeline.console.place import Place
 
 PATIENCE_S = 15.0
-"""A new cluster makes its group coordinator while it is asked for it."""
 FETCH_MS = 500
+AGAIN_S = 0.2
 
 
 class NotAllowed(Exception):
@@ -32,8 +33,9 @@ async def ask_permissions(place: Place, application: str, topics: Iterable[str])
     """Ask as a worker would, without joining, committing or fencing. Raises NotAllowed; `topics` exist, named as in Kafka."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await _ask_group(place, application, [TopicPartition(name, 0) for name in topics])
-            await _ask_transactions(place, f"{application}-check")
+            await _ask_coordinators(place, application)
+            if partitions := [TopicPartition(name, 0) for name in topics]:
+                await _ask_group(place, application, partitions)
     except GroupAuthorizationFailedError:
         raise NotAllowed(f"the group {application} may not be used: grant Read on group {application}") from None
     except TopicAuthorizationFailedError as error:
@@ -43,9 +45,29 @@ async def ask_permissions(place: Place, application: str, topics: Iterable[str])
             f"no transactions are allowed: grant Write on the transactional ids that begin with {application}-"
         ) from None
     except TimeoutError:
-        raise NotAllowed(f"no group coordinator within {PATIENCE_S:.0f} s") from None
+        raise NotAllowed(f"no group and transaction coordinators within {PATIENCE_S:.0f} s") from None
     except KafkaError as error:
         raise NotAllowed(f"{type(error).__name__}: {error}") from None
+
+
+async def _ask_coordinators(place: Place, application: str) -> None:
+    client = AIOKafkaClient(**place.connection)
+    try:
+        await client.bootstrap()
+        await _look_up(client, CoordinationType.GROUP, application)
+        await _look_up(client, CoordinationType.TRANSACTION, f"{application}-check")
+    finally:
+        await client.close()
+
+
+async def _look_up(client: AIOKafkaClient, kind: CoordinationType, name: str) -> None:
+    while True:
+        try:
+            await client.coordinator_lookup(kind, name)
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(AGAIN_S)  # a new cluster makes it while it is asked for it
+        else:
+            return
 
 
 async def _ask_group(place: Place, application: str, partitions: list[TopicPartition]) -> None:
@@ -55,23 +77,12 @@ async def _ask_group(place: Place, application: str, partitions: list[TopicParti
     )  # fmt: skip
     try:
         await consumer.start()
-        if not partitions:
-            return
         consumer.assign(partitions)
         await consumer.committed(partitions[0])
         await consumer.seek_to_end()
         await consumer.getmany(timeout_ms=FETCH_MS, max_records=1)
     finally:
         await consumer.stop()
-
-
-async def _ask_transactions(place: Place, transactional_id: str) -> None:
-    client = AIOKafkaClient(**place.connection)
-    try:
-        await client.bootstrap()
-        await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
-    finally:
-        await client.close()
 
 
 def _names(error: TopicAuthorizationFailedError) -> str:

@@ -42,6 +42,7 @@ partitions = 4
 lanes = 4
 replication_factor = {replication}
 session_timeout = "6s"
+{kafka}
 [channels.whatsapp]
 window = {window}
 limit = {whatsapp_limit}
@@ -112,7 +113,9 @@ class Stack:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
         self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s",
                        "limit": '"none"', "window": '"always"', "sms_resolve_after": "1s", "warm_up": '"none"',
-                       "whatsapp_sender": "", **config}
+                       "whatsapp_sender": "", "kafka": "", **config}
+        self.worker_servers = servers
+        """Where the workers meet Kafka: on a secured one not where its administrator does."""
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: list[tuple[int, int]] = []
         self.kills = 0
@@ -159,7 +162,7 @@ class Stack:
         """Start a worker with the present configuration."""
         path = self.folder / f"worker-{number}.toml"
         limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
-        path.write_text(self.template.format(data=f"data-{number}", servers=json.dumps(self.servers), prefix=self.prefix,
+        path.write_text(self.template.format(data=f"data-{number}", servers=json.dumps(self.worker_servers), prefix=self.prefix,
                                       sandbox=self.sandbox, replication=self.replication, **{**limits, **self.config}))
         # As a container made anew on its old volume: at each start another port and another host name.
         self.ports[number], self._starts = free_port(), self._starts + 1
