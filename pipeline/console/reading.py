@@ -11,7 +11,7 @@ from fastavro import schemaless_reader
 
 from pipeline.console.place import Failed
 from pipeline.records import schemas
-from pipeline.records.codec import MARKER, decode
+from pipeline.records.codec import MARKER, UnknownVersion, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class Reader:
             if value.startswith(MARKER):
                 return decode(self._name, value)
             datum = self._confluent(value) if value.startswith(CONFLUENT_MARKER) else orjson.loads(value)
-        except (ValueError, EOFError, IndexError, TypeError, KeyError) as error:
+        except (UnknownVersion, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
             raise Illegible(f"no {self._name}: {error}") from error
         if not isinstance(datum, dict):
             raise Illegible(f"no {self._name}: {type(datum).__name__}")

@@ -20,7 +20,7 @@ from pipeline.console.topic import Source, read_topic
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.verdict import Absent, AskLater, Sent
 from pipeline.flow import CLAIM_BYTES, DAY_MS, STATUS_DAYS, TOUCHES, UNCONFIRMED
-from pipeline.records import decode_unconfirmed, encode_unconfirmed
+from pipeline.records import UnknownVersion, decode_unconfirmed, encode_unconfirmed
 from pipeline.records.codec import encode
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def unconfirmed(place: Place, complain: Callable[[str], None]) -> dict[str
 def _read(record: ConsumerRecord) -> Unconfirmed:
     try:
         return decode_unconfirmed(record.value or b"")
-    except (ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+    except (UnknownVersion, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
         raise Illegible(f"no unconfirmed touch: {error}") from error
 
 

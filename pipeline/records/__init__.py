@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.records.codec import (
+    UnknownVersion,
     decode_claim,
     decode_event,
     decode_scheduled,
@@ -13,9 +14,11 @@ from pipeline.records.codec import (
     encode_scheduled,
     encode_unconfirmed,
     encode_work,
+    one_of,
 )
 
 __all__ = [
+    "UnknownVersion",
     "decode_claim",
     "decode_event",
     "decode_scheduled",
@@ -26,4 +29,5 @@ __all__ = [
     "encode_scheduled",
     "encode_unconfirmed",
     "encode_work",
+    "one_of",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 from fastavro import schemaless_reader, schemaless_writer
 
@@ -16,9 +17,19 @@ MARKER = b"\xc3\x01"
 """Two bytes that say "single-object encoding" (Avro specification)."""
 HEADER_BYTES = 10
 
+ValueT = TypeVar("ValueT", bound=Enum)
+
 
 class UnknownSchema(ValueError):
-    """A single-object record of a schema that was never published."""
+    """No single-object record, or one of another schema than was asked for."""
+
+
+class UnknownVersion(Exception):
+    """A record that only a newer version of the pipeline can have written: to pass over it would lose its touch."""
+
+    def __init__(self, what: str, where: str = "") -> None:
+        self.what = what
+        super().__init__(f"{where or 'a record'} was written by a newer version of the pipeline ({what}): upgrade this worker")
 
 
 def encode(name: str, datum: dict[str, Any]) -> bytes:
@@ -34,11 +45,11 @@ def encode(name: str, datum: dict[str, Any]) -> bytes:
 def decode(name: str, value: bytes) -> dict[str, Any]:
     """Return the datum of a single object, whichever published version of schema `name` wrote it.
 
-    Raises UnknownSchema; ValueError or EOFError for a record that is cut off or goes on behind its end.
+    Raises UnknownSchema, UnknownVersion; ValueError or EOFError for a record that is cut off or goes on behind its end.
     """
     writer = schemas.published(name).get(value[2:HEADER_BYTES])
     if value[:2] != MARKER or writer is None:
-        raise UnknownSchema(f"no published version of {name} has fingerprint {value[2:HEADER_BYTES].hex()}")
+        raise _unknown(name, value)
     source = BytesIO(value)
     source.seek(HEADER_BYTES)
     today = schemas.current(name)
@@ -47,6 +58,21 @@ def decode(name: str, value: bytes) -> dict[str, Any]:
     if source.read(1):
         raise ValueError("bytes behind the end of the record")
     return datum  # type: ignore[no-any-return]
+
+
+def _unknown(name: str, value: bytes) -> Exception:
+    fingerprint = value[2:HEADER_BYTES]
+    what = f"no published version of {name} has fingerprint {fingerprint.hex()}"
+    is_stranger = value[:2] != MARKER or len(fingerprint) < HEADER_BYTES - 2 or schemas.name_of(fingerprint) is not None
+    return UnknownSchema(what) if is_stranger else UnknownVersion(what)
+
+
+def one_of(kind: type[ValueT], value: str) -> ValueT:
+    """Return the member of a closed set that a record names. Raises UnknownVersion for one that was added later."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise UnknownVersion(f"it has the {kind.__name__.lower()} {value!r}") from None
 
 
 def encode_work(work: Work) -> bytes:
@@ -74,7 +100,7 @@ def decode_work(value: bytes) -> Work:
         tuple(Attachment(**each) for each in d["attachments"]),
     )  # fmt: skip
     return Work(
-        d["touch_id"], d["campaign_id"], d["lead_id"], Channel(d["channel"]), d["to"], d["sender"], d["pinned"],
+        d["touch_id"], d["campaign_id"], d["lead_id"], one_of(Channel, d["channel"]), d["to"], d["sender"], d["pinned"],
         content, d["digest"], d["origin"], d["priority"], d["time_zone"], d["not_before_ms"], d["expires_at_ms"],
         d["metadata"], d["created_at_ms"], d["attempt"], d["refusals"], d["first_call_ms"], d["last_call_ms"],
         d["outage_noted_ms"], d["batch_cap"], d["returns"],
@@ -99,7 +125,7 @@ def decode_claim(value: bytes) -> Claim:
     return Claim(
         d["claim_id"], tuple(decode_work(work) for work in d["works"]),
         Request(d["path"], d["body"], d["content_type"], d["handle"]),
-        d["claimed_ms"], d["lease_until_ms"], Phase(d["phase"]), d["refused"], d["lost"], d["looks"],
+        d["claimed_ms"], d["lease_until_ms"], one_of(Phase, d["phase"]), d["refused"], d["lost"], d["looks"],
         d["next_look_ms"], d["resolve_until_ms"], d["error_code"], d["error"],
     )  # fmt: skip
 
@@ -125,8 +151,8 @@ def decode_event(value: bytes) -> Event:
     """Return the event of a record."""
     d = decode("event", value)
     return Event(
-        d["touch_id"], d["campaign_id"], d["lead_id"], d["channel"], State(d["state"]), d["occurred_at"],
-        None if d["reason"] is None else Reason(d["reason"]), d["attempt"], d["sender"], d["provider_message_id"],
+        d["touch_id"], d["campaign_id"], d["lead_id"], d["channel"], one_of(State, d["state"]), d["occurred_at"],
+        None if d["reason"] is None else one_of(Reason, d["reason"]), d["attempt"], d["sender"], d["provider_message_id"],
         d["error_code"], d["error"], d["next_attempt_at"], d["metadata"],
     )  # fmt: skip
 
@@ -142,7 +168,7 @@ def encode_scheduled(scheduled: Scheduled) -> bytes:
 def decode_scheduled(value: bytes) -> Scheduled:
     """Return what a record says is due when."""
     d = decode("scheduled", value)
-    return Scheduled(d["due_ms"], Channel(d["channel"]), d["lane"], d["touch_id"], d["work"])
+    return Scheduled(d["due_ms"], one_of(Channel, d["channel"]), d["lane"], d["touch_id"], d["work"])
 
 
 def encode_unconfirmed(left: Unconfirmed) -> bytes:
@@ -161,7 +187,7 @@ def decode_unconfirmed(value: bytes) -> Unconfirmed:
     d = decode("unconfirmed", value)
     return Unconfirmed(
         decode_claim(d["claim"]), d["occurred_at"], d["error"],
-        None if d["resolution"] is None else Resolved(d["resolution"]), d["resolved_at"], d["provider_message_id"],
+        None if d["resolution"] is None else one_of(Resolved, d["resolution"]), d["resolved_at"], d["provider_message_id"],
         d["resent_as"],
     )  # fmt: skip
 

@@ -48,6 +48,17 @@ def published(name: str) -> dict[bytes, Known]:
     return {known.fingerprint: known for known in versions}
 
 
+def name_of(fingerprint: bytes) -> str | None:
+    """Return the name of the schema that has a version with this fingerprint, or None."""
+    return _published().get(fingerprint)
+
+
+@cache
+def _published() -> dict[bytes, str]:
+    names = {path.name.partition(".")[0] for path in (folder() / "history").glob("*.avsc")}
+    return {fingerprint: name for name in names for fingerprint in published(name)}
+
+
 def parse(text: str) -> Any:
     """Return a schema of somebody else's for fastavro; raises on one that is not Avro."""
     avro_schema.parse(text)

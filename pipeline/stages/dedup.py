@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipeline.domain.story import TERMINAL, Event, State
 from pipeline.flow import STATUS
 from pipeline.log import Output, Overlay, Record, Table
-from pipeline.records import decode_event
+from pipeline.records import decode_event, one_of
 from pipeline.stages.expiry import ENTRY, Forgetting, remember
 from pipeline.stages.foreign import own_record
 from pipeline.stages.step import Step
@@ -30,7 +30,7 @@ class Story(NamedTuple):
     @classmethod
     def unpack(cls, value: bytes) -> Story:
         """Return the story of a table's value."""
-        return cls(int.from_bytes(value[:4], "big"), State(value[4:].decode()))
+        return cls(int.from_bytes(value[:4], "big"), one_of(State, value[4:].decode()))
 
 
 class Dedup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -12,7 +12,7 @@ import orjson
 from pipeline.domain.limit import PastCall
 from pipeline.domain.work import Claim, Work
 from pipeline.log import Overlay, Table
-from pipeline.records import decode_claim, decode_work, encode_claim
+from pipeline.records import UnknownVersion, decode_claim, decode_work, encode_claim
 from pipeline.stages.expiry import ENTRY, recall, remember
 
 WAITING = b"w"
@@ -70,12 +70,17 @@ class LaneState:
 
     @classmethod
     def unpack(cls, value: bytes | None) -> LaneState:
-        """Return the state of a table's value."""
+        """Return the state of a table's value. Raises UnknownVersion for one with figures that came later."""
         if value is None:
             return cls()
         raw = orjson.loads(value)
         pause = raw.pop("pause")
+        if later := sorted({*raw, *(pause or ())} - _FIGURES):
+            raise UnknownVersion(f"the lane's state has {', '.join(later)}")
         return cls(**raw, pause=None if pause is None else Pause(**pause))
+
+
+_FIGURES = {figure.name for kind in (LaneState, Pause) for figure in fields(kind)}
 
 
 def twin_key(work: Work) -> bytes:
