@@ -48,7 +48,8 @@ class Story:
 
 
 MOST_FAULTS = 10
-FAULT_CHARACTERS = 400
+FAULT_CHARACTERS = 300
+ERROR_CHARACTERS = 1_000
 """An error must fit where it is told, however much is wrong."""
 
 
@@ -56,10 +57,20 @@ class InvalidTouch(Exception):
     """A touch whose values break rules; the message lists each: the field, what was found, what is allowed."""
 
     def __init__(self, faults: list[str], story: Story) -> None:
-        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        super().__init__("; ".join([*(fault[:FAULT_CHARACTERS] for fault in faults[:MOST_FAULTS]), *more]))
+        super().__init__(_listed(faults))
         self.faults = faults
         self.story = story
+
+
+def _listed(faults: list[str]) -> str:
+    told, left = list[str](), ERROR_CHARACTERS
+    for fault in faults[:MOST_FAULTS]:
+        line = fault if len(fault) <= FAULT_CHARACTERS else f"{fault[:FAULT_CHARACTERS]}…"
+        if len(line) > left:
+            break
+        told.append(line)
+        left -= len(line)
+    return "; ".join([*told, *([f"and {len(faults) - len(told)} more"] if len(faults) > len(told) else [])])
 
 
 def digest(touch: Touch) -> bytes:
