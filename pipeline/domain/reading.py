@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.domain.enclosing import read_attachment
 from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
-from pipeline.domain.rules import NAME_LENGTH, header_fault, is_name, is_one_line, is_touch_id
+from pipeline.domain.rules import MOST_ENTRIES, NAME_LENGTH, header_fault, is_name, is_one_line, is_touch_id
 from pipeline.domain.touch import InvalidTouch, Story, Touch
 from pipeline.domain.work import Attachment, Channel
 from pipeline.domain.zone import is_zone
@@ -16,8 +16,6 @@ from pipeline.domain.zone import is_zone
 SHOWN = 60
 LINE_LENGTH = 1_000
 """Characters of whatever is one line: an address with its name, a subject, the name of a sender."""
-MOST_ENTRIES = 1_000
-"""Of variables, and of metadata."""
 MOST_HEADERS = 100
 MOST_ATTACHMENTS = 100
 KEY_LENGTH = 256

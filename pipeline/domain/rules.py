@@ -7,6 +7,8 @@ import unicodedata
 
 TOUCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 NAME_LENGTH = 256
+MOST_ENTRIES = 1_000
+"""Of variables, and of metadata."""
 HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 """RFC 5322 section 2.2: printable US-ASCII except colon."""
 OWN_HEADERS = frozenset({"from", "to", "cc", "bcc", "subject", "reply-to", "date", "message-id", "mime-version"})

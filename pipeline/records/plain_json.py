@@ -9,6 +9,7 @@ from typing import Any, Never
 
 import orjson
 
+from pipeline.domain.rules import MOST_ENTRIES
 from pipeline.records.undecodable import Undecodable
 
 BOM = b"\xef\xbb\xbf"
@@ -49,7 +50,7 @@ def _bound(text: bytes) -> None:
 
 def _with_numbers_as_written(datum: dict[str, Any], text: bytes) -> dict[str, Any]:
     """Return `datum` with the text of each number in its maps: 1.10 is not 1.1, and a long id not 1.2e+23."""
-    maps = [found for name in MAPS if isinstance(found := datum.get(name), dict)]
+    maps = [found for name in MAPS if isinstance(found := datum.get(name), dict) and len(found) <= MOST_ENTRIES]
     if not any(type(each) is float or (type(each) is int and not each and b"-0" in text) for each in chain(*(m.values() for m in maps))):
         return datum
     exact = _exactly(text)
@@ -60,7 +61,8 @@ def _exactly(text: bytes) -> Any:
     """Return what orjson reads, with each number as its text; ten times slower."""
     try:
         datum = json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_constant)
-        json.dumps(datum, ensure_ascii=False).encode()  # lone surrogates
+        if b"\\u" in text:
+            json.dumps(datum, ensure_ascii=False).encode()  # refuses lone surrogates
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"neither Avro nor JSON: {error}") from None
     return datum

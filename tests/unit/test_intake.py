@@ -11,12 +11,12 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.test_route import EMAIL, NOW, SMS, door  # noqa: F401 - the door is a fixture
 
 from pipeline.domain.enclosing import NotBase64, decoded
 from pipeline.domain.instant import NotAnInstant, instant_ms
 from pipeline.records.codec import encode
 from pipeline.records.framing import TouchReader, Undecodable
+from tests.unit.test_route import EMAIL, NOW, SMS, door  # noqa: F401 - the door is a fixture
 
 AVRO = {**SMS, "variables": {}, "attachments": [], "headers": {}, "priority": 2, "metadata": {}}
 
@@ -141,7 +141,7 @@ def test_what_is_not_base64_says_why(text, why):
 @pytest.mark.parametrize(("attachment", "names"), [
     ({"content": "eA=="}, "attachments[1].filename is null"), ({"filename": "", "content": "eA=="}, 'attachments[1].filename is ""'),
     ({"filename": 5, "content": "eA=="}, "attachments[1].filename is 5"), ({"filename": "a\r\nb", "content": "eA=="}, "attachments[1].filename"),
-    ({"filename": "a" * 300, "content": "eA=="}, "attachments[1].filename"), ({"filename": "a", "content": "%%"}, "attachments[1].content is \"%%\""),
+    ({"filename": "a" * 300, "content": "eA=="}, "attachments[1].filename"), ({"filename": "a", "content": "%%"}, 'attachments[1].content is "%%"'),
     ({"filename": "a", "content": 5}, "attachments[1].content is 5"), ({"filename": "a", "content": [1]}, "attachments[1].content is a list of 1"),
     ({"filename": "a"}, "has neither"), ({"filename": "a", "content": "eA==", "url": "https://x.example"}, "has both"),
     ({"filename": "a", "url": "ftp://x.example"}, "attachments[1].url"), ({"filename": "a", "url": "https://x.example\r\nX: y"}, "attachments[1].url"),
