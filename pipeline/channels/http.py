@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -38,6 +39,7 @@ BODY_LIMIT = 8 * 1024 * 1024
 LONGEST_WAIT_S = 3_600.0
 """A provider's `Retry-After` beyond this is asked again meanwhile: a refused request an hour does no harm."""
 ERROR_CHARS = 300
+_URL = re.compile(r"(https?://[^\s/?#'\"]+)[^\s'\"]*")
 
 
 class Progress(StrEnum):
@@ -242,7 +244,8 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, TimeoutError):
         return "timed out"
-    said = " ".join(str(error).split())
+    # aiohttp's exceptions name the URL that was asked, in which the recipient stands.
+    said = _URL.sub(r"\1", " ".join(str(error).split()))
     return f"{type(error).__name__}: {said}"[:ERROR_CHARS] if said else type(error).__name__
 
 

@@ -17,22 +17,22 @@ class Touch:
     campaign_id: str
     lead_id: str
     channel: Channel
-    to: str
-    subject: str | None = None
-    body: str | None = None
-    text: str | None = None
+    to: str = field(repr=False)
+    subject: str | None = field(default=None, repr=False)
+    body: str | None = field(default=None, repr=False)
+    text: str | None = field(default=None, repr=False)
     template: str | None = None
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict, repr=False)
     sender: str | None = None
     time_zone: str | None = None
     not_before_ms: int | None = None
     expires_at_ms: int | None = None
     attachments: tuple[Attachment, ...] = ()
     from_: str | None = None
-    reply_to: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    reply_to: str | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
     priority: int = 5
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
     created_at_ms: int = 0
 
 
