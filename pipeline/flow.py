@@ -73,7 +73,9 @@ def _for(days: int) -> dict[str, str]:
 
 ROAD: tuple[Stretch, ...] = (
     Stretch(TOUCHES, "the producer's", "Touch", "producers", "router", "accepted",
-            settings={**_KEPT, "max.message.bytes": str(TOUCH_MESSAGE_BYTES)}),
+            settings={
+                **_KEPT, "max.message.bytes": str(TOUCH_MESSAGE_BYTES), "message.timestamp.type": "LogAppendTime",
+            }),
     *(Stretch(channel_topic(channel), "touch_id", "Work", "router, scheduler", f"{channel.value} lanes",
               f"lanes-{channel.value}", Split.LANES, trims=True, settings=_KEPT) for channel in Channel),
     Stretch(SCHEDULED, "touch_id", "Scheduled", "lanes", "scheduler", "deferred", trims=True, settings=_KEPT),
@@ -97,6 +99,8 @@ class TopicSpec:
     name: str
     partitions: int
     settings: Mapping[str, str]
+    is_public: bool = False
+    """Producers write to it, and may have made it."""
 
 
 def topics(*, partitions: int, lanes: int, replication: int, dedup_for_ms: int) -> list[TopicSpec]:
@@ -106,7 +110,8 @@ def topics(*, partitions: int, lanes: int, replication: int, dedup_for_ms: int) 
     needed = []
     for stretch in ROAD:
         retention = {"retention.ms": str(dedup_for_ms)} if stretch.topic == TOUCHES else {}
-        needed.append(TopicSpec(stretch.topic, counts[stretch.split], {**stretch.settings, **retention, **safe}))
+        settings = {**stretch.settings, **retention, **safe}
+        needed.append(TopicSpec(stretch.topic, counts[stretch.split], settings, is_public=stretch.topic == TOUCHES))
         if stretch.table is not None:
             needed.append(TopicSpec(changelog(stretch.table), counts[stretch.split], {**_COMPACTED, **safe}))
     return needed

@@ -35,6 +35,10 @@ class Output(NamedTuple):
     headers: Headers = ()
 
 
+class TableFailed(Exception):
+    """The committed state cannot be read or written: nothing that is decided from here on can be right."""
+
+
 class Table(Protocol):
     """The committed state of one owned partition, ordered by key."""
 

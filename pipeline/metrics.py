@@ -66,6 +66,9 @@ class Metrics:
             "pipeline_repeats_dropped", "Touches dropped because they were accepted before.", ["channel"],
             registry=registry,
         )
+        self._missed = Counter(
+            "pipeline_records_missed", "Input records that were deleted before they were read.", ["topic"], registry=registry,
+        )
         self._strays = Counter(
             "pipeline_strays", "Touches that came to another partition than their home and were sent on.", registry=registry,
         )
@@ -118,6 +121,11 @@ class Metrics:
     def repeats_dropped(self, channel: str, count: int = 1) -> None:
         """Count touches dropped as repeats."""
         self._repeats.labels(_channel(channel)).inc(count)
+
+    def missed(self, topic: str, count: int) -> None:
+        """Count input records that were deleted before they were read."""
+        if count:
+            self._missed.labels(topic).inc(count)
 
     def strays(self, count: int) -> None:
         """Count touches that came to another partition than their home."""

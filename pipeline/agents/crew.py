@@ -62,7 +62,7 @@ class Crew:
         }  # fmt: skip
         return [
             Duty(stretch.topic, stretch.table, stages[stretch.read_by], stretch.read_by,
-                 partial(self.metrics.committed, stretch.read_by), stretch.trims)
+                 partial(self.metrics.committed, stretch.read_by), partial(self.metrics.missed, stretch.topic), stretch.trims)
             for stretch in flow.ROAD if stretch.read_by is not None and stretch.table is not None
         ]  # fmt: skip
 

@@ -8,13 +8,14 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import httpx
+from aiokafka.errors import KafkaError
 
 from pipeline.console.access import NotAllowed, ask_permissions
 from pipeline.console.place import Failed, broker_count, partition_counts
 from pipeline.domain.sender import CheckFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from pipeline.console.place import Place
     from pipeline.domain.sender import Sender
@@ -53,6 +54,8 @@ class Desired:
     """URLs whose `Date` is compared with our clock; the first that answers is believed."""
     application: str = "pipeline"
     """Consumer group, and what the transactional ids begin with."""
+    settings_faults: Callable[[], Awaitable[Sequence[tuple[bool, str]]]] | None = None
+    """Tells what is wrong with the settings of topics, and whether it stops a worker. Raises KafkaError."""
 
 
 async def check(place: Place, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
@@ -76,7 +79,19 @@ async def _kafka(place: Place, desired: Desired) -> list[Finding]:
         why = str(error) or f"no answer in {SENDER_PATIENCE_S:.0f} s"
         return [Finding("kafka", is_ok=False, what=f"{why}; check kafka.bootstrap_servers and that Kafka runs")]
     findings = [_brokers(place, brokers, desired.replication_factor), *_topics(place, counts, desired.partitions)]
+    findings += await _settings(desired)
     return [*findings, await _permissions(place, desired, sorted(set(desired.partitions) & set(counts)))]
+
+
+async def _settings(desired: Desired) -> list[Finding]:
+    if desired.settings_faults is None:
+        return []
+    try:
+        wrong = await asyncio.wait_for(desired.settings_faults(), SENDER_PATIENCE_S)
+    except (KafkaError, OSError, TimeoutError) as error:
+        return [Finding("topic settings", is_ok=True, what=f"not looked at: {type(error).__name__}: {error}")]
+    found = [Finding("topic settings", is_ok=not breaks, what=line) for breaks, line in wrong]
+    return found or [Finding("topic settings", is_ok=True, what="as needed")]
 
 
 async def _permissions(place: Place, desired: Desired, topics: Sequence[str]) -> Finding:

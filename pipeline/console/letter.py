@@ -17,12 +17,11 @@ from pipeline.console.story import epoch_ms, printable, time_of
 from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.settings.kinds import duration_ms
+from pipeline.stages.hop import REPLAY_OF
 
 if TYPE_CHECKING:
     from pipeline.console.legible import ReadTouch
 
-REPLAY_OF = "pipeline-replay-of"
-"""Header of a replayed record: which letter it is a replay of."""
 
 
 @dataclass(frozen=True, slots=True)

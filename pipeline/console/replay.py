@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pipeline.console.delivery import UNDELIVERED, Delivery, Lost, open_producer
-from pipeline.console.letter import REPLAY_OF, Letter, Wanted
+from pipeline.console.letter import Letter, Wanted
 from pipeline.console.place import Failed, partition_count
 from pipeline.domain.rules import is_touch_id
 from pipeline.flow import TOUCHES
-from pipeline.records.plain_json import BOM
+from pipeline.records.framing import BOM
+from pipeline.stages.hop import REPLAY_OF
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Container

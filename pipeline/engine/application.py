@@ -18,13 +18,13 @@ from faust.serializers.schemas import Schema
 
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.consumer import Expelled, Transport
+from pipeline.engine.identity import watch_topics
 from pipeline.engine.ownership import Duty, Ownership
 from pipeline.engine.producer import Fenced
 from pipeline.engine.quiet import quieten
 from pipeline.engine.recovery import TableManager
 from pipeline.engine.trim import keep_trimming
 from pipeline.engine.watchdog import Standstill, Watchdog, watch
-from pipeline.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -78,6 +78,7 @@ class Application(faust.App):
     """Takes a new instance id for the next start: another worker has this one."""
     watchdog: Watchdog
     fetches = 0
+    _topics_watched: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
         """Start, or end with one line that says why not."""
@@ -98,6 +99,7 @@ class Application(faust.App):
         await super().on_start()
         self.add_future(watch(self, self.watchdog))
         self.add_future(keep_trimming(self, self.place.connection))
+        self._topics_watched = self.add_future(watch_topics(self))
 
     async def on_shutdown(self) -> None:
         """Wind up."""
@@ -143,7 +145,7 @@ class Application(faust.App):
     def _keep_traceback(self, error: BaseException) -> str:
         path = self.place.folder.parent / CRASH_FILE
         try:
-            path.write_text(masked("".join(traceback.format_exception(error))), encoding="utf-8")
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         except OSError:
             return ""
         return f" (traceback: {path})"
@@ -158,6 +160,7 @@ class Application(faust.App):
     def _own_tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
         tables: Any = self.tables
         yield "the take-over of partitions", tables.recovery.running
+        yield "the look at topics", self._topics_watched
         for topic, agent in self.agents.items():
             for actor in list(agent._actors):  # noqa: SLF001 - faust names them nowhere else
                 yield f"the agent {topic}", actor.actor_task

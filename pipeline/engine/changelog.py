@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pipeline.engine.store import NO_IDENTITY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pipeline.engine.store import Position
     from pipeline.engine.table import FencedTable
 
 log = logging.getLogger(__name__)
@@ -20,6 +23,7 @@ FETCH_WAIT_MS = 50
 PORTION_RECORDS = 20_000
 """Read before it is written to the stores: all that was fetched at once would be half a million records in memory."""
 STALL_S = 30.0
+PEEK_S = 5.0
 PROGRESS_EVERY_S = 5.0
 
 
@@ -81,14 +85,34 @@ class ChangelogReader:
         known = table.store.position()
         if known is None:
             return begin
-        position, written_s = known
+        why = self._mistrust(known, table.store.identity, begin, end)
+        if why is None:
+            return known.offset
+        log.warning("store of %s[%d] is wiped and read anew from Kafka: %s", table.changelog, table.partition, why)
+        table.store.wipe()
+        return begin
+
+    def _mistrust(self, known: Position, identity: bytes, begin: int, end: int) -> str | None:
+        if identity != NO_IDENTITY and known.identity not in (identity, NO_IDENTITY):
+            return "it is a copy of another changelog (another cluster or prefix, or the topic was created anew)"
         # Tombstones older than delete.retention.ms may be gone from the log: such a store could keep deleted keys.
-        stale = time.time() - written_s > self._delete_retention_s  # noqa: TID251 - the age of a folder
-        if position > end or position < begin or stale:
-            log.warning("store of %s[%d] does not fit its changelog: read anew", table.changelog, table.partition)
-            table.store.wipe()
-            return begin
-        return position
+        if time.time() - known.written_s > self._delete_retention_s:  # noqa: TID251 - the age of a folder
+            return "it is too old"
+        if not begin <= known.offset <= end:
+            return f"it ends at {known.offset}, the changelog reaches from {begin} to {end}"
+        return None
+
+    async def peek(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        """Return the record at each of these offsets, which are inside their topics; what is not there in time is left out."""
+        self._kafka.assign(list(wanted))
+        for tp, offset in wanted.items():
+            self._kafka.seek(tp, offset)
+        found: dict[TopicPartition, Any] = {}
+        deadline = time.monotonic() + PEEK_S
+        while len(found) < len(wanted) and time.monotonic() < deadline:
+            fetched = await self._kafka.getmany(*(set(wanted) - set(found)), timeout_ms=200)
+            found |= {tp: rows[0] for tp, rows in fetched.items() if rows}
+        return found
 
     async def _read(self, tables: Mapping[TopicPartition, FencedTable], ends: dict[TopicPartition, int]) -> None:
         waiting, records, heard, told = dict(ends), 0, time.monotonic(), time.monotonic()

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -33,6 +33,10 @@ IDLE_S = 0.02
 
 class Expelled(Exception):
     """The coordinator gave this worker's place in the group away: its state is stale, it must start anew."""
+
+
+class InputGone(Exception):
+    """The records to read next are not there any more."""
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -113,7 +117,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             isolation_level="read_committed",
-            auto_offset_reset=conf.consumer_auto_offset_reset,
+            auto_offset_reset="none",  # where to read from is the tables' word; another place is never gone to in silence
             max_poll_records=conf.broker_max_poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
@@ -140,13 +144,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
             if not wanted:
                 return []
-            fetched = await fetcher.fetched_records(wanted, timeout=WAIT_S)
+            try:
+                fetched = await fetcher.fetched_records(wanted, timeout=WAIT_S)
+            except NoOffsetForPartitionError:
+                return []  # asked before the first seek
+            except OffsetOutOfRangeError as error:
+                self._out_of_range(error.args[0])
+                return []
         assignment = fetcher._subscriptions.subscription.assignment  # noqa: SLF001
         if epoch != self._epoch:
             # A rebalance overtook this fetch: nobody wants its records, but it moved the positions on.
             await self._seek_all({tp: self._covered[tp] for tp in fetched if tp in self._covered}, self._epoch)
             return []
         return [self._batch(tp, rows, assignment, epoch) for tp, rows in fetched.items() if tp in assignment.tps]
+
+    def _out_of_range(self, positions: Mapping[TopicPartition, int]) -> None:
+        for tp, offset in positions.items():
+            if self._covered.get(tp) == offset:  # not of a position that was left since
+                cast("Host", self.app).die(InputGone(
+                    f"{tp.topic}[{tp.partition}] has no offset {offset} any more: its records were deleted before they were "
+                    "read, or the topic was created anew; the restart looks which"))  # fmt: skip
 
     def _batch(self, tp: TopicPartition, rows: list[Any], assignment: Any, epoch: int) -> Batch:
         start, end = self._covered.get(tp, 0), assignment.state_value(tp)._position  # noqa: SLF001

@@ -32,6 +32,8 @@ class Duty:
     """Name of the faust agent that consumes the topic."""
     observe: Callable[[float], None] = lambda _: None
     """Told how long each commit took, in seconds."""
+    missed: Callable[[int], None] = lambda _: None
+    """Told how many input records were deleted before they were read."""
     trims: bool = False
     """Whether applied records are deleted: for internal topics, which nobody else reads."""
 
@@ -42,6 +44,8 @@ class OpenTable(NamedTuple):
     table: CommittedTable
     begin: int
     end: int
+    changed: str | None = None
+    """Why the input is not the one whose records were applied; None when it is."""
 
 
 class Tables(Protocol):
@@ -135,13 +139,15 @@ class Ownership:
             return
         opened = await self._tables.open({tp: self._duties[tp.topic].table for tp in came})
         for tp in came:
-            self._start(tp, *opened[tp])
+            self._start(tp, opened[tp])
 
-    def _start(self, tp: TopicPartition, table: CommittedTable, begin: int, end: int) -> None:
-        duty = self._duties[tp.topic]
+    def _start(self, tp: TopicPartition, opened: OpenTable) -> None:
+        duty, table = self._duties[tp.topic], opened.table
         partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms,
                               observe=duty.observe, turns=self._turns)  # fmt: skip
-        partition.open(_resume_at(tp, table.next_offset, begin, end))
+        resumes_at, missed = resume_at(tp, table.next_offset, opened)
+        duty.missed(missed)
+        partition.open(resumes_at)
         self._owned[tp] = partition
         task = asyncio.create_task(partition.run(), name=f"{tp.topic}[{tp.partition}]")
         task.add_done_callback(self._ended)
@@ -166,13 +172,21 @@ class Ownership:
         await partition.table.close()
 
 
-def _resume_at(tp: TopicPartition, known: int, begin: int, end: int) -> int:
-    """Return the input offset to go on from: what the table knows, unless the topic was recreated or trimmed."""
-    if known > end:
-        log.warning("%s[%d] ends at %d, but %d was applied: the topic was recreated; reading it from %d",
-                    tp.topic, tp.partition, end, known, begin)
-        return begin
-    if known < begin and known > 0:
-        log.error("%s[%d]: records %d to %d were deleted by retention before they were read",
-                  tp.topic, tp.partition, known, begin - 1)
-    return max(known, begin)
+def resume_at(tp: TopicPartition, known: int, opened: OpenTable) -> tuple[int, int]:
+    """Return the input offset to go on from, and how many records were deleted before they were read.
+
+    It is what the table knows, unless the input is not the one whose records were applied: then its beginning, and what
+    was applied before is recognised by the stage.
+    """
+    begin, end, changed = opened.begin, opened.end, opened.changed
+    if changed is None and known > end:
+        changed = f"ends at {end}, but {known} was applied (truncated?)"
+    if changed is not None:
+        log.error("%s[%d] %s; it is read from its beginning, %d: what was applied before is recognised",
+                  tp.topic, tp.partition, changed, begin)
+        known = 0
+    elif known < begin:
+        log.error("%s[%d]: records %d to %d were deleted before they were read (retention?): %d touches or events are lost",
+                  tp.topic, tp.partition, known, begin - 1, begin - known)
+        return begin, begin - known
+    return max(known, begin), 0

@@ -56,6 +56,9 @@ class CommittedTable(Table, Protocol):
     def next_offset(self) -> int:
         """The next input offset to apply; 0 before the first commit."""
 
+    def note(self, last: Record) -> None:
+        """Learn the last of the input records that the next commit applies."""
+
     async def commit(self, changes: Changes, outputs: Sequence[Output], next_offset: int | None) -> None:
         """Commit all of it, or nothing. Raises when that is unknown or refused: the process must end."""
 
@@ -202,6 +205,8 @@ class Partition:
             return
         self._much = len(records) + len(step.changes) + len(step.outputs)
         next_offset = self._applied_up_to(records[-1].offset) if records else None
+        if records:
+            self.table.note(records[-1])
         self._not_before_ms = 0
         await self._commit(step, next_offset)
         self.applied = next_offset or self.applied

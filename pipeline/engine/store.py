@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rocksdict import (
     AccessType,
@@ -18,66 +19,131 @@ from rocksdict import (
     WriteBatch,
 )
 
+from pipeline.log import TableFailed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+log = logging.getLogger(__name__)
+
+NO_IDENTITY = bytes(16)
 MIB = 1024 * 1024
 _CACHE = Cache(64 * MIB)
 """Blocks read, of all stores of the process."""
 CHANGELOG_POSITION = b"\x00\x00changelog"
-"""Not a state key: the changelog offset up to which this store is complete, and when it was written."""
+"""Not a state key: the changelog offset up to which this store is complete, when it was written, and of which changelog."""
+
+
+class StoreFailed(TableFailed):
+    """RocksDB cannot go on: a damaged file, a full or read-only disk. The folder is marked, and read anew at the next open."""
+
+
+class Position(NamedTuple):
+    """How far a store is."""
+
+    offset: int
+    """Of the changelog: up to here the store is complete."""
+    written_s: int
+    """When that was written, epoch seconds."""
+    identity: bytes
+    """The changelog it was read from, 16 bytes; none in a store of an earlier version."""
 
 
 class RocksStore:
     """An ordered key-value store in one folder; survives the process, not the loss of its folder."""
 
     def __init__(self, path: Path) -> None:
-        """Open (or create) the store in `path`; a folder RocksDB cannot open is wiped: the changelog has it all."""
+        """Open (or create) the store in `path`; a folder that is damaged is wiped: the changelog has it all.
+
+        Raises StoreFailed when that does not help.
+        """
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._mark = path.parent / f"{path.name}.damaged"
+        self.identity = NO_IDENTITY
+        """The changelog this store is a copy of, 16 bytes."""
         try:
-            self._db = Rdict(str(path), _options(), access_type=AccessType.read_write())
-        except Exception:  # noqa: BLE001 - rocksdict raises bare Exception for a damaged folder
-            shutil.rmtree(path, ignore_errors=True)
-            self._db = Rdict(str(path), _options(), access_type=AccessType.read_write())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self._mark.exists():
+                log.warning("store %s was marked as damaged: it is read anew from Kafka", path.name)
+                self._remove()
+            self._db = self._open_or_wipe()
+        except OSError as error:
+            raise StoreFailed(f"the data folder cannot be used: {error}") from error
+
+    def _open_or_wipe(self) -> Rdict:
+        try:
+            return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
+        except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for a damaged folder
+            log.warning("store %s cannot be opened and is read anew from Kafka: %s", self._path.name, error)
+            self._remove()
+        try:
+            return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
+        except Exception as error:  # noqa: BLE001
+            raise StoreFailed(f"store {self._path} cannot be made: {error}") from None
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._mark.unlink(missing_ok=True)
+
+    @contextmanager
+    def _marking(self) -> Iterator[None]:
+        """Mark the folder when RocksDB fails, whatever it says. Raises StoreFailed."""
+        try:
+            yield
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            with suppress(OSError):
+                self._mark.touch()
+            raise StoreFailed(f"store {self._path}: {error}; it is read anew from Kafka at the next start") from error
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value under `key`, or None."""
-        value: bytes | None = self._db.get(key)
+        """Return the value under `key`, or None. Raises StoreFailed."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception:  # noqa: BLE001 - once more, where it is told: this is the hottest line there is
+            with self._marking():
+                value = self._db.get(key)
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) with `start` <= key < `end`, in key order."""
-        rows = self._db.iter()
-        rows.seek(start)
+        """Yield (key, value) with `start` <= key < `end`, in key order. Raises StoreFailed."""
+        with self._marking():
+            rows = self._db.iter()
+            rows.seek(start)
         while rows.valid():
             key: bytes = rows.key()
             if key >= end:
                 return
             yield key, rows.value()
             rows.next()
+        with self._marking():
+            rows.status()  # a damaged block ends a scan as the end of the table does
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
-        """Apply changes, and the changelog position behind them, atomically."""
+        """Apply changes, and the changelog position behind them, atomically. Raises StoreFailed."""
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        batch.put(CHANGELOG_POSITION, position.to_bytes(8, "big") + _now_s().to_bytes(8, "big"))
-        self._db.write(batch)
+        batch.put(CHANGELOG_POSITION, position.to_bytes(8, "big") + _now_s().to_bytes(8, "big") + self.identity)
+        with self._marking():
+            self._db.write(batch)
 
-    def position(self) -> tuple[int, int] | None:
-        """Return (changelog offset up to which the store is complete, epoch seconds of that write), or None if empty."""
+    def position(self) -> Position | None:
+        """Return how far the store is, or None if it is empty. Raises StoreFailed."""
         value = self.get(CHANGELOG_POSITION)
-        return None if value is None else (int.from_bytes(value[:8], "big"), int.from_bytes(value[8:], "big"))
+        if value is None:
+            return None
+        return Position(int.from_bytes(value[:8], "big"), int.from_bytes(value[8:16], "big"), value[16:])
 
     def wipe(self) -> None:
-        """Forget everything."""
+        """Forget everything. Raises StoreFailed."""
         self.close()
-        shutil.rmtree(self._path, ignore_errors=True)
-        self._db = Rdict(str(self._path), _options(), access_type=AccessType.read_write())
+        self._remove()
+        self._db = self._open_or_wipe()
 
     def close(self) -> None:
         """Close the store; its folder stays."""

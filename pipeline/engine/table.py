@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.engine.producer import FencedProducer
+from pipeline.engine.store import NO_IDENTITY
 
 if TYPE_CHECKING:
     import asyncio
@@ -13,12 +16,39 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pipeline.engine.store import RocksStore
-    from pipeline.log import Changes, Output
+    from pipeline.log import Changes, Output, Record
 
 log = logging.getLogger(__name__)
 
 INPUT_POSITION = b"\x00\x00input"
 """Not a state key: the next input offset to apply, 8 bytes big-endian."""
+INPUT_MARK = b"\x00\x00mark"
+"""Not a state key: which topic that is an offset of, and the last record applied. Apart, so that older versions can read on."""
+
+
+class Mark(NamedTuple):
+    """The last record applied, and the topic it is of."""
+
+    identity: bytes
+    """16 bytes; zeros when Kafka does not say."""
+    offset: int
+    timestamp_ms: int
+    checksum: int
+    """CRC-32 of key and value."""
+
+    @classmethod
+    def of(cls, identity: bytes, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> Mark:
+        """Return the mark of a record."""
+        return cls(identity, offset, timestamp_ms, zlib.crc32(value or b"", zlib.crc32(key or b"")))
+
+    def pack(self) -> bytes:
+        """Return the table's value, 36 bytes."""
+        return self.identity + struct.pack(">qqI", *self[1:])
+
+    @classmethod
+    def unpack(cls, value: bytes) -> Mark:
+        """Return the mark of a table's value."""
+        return cls(value[:16], *struct.unpack(">qqI", value[16:]))
 
 
 class FencedTable:
@@ -38,6 +68,9 @@ class FencedTable:
         self.store = store
         self._topic_name = topic_name
         self.changelog = topic_name(f"{name}-changelog")
+        self.input_identity = NO_IDENTITY
+        """The input topic, as Kafka knows it now."""
+        self._last: Record | None = None
         self._producer = FencedProducer(f"{application}-{name}-{partition}", connection)
 
     async def fence(self) -> None:
@@ -49,6 +82,16 @@ class FencedTable:
         """The next input offset to apply; 0 before the first commit."""
         value = self.store.get(INPUT_POSITION)
         return 0 if value is None else int.from_bytes(value, "big")
+
+    @property
+    def mark(self) -> Mark | None:
+        """The last record applied; None before the first, and in a table of an earlier version."""
+        value = self.store.get(INPUT_MARK)
+        return None if value is None else Mark.unpack(value)
+
+    def note(self, last: Record) -> None:
+        """Learn the last of the input records that the next commit applies."""
+        self._last = last
 
     def get(self, key: bytes) -> bytes | None:
         """Return the committed value under `key`, or None."""
@@ -66,6 +109,9 @@ class FencedTable:
         rows = list(changes.items())
         if next_offset is not None:
             rows.append((INPUT_POSITION, next_offset.to_bytes(8, "big")))
+            if (last := self._last) is not None:
+                mark = Mark.of(self.input_identity, last.offset, last.timestamp_ms, last.key, last.value)
+                rows.append((INPUT_MARK, mark.pack()))
         if not rows and not outputs:
             return
         mine = [(self.changelog, self.partition, key, value, ()) for key, value in rows]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaTimeoutError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
+
+from pipeline.engine.topic_settings import Fault, faults, mend, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+
+log = logging.getLogger(__name__)
 
 KNOWN_WITHIN_S = 60.0
 LOOK_AGAIN_S = 0.1
@@ -25,17 +30,19 @@ class TopicNeeded:
     """Name in Kafka, prefix included."""
     partitions: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    is_public: bool = False
+    """Others may have made it, and write to it."""
 
 
 class TopicsDiffer(Exception):
-    """A topic exists with another number of partitions; each line names it and the command that mends it."""
+    """A topic exists that is not as it must be; each line names it and the command that mends it."""
 
 
 async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNeeded], replication: int) -> list[str]:
     """Create what is missing, wait until the broker knows every partition's leader, and return what was created.
 
-    Raises TopicsDiffer for a topic with another partition count, KafkaTimeoutError when there are no leaders within
-    60 s; settings of existing topics are left alone.
+    Raises TopicsDiffer for a topic with another partition count, or with settings that break the promise (public topics
+    are mended); KafkaTimeoutError when there are no leaders within 60 s.
     """
     wanted = {topic.name: topic for topic in needed}
     admin = AIOKafkaAdminClient(**connection)
@@ -49,12 +56,62 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNee
                      if count != wanted[name].partitions]
         if differing:
             raise TopicsDiffer("\n".join(differing))
+        await _look_at_settings(admin, [wanted[name] for name in existing], connection)
         missing = [topic for name, topic in wanted.items() if name not in existing]
         await _create(admin, missing, replication)
         await _wait_until_led(admin, set(wanted))
         return [topic.name for topic in missing]
     finally:
         await admin.close()
+
+
+async def _look_at_settings(admin: AIOKafkaAdminClient, existing: list[TopicNeeded], connection: Mapping[str, Any]) -> None:
+    try:
+        found = await settings_of(admin, [topic.name for topic in existing])
+    except KafkaError as error:
+        log.warning("the settings of topics are not looked at: %s", error)
+        return
+    servers, refused = connection["bootstrap_servers"][0], list[str]()
+    for topic in existing:
+        wrong = faults(topic, {key: value for key, (value, _) in found[topic.name].items()})
+        breaking = [each for each in wrong if each.breaks]
+        for each in wrong:
+            if not each.breaks:
+                log.warning("%s", each.line(servers))
+        if breaking and topic.is_public and await _mends(admin, topic, breaking, found[topic.name]):
+            continue
+        refused += [each.line(servers) for each in breaking]
+    if refused:
+        raise TopicsDiffer("\n".join(refused))
+
+
+async def settings_faults(connection: Mapping[str, Any], needed: Iterable[TopicNeeded]) -> list[tuple[bool, str]]:
+    """Return (whether it stops a worker, a line with the command that mends it) per wrong setting of topics that exist.
+
+    Raises KafkaError.
+    """
+    wanted = {topic.name: topic for topic in needed}
+    admin = AIOKafkaAdminClient(**connection)
+    await admin.start()
+    try:
+        found = await settings_of(admin, sorted(set(wanted) & set(await admin.list_topics())))
+    finally:
+        await admin.close()
+    servers = connection["bootstrap_servers"][0]
+    return [(each.breaks, each.line(servers)) for name, own in found.items()
+            for each in faults(wanted[name], {key: value for key, (value, _) in own.items()})]  # fmt: skip
+
+
+async def _mends(admin: AIOKafkaAdminClient, topic: TopicNeeded, wrong: list[Fault], found: Mapping[str, tuple[str, bool]]) -> bool:
+    """Mend a public topic; False when the worker may not."""
+    try:
+        await mend(admin, topic.name, wrong, found)
+    except KafkaError as error:
+        log.warning("topic %s is not as it must be, and this worker cannot mend it: %s", topic.name, error)
+        return False
+    for each in wrong:
+        log.warning("topic %s had %s=%s; set to %s, without which touches could vanish or not fit", topic.name, each.key, each.found, each.needed)
+    return True
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[TopicNeeded], replication: int) -> None:

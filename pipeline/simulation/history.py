@@ -57,7 +57,7 @@ def run(seed: int, *, tells: bool = False) -> Outcome:
     world.run(lambda: False, harm.lasts_s)
 
     world.tell("--- calm")
-    fleet.is_harmed, whims.share, broker.loses_answers = False, 0.0, 0.0
+    fleet.is_harmed, whims.share, broker.loses_answers, broker.reads_again = False, 0.0, 0.0, 0.0
     expected = {touch["touch_id"] for _, touch in scenario.touches}
 
     def all_ended() -> bool:
@@ -85,7 +85,7 @@ def _produce(world: World, broker: Broker, scenario: scenarios.Scenario) -> None
 
 def _plan_harm(world: World, broker: Broker, fleet: Fleet, scenario: scenarios.Scenario) -> None:
     harm, dice = scenario.harm, world.dice
-    broker.loses_answers = harm.broker
+    broker.loses_answers, broker.reads_again = harm.broker, harm.reads_again
     for number in range(scenario.workers):
         world.later(dice.random() * dice.choice([0.1, 5.0]), fleet.boot, number)
     if harm.broker_away:

@@ -104,8 +104,14 @@ class Broker:
         self.away_until_s = 0.0
         self.loses_answers = 0.0
         """Probability that an answer is lost."""
+        self.reads_again = 0.0
+        """Probability that an input is found changed by who opens it, and is read from its beginning."""
         self._world = world
         self._listeners: list[tuple[Process, Callable[[], None]]] = []
+
+    def changed(self) -> str | None:
+        """Return why an input is to be read from its beginning, if it is."""
+        return "is read again, as after an unclean election" if self._world.dice.random() < self.reads_again else None
 
     def listen(self, process: Process, call: Callable[[], None]) -> None:
         """Let `call` happen in `process` whenever something was appended."""
@@ -198,6 +204,9 @@ class Table:
         self._rows.apply(changes)
         self._next_offset = self._next_offset if next_offset is None else next_offset
 
+    def note(self, last: Record) -> None:
+        """Topics here are never created anew."""
+
     def tasks(self) -> tuple[tuple[str, Any], ...]:
         """Nothing runs behind it."""
         return ()
@@ -226,6 +235,7 @@ class Tables:
             lambda: {tp: (log.fence(name, tp.partition), log.end(*tp)) for tp, name in wanted.items()},
         )
         return {
-            tp: OpenTable(Table(self._broker, self._process, (wanted[tp], tp.partition), committed, now_ms=self._now_ms), 0, end)
+            tp: OpenTable(Table(self._broker, self._process, (wanted[tp], tp.partition), committed, now_ms=self._now_ms), 0, end,
+                          self._broker.changed())
             for tp, (committed, end) in found.items()
-        }
+        }  # fmt: skip

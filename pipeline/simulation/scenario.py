@@ -39,6 +39,8 @@ class Harm:
     """Share of requests to providers that something happens to."""
     broker: float
     """Share of broker answers that are lost."""
+    reads_again: float
+    """Share of take-overs after which an input is read from its beginning."""
     broker_away: bool
     rebalances: bool
     skew_ms: int
@@ -179,6 +181,7 @@ def _harm(dice: random.Random) -> Harm:
         longest_freeze_s=dice.choice([3.0, 40.0]),
         requests=dice.choice([0.0, 0.1, 0.4, 0.8]),
         broker=dice.choice([0.0, 0.0, 0.003]),
+        reads_again=dice.choice([0.0, 0.0, 0.1]),
         broker_away=dice.random() < 0.2,
         rebalances=dice.random() < 0.4,
         skew_ms=dice.choice([0, 0, 1_000]),

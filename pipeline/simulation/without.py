@@ -123,10 +123,15 @@ def _homes() -> Iterator[Any]:
     yield patch.object(route, "sent_on", lambda *_: None)
 
 
+def _returns() -> Iterator[Any]:
+    """A lane takes whatever comes back from the scheduler for news."""
+    yield patch.object(shelf, "is_known", lambda memory, work: memory is not None and work.returns == 0)
+
+
 SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
     "claim before call": _claim_before_call, "fence": _fence, "lease": _lease, "waiting for the lease": _lease_in_resolution,
     "frozen batch": _frozen_batch, "ledger": _ledger, "twin rule": _twin_rule, "look-up": _look_up, "dropped repeats": _repeats,
-    "homes": _homes,
+    "homes": _homes, "returns": _returns,
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import NamedTuple
 
 import orjson
 
@@ -12,6 +12,8 @@ from pipeline.domain.rules import is_touch_id
 from pipeline.flow import TOUCH_MESSAGE_BYTES, TOUCHES
 from pipeline.log import Output, Record
 
+REPLAY_OF = "pipeline-replay-of"
+"""Header of a replayed dead letter: which one it is a replay of."""
 HOP = "pipeline-hop"
 """Header of a touch that was sent on to its home: where it came from."""
 WRAPPING_BYTES = 1_024
@@ -24,16 +26,16 @@ def sent_on(record: Record, touch_id: object, partitions: int) -> Output | None:
         return None
     touch_id = str(touch_id)
     home = home_of(touch_id, partitions)
-    if home == record.partition or _came_to(record) == record.partition:
+    if home == record.partition or _is_sent_here(record, partitions):
         return None
     came = {
-        "to": home, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp_ms,
+        "of": partitions, "to": home, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp_ms,
         "key": None if record.key is None else base64.b64encode(record.key).decode(),
     }  # fmt: skip
     headers = [each for each in record.headers if each[0] != HOP]
     size = len(record.value or b"") + sum(len(name) + len(value or b"") + 10 for name, value in headers)
     if size + 2 * len(record.key or b"") + WRAPPING_BYTES > TOUCH_MESSAGE_BYTES:
-        headers, came["key"] = [], None  # they only serve a dead letter; the touch itself must fit
+        headers, came["key"] = [each for each in headers if each[0] == REPLAY_OF], None  # the touch itself must fit
     return Output(TOUCHES, home, touch_id.encode(), record.value, (*headers, (HOP, orjson.dumps(came))))
 
 
@@ -42,25 +44,38 @@ def as_it_came(record: Record) -> Record:
     came = _came(record)
     if came is None:
         return record
-    key = came.get("key")
-    return Record(
-        record.topic, int(came["partition"]), int(came["offset"]), int(came["timestamp"]),
-        None if key is None else base64.b64decode(key), record.value, [each for each in record.headers if each[0] != HOP],
-    )  # fmt: skip
+    return Record(record.topic, came.partition, came.offset, came.timestamp_ms, came.key, record.value,
+                  [each for each in record.headers if each[0] != HOP])  # fmt: skip
 
 
-def _came_to(record: Record) -> int | None:
+class _Came(NamedTuple):
+    """What the hop's header says."""
+
+    of: int
+    """How many partitions `touches` has, for the router that wrote it."""
+    to: int
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+
+
+def _is_sent_here(record: Record, partitions: int) -> bool:
+    """Whether a router that knows another number of partitions takes this one for the home: then it goes no further."""
     came = _came(record)
-    return None if came is None else int(came["to"])
+    return came is not None and came.of != partitions and came.to == record.partition
 
 
-def _came(record: Record) -> dict[str, Any] | None:
-    """Return what the hop's header says; None without one, or with one that no router wrote."""
+def _came(record: Record) -> _Came | None:
+    """Return what the hop's header says; None without one, or with one that no router wrote. Never raises."""
     said = [value for name, value in record.headers if name == HOP]
     if not said:
         return None
     try:
-        came = orjson.loads(said[-1] or b"")
-        return came if all(isinstance(came[name], int) for name in ("to", "partition", "offset", "timestamp")) else None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raw = orjson.loads(said[-1] or b"")
+        key = None if raw["key"] is None else base64.b64decode(raw["key"], validate=True)
+        came = _Came(raw["of"], raw["to"], raw["partition"], raw["offset"], raw["timestamp"], key)
+    except (ValueError, KeyError, TypeError):
         return None
+    numbers = zip(came[:5], (31, 31, 31, 63, 63), strict=True)
+    return came if all(type(each) is int and 0 <= each < 1 << bits for each, bits in numbers) else None

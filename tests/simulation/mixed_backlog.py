@@ -29,7 +29,7 @@ from pipeline.simulation.network import Fate, Providers
 from pipeline.simulation.scenario import LANES, OPENS_S, PARTITIONS, Harm, Scenario
 from pipeline.simulation.world import T0_MS, World
 
-CALM = Harm(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, broker_away=False, rebalances=False, skew_ms=0)
+CALM = Harm(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, broker_away=False, rebalances=False, skew_ms=0)
 LONGEST_S = 40 * 3600.0
 TABLES = {stretch.topic: stretch.table for stretch in ROAD}
 MINUTE = 60

@@ -26,6 +26,7 @@ from pipeline.domain.work import Attachment, Channel, Content
 from pipeline.flow import RESULTS, UNCONFIRMED
 from pipeline.records import decode_work
 from pipeline.settings.calendars import load_calendar
+from pipeline.stages.lane import shelf
 from tests.unit import lane_rig
 from tests.unit.lane_rig import T0, Rig, build, policy, work
 
@@ -159,60 +160,6 @@ def test_a_touch_that_alone_draws_pausing_answers_steps_aside_and_loses_no_attem
         rig.answer(Sent(("i",)))
         rig.step()
     assert rig.states("poison")[-1] == ("sent", "")
-
-
-STRANGE = Paused("99999", "a code that nobody has documented", may_be_the_touch=True)
-
-
-@pytest.mark.parametrize("in_flight", [1, 10])
-def test_what_may_be_the_touchs_fault_counts_once_others_are_sent_and_holds_up_nobody(in_flight):
-    rig = Rig(policy(in_flight=in_flight, attempts=3))
-    rig.step(*[work(f"t{n}") for n in range(5)], work("poison"), *[work(f"u{n}") for n in range(5)])
-    while len(rig.terminals()) < 11:
-        while rig.calls:
-            rig.answer(STRANGE if rig.calls[0].works[0].touch_id == "poison" else Sent(("i",)), took_ms=20)
-            rig.step()
-        rig.now_ms += 1_000
-        rig.step(*rig.due())
-    assert rig.states("poison")[-1] == ("failed", "attempts_exhausted")
-    assert rig.events[-1][1].error_code == "99999"
-    assert sum(e.state.value == "sent" for _, e in rig.events) == 10
-    assert rig.now_ms - T0 < 60_000
-
-
-def test_what_is_refused_to_all_is_the_accounts_and_burns_nobody():
-    rig = Rig(policy(in_flight=1, attempts=2))
-    rig.step(*[work(f"t{n}") for n in range(4)])
-    asked = []
-    for _ in range(40):
-        asked.append(rig.calls[0].works[0].touch_id)
-        rig.answer(STRANGE, took_ms=20)
-        rig.step()
-        assert rig.last.pause_error == STRANGE.error
-        rig.now_ms = rig.last.wake_ms
-        rig.step()
-    assert asked[0] != asked[1], "another probes"
-    assert set(asked[:8]) == {"t0", "t1", "t2", "t3"}
-    assert set(rig.states()) == {("retrying", "outage")}
-    while rig.calls:
-        rig.answer(Sent(("i",)), took_ms=20)
-        rig.step()
-    assert sorted(touch for _, touch in rig.terminals()) == ["t0", "t1", "t2", "t3"]
-    assert all(c.refusals == 0 for c in rig.calls)
-
-
-def test_a_batch_that_is_refused_while_others_are_sent_is_halved_until_one_stands_alone():
-    rig = Rig(policy(Channel.EMAIL, batch=4, gather_ms=0, in_flight=1, attempts=2), replays=True, by_text=False)
-    rig.step(*[work(f"t{n}", channel=Channel.EMAIL, to=f"p{n}@example.com") for n in range(8)])
-    for _ in range(200):
-        while rig.calls:
-            ids = [each.touch_id for each in rig.calls[0].works]
-            rig.answer(STRANGE if "t1" in ids else Sent(tuple(ids)), took_ms=20)
-            rig.step()
-        rig.now_ms += 1_000
-        rig.step(*rig.due())
-    assert rig.states("t1")[-1] == ("failed", "attempts_exhausted")
-    assert [rig.states(f"t{n}")[-1] for n in range(8) if n != 1] == [("sent", "")] * 7
 
 
 def probe_until_the_end(retry_for_ms):
@@ -742,3 +689,46 @@ def test_retry_for_ends_what_would_go_on_for_ever():
         rig.step()
     assert rig.states()[-1] == ("failed", "attempts_exhausted")
     assert rig.events[-1][1].occurred_at_ms - T0 < 70_000
+
+
+# --- a channel topic that is read again from before its end ---------------------------------------------------------------
+
+
+def test_what_came_back_from_the_scheduler_is_taken_in_once_however_often_its_topic_is_read():
+    rig = Rig(policy())
+    rig.step(work("t"))
+    rig.answer(Refused("14107", "loop guard"))
+    rig.step()
+    rig.now_ms += 10_000
+    (back,) = rig.due()
+    rig.step(back)
+    rig.answer(Refused("14107", "loop guard"))
+    rig.step()
+    rig.now_ms += 10_000
+    (second,) = rig.due()
+    rig.takeover()  # and the topic is read from its beginning
+    rig.step(work("t"), back)
+    assert rig.calls == []
+    rig.step(second, second)
+    assert len(rig.calls) == 1
+    rig.answer(Sent(("M1",)))
+    rig.step()
+    rig.takeover()
+    rig.step(work("t"), back, second)
+    assert rig.calls == []
+    assert rig.last.repeats == 3
+    assert [s for s in rig.states() if s[0] == "sent"] == [("sent", ""), ("sent", "")], "told again to who asks again, for the dedup to drop"
+
+
+def test_a_touch_under_way_from_an_earlier_version_is_taken_in_when_it_comes_back():
+    rig = Rig(policy())
+    rig.step(replace(work("t"), returns=3))
+    assert len(rig.calls) == 1
+
+
+@pytest.mark.parametrize("returns", [0, 1, 300])
+def test_the_memory_of_a_touch_under_way_keeps_its_homes_and_its_returns(returns):
+    memory = shelf.active([1, 70_000], returns)
+    assert shelf.origins_of(memory, work("t")) == [1, 70_000]
+    assert shelf.returns_of(memory) == returns
+    assert memory[:1] != b"z"

@@ -26,6 +26,9 @@ class FakeTable:
         self.gate = asyncio.Event()
         self.gate.set()
 
+    def note(self, last):
+        pass
+
     async def commit(self, changes, outputs, next_offset):
         await self.gate.wait()
         self.commits.append((dict(changes), next_offset))

@@ -337,11 +337,39 @@ def test_a_partition_that_remembers_a_stray_from_before_homes_judges_its_repeat(
     assert [letter["reason"] for letter in quarters.dead] == ["conflict"]
 
 
-@pytest.mark.parametrize("header", [b"", b"x", b"{}", b'{"to": 9}', b'{"to": "3", "partition": 0, "offset": 0, "timestamp": 0}', None])
+FORGED = [
+    b"", b"x", b"{}", b"[]", b"7", b'{"to": 9}', None, *(
+        json.dumps({"of": PARTITIONS, "to": 0, "partition": 0, "offset": 0, "timestamp": 0, "key": None, **wrong}).encode()
+        for wrong in ({"to": "3"}, {"key": "a"}, {"key": 5}, {"key": "\u00e9"}, {"key": []}, {"offset": 2**64 - 1}, {"offset": -1},
+                      {"partition": 99999999999}, {"partition": True}, {"timestamp": 1.5}, {"of": None})
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", FORGED)
 def test_a_hops_header_that_no_router_wrote_is_nothing(quarters, header):
-    away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
-    door = quarters.doors[away].give(SMS, partition=away, headers=(("pipeline-hop", header),))
-    assert len(door.hops) == 1
+    home = home_of("t1", PARTITIONS)
+    away = (home + 1) % PARTITIONS
+    forged = (("pipeline-hop", header),)
+    assert len(quarters.doors[away].give(SMS, partition=away, headers=forged).hops) == 1
+    assert quarters.doors[home].give(SMS, partition=home, headers=forged).told() == [("accepted", None)]
+    (letter,) = quarters.doors[home].give(b"garbage", partition=home, headers=forged).dead
+    assert letter["source_partition"] == home
+
+
+def test_a_header_that_says_so_does_not_make_another_partition_the_home(quarters):
+    home = home_of("t1", PARTITIONS)
+    for partition in range(PARTITIONS):
+        said = json.dumps({"of": PARTITIONS, "to": partition, "partition": 0, "offset": 0, "timestamp": 0, "key": None}).encode()
+        door = quarters.doors[partition].give(SMS, partition=partition, headers=(("pipeline-hop", said),))
+        assert [hop.partition for hop in door.hops] == ([] if partition == home else [home])
+
+
+def test_routers_that_know_other_numbers_of_partitions_send_no_touch_back_and_forth(quarters):
+    other = next(n for n in range(2, 50) if home_of("t1", n) != home_of("t1", PARTITIONS) and home_of("t1", n) < PARTITIONS)
+    home = home_of("t1", other)
+    said = json.dumps({"of": other, "to": home, "partition": 0, "offset": 0, "timestamp": 0, "key": None}).encode()
+    assert quarters.doors[home].give(SMS, partition=home, headers=(("pipeline-hop", said),)).hops == []
 
 
 def test_a_hop_that_was_copied_to_another_partition_hops_again(quarters):
@@ -354,10 +382,10 @@ def test_a_hop_that_was_copied_to_another_partition_hops_again(quarters):
 def test_a_touch_as_large_as_touches_takes_still_fits_after_its_hop(quarters):
     away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
     large = {**SMS, "body": "x" * (1024 * 1024)}
-    headers = tuple((f"h{n}", b"v" * 1000) for n in range(63))
+    headers = (*((f"h{n}", b"v" * 1000) for n in range(63)), ("pipeline-replay-of", b"x"))
     (hop,) = quarters.doors[away].give(large, partition=away, key=b"k" * 1000, headers=headers).hops
     assert len(hop.value) + sum(len(n) + len(v) for n, v in hop.headers) < TOUCH_MESSAGE_BYTES - 500
-    assert [name for name, _ in hop.headers] == ["pipeline-hop"]
+    assert [name for name, _ in hop.headers] == ["pipeline-replay-of", "pipeline-hop"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]), st.integers(0, PARTITIONS - 1)), max_size=12))

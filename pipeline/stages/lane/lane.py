@@ -111,13 +111,13 @@ class Lane:
 
     def _take_in(self, cycle: Cycle, work: Work, value: bytes) -> None:
         memory = shelf.recall(cycle.view, shelf.memory_key(work))
-        if work.returns == 0 and memory is not None:
+        if memory is not None and shelf.is_known(memory, work):
             self._repeat(cycle, work, memory)
         elif self._mind.sender is None or work.sender != self._mind.sender.name:
             self._forward(cycle, work)
         else:
-            if work.returns == 0:
-                cycle.view.put(ENTRY + shelf.memory_key(work), shelf.active([work.origin]))
+            origins = shelf.origins_of(memory, work)
+            cycle.view.put(ENTRY + shelf.memory_key(work), shelf.active(origins, work.returns))
             self._line_up(cycle, work, value)
 
     def _line_up(self, cycle: Cycle, work: Work, value: bytes) -> None:
@@ -135,12 +135,14 @@ class Lane:
     def _repeat(self, cycle: Cycle, work: Work, memory: bytes) -> None:
         """Tell, and do not send again, what somebody has had with this content, under another key."""
         cycle.step.repeats += 1
+        if work.returns:
+            return  # read again: who asked for its results is known
         if memory[:1] == b"z":
             cycle.answer_again(work, memory[1:])
             return
         origins = shelf.origins_of(memory, work)
         if work.origin not in origins:
-            cycle.view.put(ENTRY + shelf.memory_key(work), shelf.active([*origins, work.origin]))
+            cycle.view.put(ENTRY + shelf.memory_key(work), shelf.active([*origins, work.origin], shelf.returns_of(memory)))
 
     def _forward(self, cycle: Cycle, work: Work) -> None:
         """Hand on what is not this lane's: the configuration has changed since it was addressed."""

@@ -198,16 +198,33 @@ def memory_key(work: Work) -> bytes:
     return MEMORY + work.touch_id.encode() + b"\0" + work.digest
 
 
-def active(origins: list[int]) -> bytes:
-    """Return the memory of a touch under way: the partitions its results go home to."""
-    return b"a" + b"".join(origin.to_bytes(4, "big") for origin in origins)
+def active(origins: list[int], returns: int = 0) -> bytes:
+    """Return the memory of a touch under way: the partitions its results go home to, and how often it has come back.
+
+    The tag tells the two forms apart; a version that knows only the first reads the second as "under way".
+    """
+    homes = b"".join(origin.to_bytes(4, "big") for origin in origins)
+    return b"b" + returns.to_bytes(4, "big") + homes if returns else b"a" + homes
 
 
 def origins_of(memory: bytes | None, work: Work) -> list[int]:
     """Return the partitions the results of `work` go home to."""
-    if memory is None or memory[:1] != b"a":
+    start = {b"a": 1, b"b": 5}.get((memory or b"")[:1])
+    if memory is None or start is None:
         return [work.origin]
-    return [int.from_bytes(memory[at : at + 4], "big") for at in range(1, len(memory), 4)]
+    return [int.from_bytes(memory[at : at + 4], "big") for at in range(start, len(memory), 4)]
+
+
+def is_known(memory: bytes | None, work: Work) -> bool:
+    """Whether this copy of `work` was taken in before: it is read again, or came a second time."""
+    if memory is None:
+        return False
+    return memory[:1] == b"z" or work.returns <= returns_of(memory)
+
+
+def returns_of(memory: bytes) -> int:
+    """Return how often a touch under way has come back from `touches.scheduled`."""
+    return int.from_bytes(memory[1:5], "big") if memory[:1] == b"b" else 0
 
 
 def ended(event: bytes) -> bytes:

@@ -1,0 +1,95 @@
+"""The settings of topics that exist, held against those the promise needs: mended, refused, or warned of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from pipeline.engine.topics import TopicNeeded
+
+SET_ON_TOPIC = 1
+"""`config_source` of a setting that was made on the topic itself (Kafka protocol, DescribeConfigs)."""
+UNLIMITED = "-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A setting that differs from what is needed."""
+
+    topic: str
+    key: str
+    found: str
+    needed: str
+    breaks: bool
+    """The promise breaks with it; else it only costs time or space."""
+    is_public: bool
+    """The topic is the producers': it is theirs to make, so the worker mends it rather than stops."""
+
+    def line(self, servers: str) -> str:
+        """Return what is wrong, and the command that mends it."""
+        fix = (f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {self.topic} "
+               f"--add-config {self.key}={_quoted(self.needed)}")  # fmt: skip
+        return f"topic {self.topic} has {self.key}={self.found}, needed is {self.needed}; mend it with: {fix}"
+
+
+async def settings_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, dict[str, tuple[str, bool]]]:
+    """Return (value, whether it was made on the topic) by setting, by topic. Raises KafkaError."""
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+    if not wanted:
+        return {}
+    found: dict[str, dict[str, tuple[str, bool]]] = {}
+    answers: list[Any] = await admin.describe_configs(wanted)
+    for code, message, _, name, entries in (row for answer in answers for row in answer.resources):
+        if code:
+            raise for_code(code)(f"cannot read the settings of topic {name}: {message}")
+        found[name] = {entry[0]: (entry[1] or "", entry[3] == SET_ON_TOPIC) for entry in entries}
+    return found
+
+
+def faults(topic: TopicNeeded, found: Mapping[str, str]) -> list[Fault]:
+    """Return which settings of an existing topic differ from what it needs."""
+    needed = {"retention.bytes": UNLIMITED, **topic.settings} if "delete" in topic.settings.get("cleanup.policy", "") else topic.settings
+    return [Fault(topic.name, key, found[key], value, _breaks(topic, key), topic.is_public)
+            for key, value in needed.items() if key in found and not _is_enough(key, found[key], value)]  # fmt: skip
+
+
+def _is_enough(key: str, found: str, needed: str) -> bool:
+    match key:
+        case "cleanup.policy":
+            return set(found.split(",")) == set(needed.split(","))
+        case "retention.ms" | "retention.bytes":
+            return found == UNLIMITED or (needed != UNLIMITED and int(found) >= int(needed))
+        case "max.message.bytes" | "min.insync.replicas" | "delete.retention.ms":
+            return int(found) >= int(needed)
+        case "segment.ms" | "segment.bytes" | "min.cleanable.dirty.ratio":
+            return float(found) <= float(needed)
+        case _:
+            return found == needed
+
+
+def _breaks(topic: TopicNeeded, key: str) -> bool:
+    if key in ("cleanup.policy", "max.message.bytes", "message.timestamp.type", "delete.retention.ms"):
+        return True
+    return key in ("retention.ms", "retention.bytes") and topic.settings.get("retention.ms") == UNLIMITED
+
+
+async def mend(admin: AIOKafkaAdminClient, topic: str, wrong: Iterable[Fault], found: Mapping[str, tuple[str, bool]]) -> None:
+    """Set what is wrong on a topic, and leave its other settings as they are. Raises KafkaError."""
+    own = {key: value for key, (value, is_own) in found.items() if is_own}  # this request would drop those it does not name
+    [answer] = await admin.alter_configs([
+        ConfigResource(ConfigResourceType.TOPIC, topic, {**own, **{each.key: each.needed for each in wrong}})])
+    for code, message, *_ in answer.resources:
+        if code:
+            raise for_code(code)(f"cannot set {', '.join(each.key for each in wrong)} on topic {topic}: {message}")
+
+
+def _quoted(value: str) -> str:
+    return f"[{value}]" if "," in value else value
