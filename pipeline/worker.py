@@ -39,9 +39,11 @@ from pipeline.engine.folder import DataFolder, FolderInUse
 from pipeline.engine.memory import give_back_large_blocks
 from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics, settings_faults
+from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
 from pipeline.records.registry import Registry, RegistryAway
 from pipeline.records.writing import Confluent, Writer, json_object, single_object
+from pipeline.secret import without_secrets
 from pipeline.settings import KafkaSettings, Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ APPLICATION = "pipeline"
 DATA_DIR_VARIABLES = ("F_DATADIR", "FAUST_DATADIR")
 PORTS_TRIED = 100
 EXIT_FAILED, EXIT_USAGE = 1, 2
+PRIVATE = 0o077
+"""The mask of what a worker writes: its tables hold addresses and texts in clear."""
 
 
 def now_ms() -> int:
@@ -62,6 +66,7 @@ def now_ms() -> int:
 
 def create_app() -> Application:
     """Return the app that the environment configures. A wrong configuration ends the process, one line per fault."""
+    mask_all()
     try:
         settings = load(os.environ, Path.cwd())
     except SettingsError as error:
@@ -79,7 +84,7 @@ def _folder(settings: Settings) -> Path:
 
 def _stop(code: int, *lines: str) -> NoReturn:
     for line in lines:
-        print(f"pipeline: error: {line}", file=sys.stderr)  # noqa: T201 - there is no logging yet
+        print(f"pipeline: error: {without_secrets(line)}", file=sys.stderr)  # noqa: T201 - there is no logging yet
     sys.stderr.flush()
     os._exit(code)
 
@@ -145,6 +150,7 @@ class Worker:
             await sender.open()
 
     def _claim_folder(self) -> str:
+        os.umask(PRIVATE)
         try:
             return self.folder.claim()
         except FolderInUse as error:

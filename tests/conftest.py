@@ -12,6 +12,7 @@ import pytest
 from pipeline.local.kafka import LocalKafka
 from tests.chaos.judge import Judgement
 from tests.chaos.stack import Stack
+from tests.secured import SecuredKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         return
     with LocalKafka(tmp_path_factory.mktemp("kafka")) as local:
         yield local.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """A Kafka with TLS, SASL and ACLs."""
+    with SecuredKafka(tmp_path_factory.mktemp("secured")) as kafka:
+        yield kafka
 
 
 @pytest.fixture

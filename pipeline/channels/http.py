@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
@@ -38,6 +39,7 @@ BODY_LIMIT = 8 * 1024 * 1024
 LONGEST_WAIT_S = 3_600.0
 """A provider's `Retry-After` beyond this is asked again meanwhile: a refused request an hour does no harm."""
 ERROR_CHARS = 300
+_URL = re.compile(r"(https?://[^\s/?#'\"]+)[^\s'\"]*")
 
 
 class Progress(StrEnum):
@@ -73,7 +75,7 @@ class LeasedBody(httpx.AsyncByteStream):
         yield self._body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """An HTTP answer, read to its end (or to the part that reaches `BODY_LIMIT`)."""
 
@@ -93,8 +95,16 @@ class Answer:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it is a redirect (or an odd 1xx): none is followed, the base URL is wrong."""
-        return self.status < httpx.codes.BAD_REQUEST and not self.is_accepted
+        """Whether it says that nothing was done here (a redirect; an odd 1xx): none is followed, the base URL is wrong.
+
+        A 302 or 303 does not say so: it may be what a form answers that has been taken.
+        """
+        return self.status < httpx.codes.BAD_REQUEST and not self.is_accepted and not self.is_ambiguous
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether it is a redirect that may come after the deed (RFC 9110, 15.4.3 and 15.4.4)."""
+        return self.status in (httpx.codes.FOUND, httpx.codes.SEE_OTHER)
 
     @property
     def is_object(self) -> bool:
@@ -103,16 +113,25 @@ class Answer:
 
     def json(self) -> object:
         """Return the body as JSON, or None if it is none."""
+        return self._parsed
+
+    @cached_property
+    def _parsed(self) -> object:
         try:
             parsed: object = orjson.loads(self.body)
         except orjson.JSONDecodeError:
             return None
         return parsed
 
+    @property
+    def members(self) -> Mapping[str, object]:
+        """The body's JSON object, or an empty one."""
+        parsed = self.json()
+        return parsed if isinstance(parsed, dict) else {}
+
     def member(self, name: str) -> object:
         """Return a member of the body's JSON object, or None."""
-        parsed = self.json()
-        return parsed.get(name) if isinstance(parsed, dict) else None
+        return self.members.get(name)
 
     def text(self, name: str) -> str:
         """Return a text member of the body's JSON object on one line and cut, or ""."""
@@ -130,6 +149,7 @@ class Wire:
     def __init__(self, base_url: str, headers: Mapping[str, str], *, request_timeout_ms: int, now_ms: Clock,
                  transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
         self._base_url = base_url.rstrip("/")
+        self._origin = _origin(httpx.URL(self._base_url))
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
         self._total_s = request_timeout_ms / 1000
         self._now_ms = now_ms
@@ -177,16 +197,25 @@ class Wire:
     ) -> Answer:
         """Return the answer to a question, at most `within_s` from now. Raises Unreached.
 
-        `url` is absolute or relative to the base.
+        `url` is absolute or relative to the base. It may come out of an answer: nothing is asked elsewhere than at the
+        base's scheme, host and port, for the credentials would go there.
         """
-        full = httpx.URL(url if "://" in url else self._base_url + url)
-        if params:
-            full = full.copy_merge_params(dict(params))
         try:
+            full = self._at_home(url)
+            if params:
+                full = full.copy_merge_params(dict(params))
             async with asyncio.timeout(within_s):
                 return await self._exchange("GET", full, headers or {}, None)
+        except Unreached:
+            raise
         except Exception as error:
             raise Unreached(_reason(error)) from error
+
+    def _at_home(self, url: str) -> httpx.URL:
+        full = httpx.URL(url if "://" in url else self._base_url + url)
+        if _origin(full) != self._origin:
+            raise Unreached("the answer points to another host")
+        return full
 
     async def _exchange(
         self, method: str, url: httpx.URL | str, headers: Mapping[str, str], body: LeasedBody | None
@@ -208,6 +237,11 @@ class Wire:
                 return Answer(response.status_code, response.headers, await _read(response))
             finally:
                 await response.aclose()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None, bytes]:
+    """Return scheme, host and port (None: the scheme's own), and user info, which an answer could slip in."""
+    return url.scheme, url.host, url.port, url.userinfo
 
 
 @cache
@@ -242,7 +276,8 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, TimeoutError):
         return "timed out"
-    said = " ".join(str(error).split())
+    # aiohttp's exceptions name the URL that was asked, in which the recipient stands.
+    said = _URL.sub(r"\1", " ".join(str(error).split()))
     return f"{type(error).__name__}: {said}"[:ERROR_CHARS] if said else type(error).__name__
 
 

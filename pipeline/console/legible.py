@@ -9,7 +9,7 @@ import orjson
 
 from pipeline.console.reading import CONFLUENT_MARKER
 from pipeline.records.codec import MARKER
-from pipeline.records.framing import BOM
+from pipeline.records.plain_json import BOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,7 +13,7 @@ from pipeline.console.letter import Letter, Wanted
 from pipeline.console.place import Failed, partition_count
 from pipeline.domain.rules import is_touch_id
 from pipeline.flow import TOUCHES
-from pipeline.records.framing import BOM
+from pipeline.records.plain_json import BOM
 from pipeline.stages.hop import REPLAY_OF
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import click
 from faust.cli.base import AppCommand, cli
 
 from pipeline.console.place import Failed
+from pipeline.secret import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -102,4 +103,5 @@ def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
 
 def complain(line: str) -> None:
     """Write one line for people to standard error."""
+    line = without_secrets(line)
     click.secho(f"error: {line}" if sys.stderr.isatty() else line, err=True, fg="red")

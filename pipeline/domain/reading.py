@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from pipeline.domain.rules import header_fault, is_name, is_one_line, is_time_zone, is_touch_id
+from pipeline.domain.enclosing import read_attachment
+from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
+from pipeline.domain.rules import MOST_ENTRIES, NAME_LENGTH, header_fault, is_name, is_one_line, is_touch_id
 from pipeline.domain.touch import InvalidTouch, Story, Touch
 from pipeline.domain.work import Attachment, Channel
+from pipeline.domain.zone import is_zone
 
 SHOWN = 60
-LATEST_MS = 253_402_300_799_999
-"""9999-12-31T23:59:59.999Z."""
-_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)")
+LINE_LENGTH = 1_000
+"""Characters of whatever is one line: an address with its name, a subject, the name of a sender."""
+MOST_HEADERS = 100
+MOST_ATTACHMENTS = 100
+KEY_LENGTH = 256
 _E_MAIL_ONLY = ("attachments", "from", "reply_to", "headers")
 
 
@@ -37,20 +38,31 @@ def _fields(read: _Reader, timestamp_ms: int) -> dict[str, Any]:
         "campaign_id": read.text("campaign_id", required=True, rule=is_name, allowed=_NAME),
         "lead_id": read.text("lead_id", required=True, rule=is_name, allowed=_NAME),
         "channel": read.channel(),
-        "to": read.text("to", required=True, rule=bool, allowed="an address"),
-        "subject": read.text("subject"), "body": read.text("body"), "text": read.text("text"),
-        "template": read.text("template", rule=bool, allowed="the name of a template"),
-        "variables": read.mapping("variables"),
-        "sender": read.text("sender", rule=bool, allowed="the name of a sender"),
-        "time_zone": read.text("time_zone", rule=is_time_zone, allowed="an IANA time zone"),
-        "not_before_ms": read.instant("not_before"), "expires_at_ms": read.instant("expires_at"),
-        "attachments": read.attachments(), "from_": read.text("from"), "reply_to": read.text("reply_to"),
-        "headers": read.mapping("headers"), "priority": read.priority(), "metadata": read.mapping("metadata"),
-        "created_at_ms": timestamp_ms if (at := read.instant("created_at")) is None else at,
+        "to": read.text("to", required=True, rule=_is_line, allowed="an address"),
+        "subject": read.text("subject", rule=_is_short, allowed=f"at most {LINE_LENGTH} characters"),
+        "body": read.text("body"), "text": read.text("text"),
+        "template": read.text("template", rule=_is_line, allowed="the name of a template"),
+        "variables": read.mapping("variables", MOST_ENTRIES),
+        "sender": read.text("sender", rule=_is_line, allowed="the name of a sender"),
+        "time_zone": read.text("time_zone", rule=is_zone, allowed="an IANA time zone"),
+        "not_before_ms": read.instant("not_before", latest_ms=FARTHEST_MS), "expires_at_ms": read.instant("expires_at"),
+        "attachments": read.attachments(), "from_": read.text("from", rule=_is_short, allowed="one of the sender's addresses"),
+        "reply_to": read.text("reply_to", rule=_is_short, allowed="an address"),
+        "headers": read.mapping("headers", MOST_HEADERS), "priority": read.priority(),
+        "metadata": read.mapping("metadata", MOST_ENTRIES),
+        "created_at_ms": timestamp_ms if (at := read.instant("created_at", earliest_ms=0)) is None else at,  # decides nothing
     }  # fmt: skip
 
 
 _NAME = "1-256 characters, no control characters"
+
+
+def _is_short(value: str) -> bool:
+    return len(value) <= LINE_LENGTH
+
+
+def _is_line(value: str) -> bool:
+    return 0 < len(value) <= LINE_LENGTH
 
 
 def _together(read: _Reader, f: dict[str, Any]) -> None:
@@ -118,35 +130,43 @@ class _Reader:
         value = self._datum.get("priority")
         if value is None:
             return 5
+        if isinstance(value, float) and value.is_integer():  # a data frame's column with an empty cell
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:  # noqa: PLR2004
             self._wrong("priority", value, "a whole number from 0 to 9")
             return 5
         return value
 
-    def mapping(self, name: str) -> dict[str, str]:
+    def mapping(self, name: str, most: int) -> dict[str, str]:
         value = self._datum.get(name)
         if value is None:
             return {}
         if not isinstance(value, Mapping):
             self._wrong(name, value, "a map of strings")
             return {}
-        return {key: text for key, each in value.items() if (text := self._map_value(f"{name}.{str(key)[:SHOWN]}", each)) is not None}
+        if len(value) > most:
+            self.fault(f"{name} has {len(value)} entries; at most {most} are allowed")
+            return {}
+        return {key: text for key, each in value.items() if (text := self._map_value(name, key, each)) is not None}
 
-    def _map_value(self, name: str, value: object) -> str | None:
+    def _map_value(self, name: str, key: str, value: object) -> str | None:
+        if len(key) > KEY_LENGTH:
+            self.fault(f"{name} has a key of {len(key)} characters; at most {KEY_LENGTH} are allowed")
+            return None
         text = as_text(value)
         if text is None and value is not None:
-            self._wrong(name, value, "a string, a number, true or false")
+            self._wrong(f"{name}.{key[:SHOWN]}", value, "a string, a number, true or false")
         return text
 
-    def instant(self, name: str) -> int | None:
+    def instant(self, name: str, **bounds: int) -> int | None:
         value = self._datum.get(name)
         if value is None:
             return None
-        at = _instant_ms(value)
-        if at is None or not 0 <= at <= LATEST_MS:
-            self._wrong(name, value, "integer milliseconds since 1970, or ISO 8601 with offset")
+        try:
+            return instant_ms(value, **bounds)
+        except NotAnInstant as error:
+            self._wrong(name, value, str(error))
             return None
-        return at
 
     def attachments(self) -> tuple[Attachment, ...]:
         value = self._datum.get("attachments")
@@ -155,23 +175,11 @@ class _Reader:
         if not isinstance(value, list):
             self._wrong("attachments", value, "a list")
             return ()
-        found = [self._attachment(f"attachments[{at}]", each) for at, each in enumerate(value)]
+        if len(value) > MOST_ATTACHMENTS:
+            self.fault(f"attachments has {len(value)} entries; at most {MOST_ATTACHMENTS} are allowed")
+            return ()
+        found = [read_attachment(f"attachments[{at}]", each, self._wrong) for at, each in enumerate(value)]
         return tuple(each for each in found if each is not None)
-
-    def _attachment(self, name: str, value: object) -> Attachment | None:
-        if not isinstance(value, Mapping):
-            self._wrong(name, value, "filename, content_type, and content or url")
-            return None
-        filename, kind, url = value.get("filename"), value.get("content_type"), value.get("url")
-        content = _bytes(value.get("content"))
-        texts = isinstance(filename, str) and filename and all(v is None or isinstance(v, str) for v in (kind, url))
-        if not texts or content is False or (content is None) == (url is None):
-            self._wrong(name, filename, "a filename, a content_type, and either content (base64) or url")
-            return None
-        if url is not None and not url.startswith(("https://", "http://")):
-            self._wrong(f"{name}.url", url, "an http(s) address")
-            return None
-        return Attachment(str(filename), kind, content or (b"" if content == b"" else None), url)
 
 
 def as_text(value: object) -> str | None:
@@ -183,48 +191,33 @@ def as_text(value: object) -> str | None:
     return None
 
 
-def _bytes(value: object) -> Any:
-    """Return bytes, None for none, False for what is neither bytes nor base64."""
-    if value is None or isinstance(value, bytes):
-        return value
-    try:
-        return base64.b64decode(value, validate=True) if isinstance(value, str) else False
-    except (binascii.Error, ValueError):
-        return False
-
-
-def _instant_ms(value: object) -> int | None:
-    if isinstance(value, datetime):
-        return round(value.timestamp() * 1000)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or _ISO.fullmatch(value) is None:
-        return None
-    try:
-        return round(datetime.fromisoformat(value).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _story(datum: Mapping[str, Any]) -> Story:
     """What can be told of a touch that is not valid."""
     def text(name: str) -> str:
         value = datum.get(name)
-        return value if isinstance(value, str) else ""
+        return value[:NAME_LENGTH] if isinstance(value, str) else ""
 
     metadata = datum.get("metadata")
-    known = metadata.items() if isinstance(metadata, Mapping) else ()
+    known = metadata.items() if isinstance(metadata, Mapping) and len(metadata) <= MOST_ENTRIES else ()
     touch_id = datum.get("touch_id")
     return Story(
         str(touch_id) if is_touch_id(touch_id) else None, text("campaign_id"), text("lead_id"), text("channel"),
-        {str(key): said for key, value in known if (said := as_text(value)) is not None},
+        {str(key): said for key, value in known if len(key) <= KEY_LENGTH and (said := as_text(value)) is not None},
     )  # fmt: skip
 
 
 def _shown(value: object) -> str:
-    try:
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-    except ValueError:
-        text = str(value)
-    quoted = json.dumps(text[:SHOWN]) if isinstance(value, str) else text[:SHOWN]
-    return quoted if len(text) <= SHOWN else f"{quoted}…"
+    """Return what was found, in a few characters, at no cost that grows with it."""
+    match value:
+        case str():
+            return json.dumps(value[:SHOWN]) + ("…" if len(value) > SHOWN else "")
+        case Mapping():
+            return f"a map of {len(value)}" if value else "{}"
+        case list():
+            return f"a list of {len(value)}" if value else "[]"
+        case bytes():
+            return f"{len(value)} bytes"
+        case None | bool() | int() | float():
+            return json.dumps(value)[:SHOWN]
+        case _:
+            return type(value).__name__

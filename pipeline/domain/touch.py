@@ -17,22 +17,22 @@ class Touch:
     campaign_id: str
     lead_id: str
     channel: Channel
-    to: str
-    subject: str | None = None
-    body: str | None = None
-    text: str | None = None
+    to: str = field(repr=False)
+    subject: str | None = field(default=None, repr=False)
+    body: str | None = field(default=None, repr=False)
+    text: str | None = field(default=None, repr=False)
     template: str | None = None
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict, repr=False)
     sender: str | None = None
     time_zone: str | None = None
     not_before_ms: int | None = None
     expires_at_ms: int | None = None
     attachments: tuple[Attachment, ...] = ()
     from_: str | None = None
-    reply_to: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    reply_to: str | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
     priority: int = 5
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
     created_at_ms: int = 0
 
 
@@ -48,7 +48,8 @@ class Story:
 
 
 MOST_FAULTS = 10
-FAULT_CHARACTERS = 400
+FAULT_CHARACTERS = 300
+ERROR_CHARACTERS = 1_000
 """An error must fit where it is told, however much is wrong."""
 
 
@@ -56,10 +57,20 @@ class InvalidTouch(Exception):
     """A touch whose values break rules; the message lists each: the field, what was found, what is allowed."""
 
     def __init__(self, faults: list[str], story: Story) -> None:
-        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        super().__init__("; ".join([*(fault[:FAULT_CHARACTERS] for fault in faults[:MOST_FAULTS]), *more]))
+        super().__init__(_listed(faults))
         self.faults = faults
         self.story = story
+
+
+def _listed(faults: list[str]) -> str:
+    told, left = list[str](), ERROR_CHARACTERS
+    for fault in faults[:MOST_FAULTS]:
+        line = fault if len(fault) <= FAULT_CHARACTERS else f"{fault[:FAULT_CHARACTERS]}…"
+        if len(line) > left:
+            break
+        told.append(line)
+        left -= len(line)
+    return "; ".join([*told, *([f"and {len(faults) - len(told)} more"] if len(faults) > len(told) else [])])
 
 
 def digest(touch: Touch) -> bytes:

@@ -39,12 +39,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The lane cannot send now (connection, 429, quota, session, credentials); nothing was accepted; counts for nobody."""
+    """The lane cannot send now (connection, 429, quota, session, credentials, domain, billing); nothing was accepted; counts for nobody."""
 
     code: str
     error: str
     retry_after_s: float | None = None
     """When the provider said; None leaves it to the breaker's probes."""
+    may_be_the_touch: bool = False
+    """Nothing says whose fault it is (an error nobody has documented, a country or a recipient the account may not write
+    to): the account's, until others of the same sender are sent; then a refusal of this touch, which counts."""
 
 
 @dataclass(frozen=True, slots=True)

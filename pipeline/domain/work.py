@@ -1,4 +1,4 @@
-"""What travels: a touch made ready to send, and the claim that a call is made under."""
+"""What travels: a touch made ready to send, and the claim that a call is made under. Neither prints whom it is for, nor what is said."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Attachment:
 
     filename: str
     content_type: str | None = None
-    content: bytes | None = None
-    url: str | None = None
+    content: bytes | None = field(default=None, repr=False)
+    url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
     """What is said, composed: nothing is rendered after the router."""
 
-    subject: str | None = None
-    body: str | None = None
+    subject: str | None = field(default=None, repr=False)
+    body: str | None = field(default=None, repr=False)
     """Text for WhatsApp and SMS, HTML for e-mail."""
-    text: str | None = None
+    text: str | None = field(default=None, repr=False)
     """The plain part of an e-mail."""
     from_: str | None = None
     """The sender's address the touch picked; None means the sender's first."""
-    reply_to: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    reply_to: str | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
     attachments: tuple[Attachment, ...] = ()
 
 
@@ -48,7 +48,7 @@ class Work:
     campaign_id: str
     lead_id: str
     channel: Channel
-    to: str
+    to: str = field(repr=False)
     """E.164, or an address with its domain in lower case."""
     sender: str
     """Sender's name; its lane is the partition of the channel topic."""
@@ -63,7 +63,7 @@ class Work:
     time_zone: str | None = None
     not_before_ms: int | None = None
     expires_at_ms: int | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
     created_at_ms: int = 0
     attempt: int = 0
     """Claims made so far."""
@@ -86,7 +86,7 @@ class Request:
 
     path: str
     """Relative to the sender's `base_url`, starting with a slash."""
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
     handle: str
     """What the provider can be asked by: Resend's Idempotency-Key, WAHA's message id, "" for Twilio."""
@@ -134,4 +134,4 @@ class Scheduled:
     channel: Channel
     lane: int
     touch_id: str
-    work: bytes
+    work: bytes = field(repr=False)

@@ -25,6 +25,7 @@ from pipeline.engine.quiet import quieten
 from pipeline.engine.recovery import TableManager
 from pipeline.engine.trim import keep_trimming
 from pipeline.engine.watchdog import Standstill, Watchdog, watch
+from pipeline.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -145,7 +146,7 @@ class Application(faust.App):
     def _keep_traceback(self, error: BaseException) -> str:
         path = self.place.folder.parent / CRASH_FILE
         try:
-            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            path.write_text(masked("".join(traceback.format_exception(error))), encoding="utf-8")
         except OSError:
             return ""
         return f" (traceback: {path})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,4 +22,4 @@ class Batch:
     end: int
     epoch: int
     """Which taking of ownership it was fetched in; batches of an older one are void."""
-    records: Sequence[Record]
+    records: Sequence[Record] = field(repr=False)

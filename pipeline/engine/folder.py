@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 INSTANCE_ID = "instance-id"
@@ -31,6 +32,8 @@ class DataFolder:
         throw each other out of the group for ever. Raises FolderInUse, OSError.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(PermissionError):  # somebody else's folder that we may write to: theirs to guard
+            self.path.chmod(0o700)
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Protocol
 
 import orjson
 from fastavro import schemaless_reader
 
+from pipeline.domain.rules import is_touch_id
 from pipeline.records import schemas
 from pipeline.records.codec import HEADER_BYTES, MARKER
+from pipeline.records.plain_json import read_json
+from pipeline.records.undecodable import Undecodable
+
+__all__ = ["TouchReader", "Undecodable", "WriterSchemas"]
 
 CONFLUENT = b"\x00"
 CONFLUENT_BYTES = 5
 """Magic byte and schema id (Confluent wire format)."""
-BOM = b"\xef\xbb\xbf"
-DEEPEST = 20
-"""A touch is two levels deep; what is deeper than this was made to hurt."""
-
-
-class Undecodable(Exception):
-    """No touch can be read from these bytes; the message says why."""
+_KNOWN: tuple[tuple[bytes, str], ...] = (
+    (b"Obj\x01", "an Avro container file; send each touch in single-object encoding (C3 01, the schema's fingerprint, the body)"),
+    (b"\x1f\x8b", "compressed with gzip by hand; use the producer's compression.type"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd by hand; use the producer's compression.type"),
+    (b"PAR1", "a Parquet file"), (b"PK\x03\x04", "a ZIP file (a spreadsheet, perhaps)"),
+    (b"\xff\xfe", "UTF-16; JSON must be UTF-8"), (b"\xfe\xff", "UTF-16; JSON must be UTF-8"),
+    (b"{\x00", "UTF-16; JSON must be UTF-8"), (b"\x00{\x00", "UTF-16; JSON must be UTF-8"),
+    (b"\xac\xed\x00\x05", "Java's serialisation; send JSON or Avro"), (b"\x80\x04\x95", "Python's pickle; send JSON or Avro"),
+)  # fmt: skip
+"""What is met in place of a touch, by its first bytes."""
+_STARTS = tuple(start for start, _ in _KNOWN)
 
 
 class WriterSchemas(Protocol):
@@ -48,13 +58,25 @@ class TouchReader:
             raise Undecodable("the value is null")
         if value[:2] == MARKER:
             return self._single_object(value)
-        if value[:1] == CONFLUENT and self._registry is not None:
-            return self._confluent(value, self._registry)
-        return _json(value)
+        if value.startswith(_STARTS):
+            raise Undecodable("it is " + next(what for start, what in _KNOWN if value.startswith(start)))
+        if value[:1] == CONFLUENT:
+            return self._confluent(value)
+        try:
+            return read_json(value)
+        except Undecodable as error:
+            if value[:1] != b"{" and self._is_bare(value):
+                raise Undecodable("it is a bare Avro body; put C3 01 and the fingerprint of its schema before it (single-object encoding)") from None
+            raise error from None
+
+    def _is_bare(self, value: bytes) -> bool:
+        with suppress(Undecodable):
+            return is_touch_id(self._avro(value, 0, self._touch.parsed)["touch_id"])
+        return False
 
     def unknown_members(self, datum: Mapping[str, Any]) -> int:
         """Return how many members of `datum` no touch has."""
-        return sum(1 for name in datum if name not in self._members)
+        return len(datum) - sum(name in datum for name in self._members)
 
     def _single_object(self, value: bytes) -> dict[str, Any]:
         writer = schemas.published("touch").get(value[2:HEADER_BYTES])
@@ -62,12 +84,17 @@ class TouchReader:
             raise Undecodable(f"no published schema of Touch has the fingerprint {value[2:HEADER_BYTES].hex()}")
         return self._avro(value, HEADER_BYTES, writer.parsed)
 
-    def _confluent(self, value: bytes, registry: WriterSchemas) -> dict[str, Any]:
+    def _confluent(self, value: bytes) -> dict[str, Any]:
         if len(value) < CONFLUENT_BYTES:
             raise Undecodable("the record ends within its schema id")
         schema_id = int.from_bytes(value[1:CONFLUENT_BYTES], "big")
+        if self._registry is None:
+            if value[CONFLUENT_BYTES:].lstrip()[:1] == b"{":
+                raise Undecodable(f"it is framed as JSON Schema (schema {schema_id}); send plain JSON, or Avro")
+            raise Undecodable(f"it is framed for a schema registry (schema {schema_id}), and none is configured: "
+                              "set kafka.schema_registry_url, or send JSON or single-object Avro")  # fmt: skip
         try:
-            writer = registry.writer(schema_id)
+            writer = self._registry.writer(schema_id)
         except LookupError as error:
             raise Undecodable(f"schema {schema_id}: {error}") from None
         return self._avro(value, CONFLUENT_BYTES, writer)
@@ -86,23 +113,3 @@ class TouchReader:
         return datum
 
 
-def _json(value: bytes) -> dict[str, Any]:
-    try:
-        datum = orjson.loads(value.removeprefix(BOM))
-    except orjson.JSONDecodeError as error:
-        raise Undecodable(f"neither Avro nor JSON: {error}") from None
-    if not isinstance(datum, dict):
-        raise Undecodable("the JSON is not an object")
-    if _is_too_deep(datum):
-        raise Undecodable(f"the JSON is nested deeper than {DEEPEST} levels")
-    return datum
-
-
-def _is_too_deep(datum: dict[str, Any]) -> bool:
-    level: list[Any] = [datum]
-    for _ in range(DEEPEST):
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)
-                 if isinstance(inner, dict | list)]  # fmt: skip
-        if not level:
-            return False
-    return True

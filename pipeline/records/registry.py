@@ -51,7 +51,11 @@ class Registry:
         if answer.status_code == HTTP_NOT_FOUND:
             self._unknown[schema_id] = "the registry does not know it"
             return
-        text = str(self._json(answer).get("schema"))
+        found = self._json(answer)
+        if (kind := found.get("schemaType", "AVRO")) != "AVRO":
+            self._unknown[schema_id] = f"it is a schema of type {kind!s:.20}; send Avro"
+            return
+        text = str(found.get("schema"))
         try:
             self._known[schema_id] = schemas.parse(text)
         except Exception as error:  # noqa: BLE001 - avro raises its own for what is not Avro

@@ -108,6 +108,7 @@ class Stack:
 
     template = CONFIG
     partitions = PARTITIONS
+    level = "info"
 
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
@@ -170,7 +171,7 @@ class Stack:
         with self._log(number).open("ab") as log:
             self._launches[number] = program, environment, log.tell()
             self.workers[number] = subprocess.Popen(
-                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", "info", *web],
+                [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", self.level, *web],
                 env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=ROOT, stdout=log, stderr=log)
 
     def start_again(self, number: int) -> None:

@@ -146,7 +146,7 @@ class FakeWaha(FakeProvider):
             "GOWS": {"id": full, "_data": {}},
             "NOWEB": {"key": {"remoteJid": "1@s.whatsapp.net", "fromMe": True, "id": message["id"]}, "status": "PENDING"},
             "WEBJS": {"id": {"fromMe": True, "remote": message["chat"], "id": message["id"], "_serialized": full}},
-            "WPP": None,
+            "WPP": {"id": full, "body": message["body"], "fromMe": True, "ack": 0},
         }[self.engine]
 
     def look_up(self, request):
@@ -155,7 +155,7 @@ class FakeWaha(FakeProvider):
             return answering(200, {"name": parts[2], "status": self.status, "engine": {"engine": self.engine}})
         if parts[3] == "all":
             found = [each for each in self.accepted if each["id"] == parts[5]]
-            return answering(200, self.shown(found[0])) if found else answering(404, {"message": "Not found", "statusCode": 404})
+            return answering(200, self.shown(found[0])) if found else answering(404, {"message": "Message not found", "error": "Not Found", "statusCode": 404})
         query = request.query
         found = [
             self.shown(each) for each in reversed(self.accepted)

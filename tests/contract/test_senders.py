@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.channels import http
 from pipeline.domain.sender import CheckFailed
-from pipeline.domain.verdict import Absent, AskLater, Paused, Refused, Sent, Unanswerable, Unbegun, Unknown
+from pipeline.domain.verdict import Absent, AskLater, Paused, Sent, Unanswerable, Unbegun, Unknown
 from tests.contract.fake_providers import DROPPED, RESET, Mood, refusing
 from tests.contract.sender_rigs import RIGS, ResendRig, Rig
 
@@ -53,8 +53,7 @@ async def test_a_call_sends_the_bytes_of_the_claim_and_brings_an_id_per_touch(ri
     ((path, headers, body),) = rig.fake.posts
     assert (path, headers["Content-Type"], body) == (claim.request.path, claim.request.content_type, claim.request.body)
     assert headers["Content-Length"] == str(len(body))
-    expected = (None,) if rig.fake.__dict__.get("engine") == "WPP" else ids(rig)
-    assert verdict == Sent(expected)
+    assert verdict == Sent(ids(rig))
 
 
 async def test_a_claim_holds_no_credential(rig):
@@ -252,11 +251,41 @@ async def test_a_wrong_base_url_pauses_the_lane(rig, status):
     assert len(rig.fake.posts) == 1
 
 
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308])
+async def test_no_redirect_is_followed_by_a_call_a_question_or_a_check(rig, status):
+    other = type(rig)().fake
+    await other.start()
+    sender = await rig.sender()
+    claim = rig.claim(sender)
+    await sender.call(claim)
+    moved = refusing(status, b"<html>moved</html>", Location=f"{other.base_url}/elsewhere")
+    rig.fake.lookup, rig.fake.moods, rig.fake.is_state = moved, [moved, moved], lambda _: False
+    rig.clock.ms += 60_000
+    resolution = await sender.ask(rig.renewed(claim), NOBODY)
+    assert isinstance(resolution, AskLater | Unknown | Paused)
+    with pytest.raises(CheckFailed):
+        await sender.check()
+    assert not isinstance(await sender.call(rig.claim(sender, "c2")), Sent)
+    assert (other.gets, other.posts) == ([], [])
+    await other.stop()
+
+
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"", b"{}", b"[]", b"null", b"true", b'{"error":"boom"}', b'{"status":"ok"}',
+                                  b'{"data":{}}', b'{"messages":[]}'])  # fmt: skip
+async def test_a_check_answered_by_something_else_fails(rig, body):
+    sender = await rig.sender()
+    rig.fake.lookup, rig.fake.is_state = Mood(body=body), lambda _: False
+    with pytest.raises(CheckFailed):
+        await sender.check()
+
+
 async def test_a_400_in_the_words_of_a_proxy_rejects_nobody_for_good(rig):
     sender = await rig.sender()
     rig.fake.moods = [refusing(400, b"<html>Bad Request</html>")]
     verdict = await sender.call(rig.claim(sender, works=(rig.work(),)))
-    assert isinstance(verdict, Refused)
+    assert isinstance(verdict, Paused)
+    assert verdict.may_be_the_touch
+    assert "Bad Request" in verdict.error
 
 
 async def test_only_so_much_of_an_answer_is_read(rig, monkeypatch):

@@ -76,11 +76,42 @@ async def test_a_list_that_never_ends_is_no_answer(rig):
     sender = await rig.sender()
     rig.fake.lookup = refusing(200, {"messages": [], "uri": "/x", "next_page_uri": "/2010-04-01/Accounts/AC1/Messages.json?Page=1"})
     assert isinstance(await sender.ask(rig.claim(sender), NOBODY), AskLater)
-    assert len(rig.fake.gets) == 41
+    assert len(rig.fake.gets) == 40
+
+
+@pytest.mark.parametrize("more", [
+    "http://127.0.0.1:{other}/x", "http://127.0.0.1:{other}/2010-04-01/Accounts/AC1/Messages.json?Page=1", "http://localhost:{own}/x",
+    "https://127.0.0.1:{own}/x", "http://127.0.0.1:{own}@127.0.0.1:{other}/x", "@127.0.0.1:{other}/x", ".evil.example.com/x", "1/x",
+    "http://127.0.0.2:{own}/x", "http://[::1]:{other}/x", "ftp://127.0.0.1:{own}/x", "http://u:p@127.0.0.1:{own}/x", "http:///x",
+    "http://127.0.0.1:{own}:{other}/x", "://127.0.0.1:{other}/x", "file:///etc/passwd",
+])  # fmt: skip
+@pytest.mark.parametrize("member", ["next_page_uri", "next_page_url"])
+async def test_a_next_page_elsewhere_is_not_asked_for(rig, more, member):
+    other = TwilioRig().make_fake()
+    await other.start()
+    sender = await rig.sender()
+    claim = rig.claim(sender)
+    said = {"messages": [], member: more.format(own=rig.fake.port, other=other.port)}
+    rig.fake.lookup = refusing(200, said)
+    resolution = await sender.ask(claim, NOBODY)
+    assert isinstance(resolution, AskLater)
+    assert "another host" in resolution.error or "InvalidURL" in resolution.error
+    assert (len(rig.fake.gets), other.gets) == (1, [])
+    await other.stop()
+
+
+async def test_a_next_page_is_asked_for_by_its_whole_address_too(rig):
+    sender = await rig.sender()
+    claim = rig.claim(sender)
+    more = f"{rig.fake.base_url}/2010-04-01/Accounts/AC1/Messages.json?Page=1"
+    answers = [{"messages": [], "next_page_url": more}, {"messages": [], "next_page_url": None}]
+    rig.fake.look_up = lambda _: answering(200, answers.pop(0))
+    assert await sender.ask(claim, NOBODY) == Absent()
+    assert rig.fake.gets[-1].endswith("Page=1")
 
 
 async def test_the_list_says_when_to_ask_again(rig):
     sender = await rig.sender()
     rig.fake.lookup = refusing(429, {"code": 20429, "message": "Too Many Requests", "status": 429}, retry_after="9")
     resolution = await sender.ask(rig.claim(sender), NOBODY)
-    assert resolution == AskLater("the look-up answered HTTP 429", 9.0)
+    assert resolution == AskLater("the look-up answered HTTP 429: Too Many Requests", 9.0)

@@ -33,12 +33,6 @@ if TYPE_CHECKING:
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    with SecuredKafka(tmp_path_factory.mktemp("secured")) as kafka:
-        yield kafka
-
-
 @pytest.fixture
 def stack(secured: SecuredKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Stack]:
     stack = Stack(secured.admin, topic_prefix, tmp_path)

@@ -150,3 +150,29 @@ def test_any_text_comes_through_whole(text):
     said = parse_qs(sms.build([work(body=body)], NUMBER, T0, None).body.decode(), keep_blank_values=True)
     assert said["Body"] == [body]
     assert orjson.loads(whatsapp.build([work(body=body)], "c", "s", "NOWEB").body)["text"] == body
+
+
+CALLBACK = "https://me:p%40ss@hook.example.com/cb/{touch_id}?a=1"
+GUARDED = TwilioAccount("AC1", Secret("secret"), "+15005550006", None, "https://api.twilio.com", Address.read(CALLBACK))
+
+
+def test_a_callbacks_user_and_password_go_to_twilio_and_into_no_claim():
+    request = sms.build([work(body="a=b&StatusCallback=https://x", touch_id="t:1")], GUARDED, T0, None)
+    assert b"p%2540ss" not in request.body
+    assert b"me" not in request.body
+    sent = sms.with_login(request, GUARDED.status_callback)
+    kept, told = parse_qs(request.body.decode()), parse_qs(sent.body.decode())
+    assert kept.pop("StatusCallback") == ["https://hook.example.com/cb/t%3A1?a=1"]
+    assert told.pop("StatusCallback") == ["https://me:p%40ss@hook.example.com/cb/t%3A1?a=1"]
+    assert kept == told
+    assert (sent.path, sent.content_type, sent.handle) == (request.path, request.content_type, request.handle)
+
+
+@pytest.mark.parametrize("url", ["https://elsewhere.example.com/cb", "http://hook.example.com/cb", "https://hook.example.com:8443/cb"])
+def test_a_claim_whose_callback_goes_elsewhere_is_sent_as_it_is(url):
+    before = TwilioAccount("AC1", Secret("secret"), "+15005550006", None, "https://api.twilio.com", Address(url))
+    request = sms.build([work(body="x")], before, T0, None)
+    assert sms.with_login(request, GUARDED.status_callback) is request
+    without = sms.build([work(body="x")], NUMBER, T0, None)
+    assert sms.with_login(without, GUARDED.status_callback) is without
+    assert sms.with_login(request, before.status_callback) is request

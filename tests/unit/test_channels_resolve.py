@@ -28,7 +28,8 @@ def test_the_question_is_what_the_frozen_request_said():
 
 
 @pytest.mark.parametrize(("change", "is_ours"), [
-    ({}, True), ({"timestamp": 1_789_999_998}, True), ({"timestamp": 1_789_999_997}, False), ({"timestamp": None}, False),
+    ({}, True), ({"timestamp": 1_789_999_998}, True), ({"timestamp": 1_789_999_997}, False), ({"timestamp": None}, True), ({"timestamp": "1790000000"}, True),
+    ({"timestamp": "1789999997"}, False), ({"timestamp": "soon"}, True),
     ({"fromMe": False}, False), ({"fromMe": None}, False), ({"body": "hi "}, False), ({"body": None}, False),
 ])  # fmt: skip
 def test_a_server_that_ignores_the_filters_is_not_believed(change, is_ours):

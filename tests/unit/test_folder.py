@@ -62,3 +62,10 @@ def test_half_an_instance_id_is_replaced(tmp_path, left):
 def test_only_its_owner_can_read_the_folder(tmp_path):
     DataFolder(tmp_path / "data").claim()
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_everybody_could_read_is_closed(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o755)
+    DataFolder(folder).claim()
+    assert folder.stat().st_mode & 0o777 == 0o700

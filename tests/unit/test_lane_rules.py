@@ -162,6 +162,60 @@ def test_a_touch_that_alone_draws_pausing_answers_steps_aside_and_loses_no_attem
     assert rig.states("poison")[-1] == ("sent", "")
 
 
+STRANGE = Paused("99999", "a code that nobody has documented", may_be_the_touch=True)
+
+
+@pytest.mark.parametrize("in_flight", [1, 10])
+def test_what_may_be_the_touchs_fault_counts_once_others_are_sent_and_holds_up_nobody(in_flight):
+    rig = Rig(policy(in_flight=in_flight, attempts=3))
+    rig.step(*[work(f"t{n}") for n in range(5)], work("poison"), *[work(f"u{n}") for n in range(5)])
+    while len(rig.terminals()) < 11:
+        while rig.calls:
+            rig.answer(STRANGE if rig.calls[0].works[0].touch_id == "poison" else Sent(("i",)), took_ms=20)
+            rig.step()
+        rig.now_ms += 1_000
+        rig.step(*rig.due())
+    assert rig.states("poison")[-1] == ("failed", "attempts_exhausted")
+    assert rig.events[-1][1].error_code == "99999"
+    assert sum(e.state.value == "sent" for _, e in rig.events) == 10
+    assert rig.now_ms - T0 < 60_000
+
+
+def test_what_is_refused_to_all_is_the_accounts_and_burns_nobody():
+    rig = Rig(policy(in_flight=1, attempts=2))
+    rig.step(*[work(f"t{n}") for n in range(4)])
+    asked = []
+    for _ in range(40):
+        asked.append(rig.calls[0].works[0].touch_id)
+        rig.answer(STRANGE, took_ms=20)
+        rig.step()
+        assert rig.last.pause_error == STRANGE.error
+        rig.now_ms = rig.last.wake_ms
+        rig.step()
+    assert asked[0] != asked[1], "another probes"
+    assert set(asked[:8]) == {"t0", "t1", "t2", "t3"}
+    assert set(rig.states()) == {("retrying", "outage")}
+    while rig.calls:
+        rig.answer(Sent(("i",)), took_ms=20)
+        rig.step()
+    assert sorted(touch for _, touch in rig.terminals()) == ["t0", "t1", "t2", "t3"]
+    assert all(c.refusals == 0 for c in rig.calls)
+
+
+def test_a_batch_that_is_refused_while_others_are_sent_is_halved_until_one_stands_alone():
+    rig = Rig(policy(Channel.EMAIL, batch=4, gather_ms=0, in_flight=1, attempts=2), replays=True, by_text=False)
+    rig.step(*[work(f"t{n}", channel=Channel.EMAIL, to=f"p{n}@example.com") for n in range(8)])
+    for _ in range(200):
+        while rig.calls:
+            ids = [each.touch_id for each in rig.calls[0].works]
+            rig.answer(STRANGE if "t1" in ids else Sent(tuple(ids)), took_ms=20)
+            rig.step()
+        rig.now_ms += 1_000
+        rig.step(*rig.due())
+    assert rig.states("t1")[-1] == ("failed", "attempts_exhausted")
+    assert [rig.states(f"t{n}")[-1] for n in range(8) if n != 1] == [("sent", "")] * 7
+
+
 def probe_until_the_end(retry_for_ms):
     """Let every probe of one touch be forbidden; return when each was made, and the touch's last event."""
     rig, probes = Rig(policy(in_flight=1, retry_for_ms=retry_for_ms)), []

@@ -60,7 +60,9 @@ class ResendSender:
         # Not `resend.Batch.send_async`: it encodes its own JSON, and a replay must be the claim's bytes, also after
         # an upgrade of the library. It also hides whether anything was sent behind one error code.
         answer = await self._post(claim)
-        return verdict.judge(answer, len(claim.works), self._now_ms()) if isinstance(answer, Answer) else answer
+        if not isinstance(answer, Answer):
+            return answer
+        return verdict.judge(answer, len(claim.works), self._now_ms(), is_mixed=_is_mixed(claim))
 
     async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
         """Send the same bytes under the same key again, within the claim's renewed lease; never past 23 h."""
@@ -85,7 +87,10 @@ class ResendSender:
             if error.error_type == SEND_ONLY:
                 return f"Resend at {url}: the key may send only, which is enough"
             raise CheckFailed(f"Resend at {url}: {error.message}; {_mend(str(error.code))}") from error
-        domains = [f"{each.get('name')} ({each.get('status')})" for each in found.get("data") or ()]
+        rows = found.get("data") if isinstance(found, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(each, dict) and "name" in each for each in rows):
+            raise CheckFailed(f"Resend at {url}: no list of domains in its answer; check base_url")
+        domains = [f"{each.get('name')} ({each.get('status')})" for each in rows]
         return f"Resend at {url}: {', '.join(domains) or 'no domain is verified yet'}"
 
 
@@ -127,6 +132,11 @@ def _speaking_through(wire: Wire) -> Iterator[None]:
         yield
     finally:
         _WIRE.reset(token)
+
+
+def _is_mixed(claim: Claim) -> bool:
+    """Whether its e-mails come from several addresses: one of these may be refused, and not the others."""
+    return len({work.content.from_ for work in claim.works}) > 1
 
 
 def _mend(code: str) -> str:

@@ -1,11 +1,17 @@
-"""What Resend's answers mean: one table by error name, then HTTP class."""
+"""What Resend's answers mean: one table by error name, then HTTP class.
+
+The team's faults (key, domain, sender's address, quota) pause the lane: no e-mail is burnt for them.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import assert_never
 
+import httpx
+
 from pipeline.channels.http import Answer, retry_after_s
+from pipeline.channels.words import elsewhere, http_words, inner_status, says_failure
 from pipeline.domain.verdict import Paused, Refused, Rejected, Sent, Split, Unknown, Verdict
 
 
@@ -16,6 +22,8 @@ class Meaning(StrEnum):
     """One of its e-mails is wrong; strict batches are all or nothing."""
     ACCOUNT = "account"
     """Key, team or address of the API: nothing about the e-mails."""
+    SENDER = "sender"
+    """The domain or the address they come from: the team's, but other senders of a mixed batch may pass."""
     LIMIT = "limit"
     QUOTA = "quota"
     ACCEPTED = "accepted"
@@ -24,20 +32,22 @@ class Meaning(StrEnum):
     """The first request with this key has no answer yet."""
     BUSY = "busy"
     MAYBE = "maybe"
+    STRANGE = "strange"
+    """Not documented, or not Resend's words: whose fault it is shows when others are sent."""
 
 
 NAMES: dict[str, Meaning] = {
-    "validation_error": Meaning.PAYLOAD,  # 400, 422; 403: unverified domain, testing address
+    "validation_error": Meaning.PAYLOAD,  # 400, 422; at 403 the domain, see meaning_of
     "invalid_idempotency_key": Meaning.PAYLOAD,  # a halved batch has a new one
     "missing_required_field": Meaning.PAYLOAD,
     "missing_required_fields": Meaning.PAYLOAD,
     "missing_required_parameter": Meaning.PAYLOAD,
     "invalid_attachment": Meaning.PAYLOAD,
     "invalid_parameter": Meaning.PAYLOAD,
-    "invalid_from_address": Meaning.PAYLOAD,
-    "invalid_access": Meaning.PAYLOAD,
-    "invalid_region": Meaning.PAYLOAD,
-    "security_error": Meaning.PAYLOAD,
+    "invalid_access": Meaning.STRANGE,  # about making API keys
+    "invalid_region": Meaning.STRANGE,  # about making domains
+    "security_error": Meaning.STRANGE,  # "we may have found a security issue with the request"
+    "invalid_from_address": Meaning.SENDER,
     "missing_api_key": Meaning.ACCOUNT,
     "restricted_api_key": Meaning.ACCOUNT,
     "invalid_api_key": Meaning.ACCOUNT,
@@ -59,35 +69,61 @@ NAMES: dict[str, Meaning] = {
 """By `name`. Source: Resend's error reference, its idempotency page, and the SDK."""
 
 CLASSES: dict[int, Meaning] = {
-    400: Meaning.PAYLOAD,
     401: Meaning.ACCOUNT,
+    402: Meaning.ACCOUNT,
     403: Meaning.ACCOUNT,
     404: Meaning.ACCOUNT,
     405: Meaning.ACCOUNT,
+    407: Meaning.ACCOUNT,
     408: Meaning.MAYBE,
     409: Meaning.MAYBE,
     413: Meaning.PAYLOAD,  # a smaller batch may do
-    422: Meaning.PAYLOAD,
     429: Meaning.LIMIT,
-    451: Meaning.PAYLOAD,
 }
-"""By HTTP status, for a name that is not in `NAMES`."""
+"""By HTTP status, for a name that is not in `NAMES`; every other 4xx is strange."""
+
+CURES: dict[str, str] = {
+    "missing_api_key": "set api_key",
+    "invalid_api_key": "check api_key",
+    "restricted_api_key": "the key needs the permission to send from this domain",
+    "suspended_api_key": "make a new key, and ask Resend why",
+    "invalid_permission": "the key needs the permission to send",
+    "validation_error": "verify the domain of `from` at resend.com/domains",
+    "invalid_from_address": "correct the sender's `from`",
+    "not_found": "check base_url",
+    "method_not_allowed": "check base_url",
+    "email_above_quota": "the plan's quota is used up",
+    "daily_quota_exceeded": "the plan's quota is used up until tomorrow",
+    "monthly_quota_exceeded": "the plan's quota is used up until next month",
+}
+CURES_BY_STATUS: dict[int, str] = {
+    401: "check api_key", 402: "settle the bill", 403: "check api_key and the domain", 404: "check base_url",
+    405: "check base_url", 407: "a proxy wants a login: check base_url",
+}  # fmt: skip
+"""What a human must do about what pauses the lane."""
 
 
-def judge(answer: Answer, count: int, now_ms: int) -> Verdict:
-    """Return what `answer` to a request with `count` e-mails means."""
-    if answer.is_accepted:
+def judge(answer: Answer, count: int, now_ms: int, *, is_mixed: bool = False) -> Verdict:
+    """Return what `answer` to a request with `count` e-mails means; `is_mixed`: they come from several addresses."""
+    if answer.is_accepted and not says_failure(answer.json()):
         return _accepted(answer, count)
-    name = answer.text("name")
-    code, error = name or str(answer.status), f"HTTP {answer.status}: {answer.text('message') or name or 'no reason'}"
+    return elsewhere(answer) if answer.is_ambiguous else _refusal(answer, count, now_ms, is_mixed=is_mixed)
+
+
+def _refusal(answer: Answer, count: int, now_ms: int, *, is_mixed: bool) -> Verdict:
+    name = _name(answer)
     meaning = meaning_of(answer, name)
+    code, error = name or str(answer.status), http_words(answer, _cure(answer, name, meaning))
     match meaning:
         case Meaning.PAYLOAD:
             return _wrong(answer, count, code, error)
-        case Meaning.ACCOUNT | Meaning.LIMIT | Meaning.QUOTA:
+        case Meaning.SENDER if is_mixed:
+            return Split(code, error)
+        case Meaning.ACCOUNT | Meaning.SENDER | Meaning.LIMIT | Meaning.QUOTA | Meaning.STRANGE:
             # `ratelimit-reset` is about the second: it says nothing of a quota's day.
             more = ("ratelimit-reset",) if meaning is Meaning.LIMIT else ()
-            return Paused(code, error, retry_after_s(answer.headers, now_ms, *more))
+            wait_s = retry_after_s(answer.headers, now_ms, *more)
+            return Paused(code, error, wait_s, may_be_the_touch=meaning is Meaning.STRANGE)
         case Meaning.ACCEPTED:
             return Sent((None,) * count)
         case Meaning.RUNNING | Meaning.MAYBE:
@@ -100,20 +136,42 @@ def judge(answer: Answer, count: int, now_ms: int) -> Verdict:
 
 def meaning_of(answer: Answer, name: str) -> Meaning:
     """Return what an error means. A 5xx is never an answer about the request, whatever its name."""
-    if answer.is_fault:
+    status = inner_status(answer.json()) or 0 if answer.is_accepted else answer.status
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return Meaning.MAYBE
     if answer.is_elsewhere:
         return Meaning.ACCOUNT
-    return NAMES.get(name) or CLASSES.get(answer.status) or Meaning.PAYLOAD
+    found = NAMES.get(name)
+    if found is Meaning.PAYLOAD and (status == httpx.codes.FORBIDDEN or "`from`" in answer.text("message")):
+        return Meaning.SENDER
+    if found is not None:
+        return found
+    # Without a status of its own, a failure inside a 2xx is a refusal for now.
+    return CLASSES.get(status, Meaning.STRANGE) if status else Meaning.BUSY
+
+
+def _name(answer: Answer) -> str:
+    """Return the error's name; the SDKs' form has it one level deeper."""
+    inner = answer.member("error")
+    found = answer.text("name") or (inner.get("name") if isinstance(inner, dict) else "")
+    return found if isinstance(found, str) else ""
+
+
+def _cure(answer: Answer, name: str, meaning: Meaning) -> str | None:
+    if answer.is_elsewhere:
+        return "a redirect; check base_url"
+    if meaning not in (Meaning.ACCOUNT, Meaning.SENDER, Meaning.QUOTA):
+        return None
+    return CURES.get(name) or CURES_BY_STATUS.get(answer.status)
 
 
 def _accepted(answer: Answer, count: int) -> Sent | Unknown:
     """One id per e-mail, in the order of the request; anything else leaves open who is whose."""
     found = answer.member("data")
     rows = found if isinstance(found, list) else [answer.json()]
-    ids = tuple(row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str))
-    if len(ids) != count or len(rows) != count:
-        return Unknown(str(answer.status), f"{count} e-mails, {len(ids)} ids in the answer")
+    ids = tuple(row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"])
+    if len(set(ids)) != count or len(rows) != count:
+        return Unknown(str(answer.status), f"not Resend's answer: {count} e-mails, {len(ids)} ids in it; {http_words(answer)}")
     return Sent(ids)
 
 

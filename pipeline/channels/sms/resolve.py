@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import parse_qs
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, urlencode
 
-from pipeline.domain.verdict import Absent, Sent
+from pipeline.channels.sms.verdict import CODES, SID, Meaning
+from pipeline.channels.words import says_failure
+from pipeline.domain.verdict import Absent, Rejected, Sent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Sequence
 
+    from pipeline.channels.http import Answer
     from pipeline.domain.work import Claim
 
 SINCE_SLACK_MS = 2_000
 """Twilio's clock against ours, on top of flooring to its seconds."""
 TRIAL_PREFIX = "Sent from your Twilio trial account - "
 """A trial account's messages begin so, whatever was asked for."""
+PAGE = 500
+NEVER_LEFT = ("failed", "canceled")
+"""States of a message that Twilio has never given to a carrier."""
 
-
-class Message(Protocol):
-    """What is read of a message of Twilio's list, as its library gives it."""
-
-    sid: str | None
-    to: str | None
-    from_: str | None
-    messaging_service_sid: str | None
-    body: str | None
-    direction: str | None
-    date_created: datetime | None
+Message = dict[str, Any]
+"""A message of Twilio's list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +42,14 @@ class Question:
     """Nothing of this claim is older."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of Twilio's list; `next_url` is where the next one is, "" after the last."""
+
+    messages: list[Message]
+    next_url: str
+
+
 def question(claim: Claim) -> Question:
     """Return what to ask about `claim`."""
     said = {name: values[0] for name, values in parse_qs(claim.request.body.decode("ascii")).items()}
@@ -55,26 +60,63 @@ def question(claim: Claim) -> Question:
     )
 
 
-def first_match(messages: Iterable[Message], asked: Question, known_ids: frozenset[str]) -> Sent | Absent:
-    """Return the oldest message that can only be this claim's, or Absent."""
-    matches = [each for each in messages if _is_ours(each, asked) and each.sid not in known_ids]
-    if not matches:
-        return Absent()
-    return Sent((min(matches, key=_created_ms).sid,))
+def list_path(asked: Question) -> str:
+    """Return where the messages to that number are listed."""
+    # No DateSent filter: a message that is still queued has none.
+    query = urlencode({"To": asked.to, "PageSize": PAGE})
+    return f"/2010-04-01/Accounts/{quote(asked.account_sid, safe='')}/Messages.json?{query}"
+
+
+def page_of(answer: Answer) -> Page | None:
+    """Return the page, or None where the answer is not Twilio's list: such a one never says that nothing is there."""
+    found = answer.json()
+    if not answer.is_accepted or not isinstance(found, dict) or says_failure(found):
+        return None
+    messages, more = found.get("messages"), found.get("next_page_uri") or found.get("next_page_url")
+    if not isinstance(messages, list) or not all(map(_is_message, messages)) or not (more is None or isinstance(more, str)):
+        return None
+    return Page(messages, more or "")
+
+
+def first_match(messages: Sequence[Message], asked: Question, known_ids: frozenset[str]) -> Sent | Absent | Rejected:
+    """Return the oldest message that can only be this claim's, or Absent; one that Twilio itself gave up was not sent."""
+    matches = sorted((each for each in messages if _is_ours(each, asked) and each["sid"] not in known_ids), key=_created_ms)
+    if (found := next((each for each in matches if each.get("status") not in NEVER_LEFT), None)) is not None:
+        return Sent((found["sid"],))
+    return next((verdict for each in matches if (verdict := _rejected(each)) is not None), Absent())
+
+
+def _rejected(message: Message) -> Rejected | None:
+    """Return why it has failed for good; None where another attempt may do."""
+    code = message.get("error_code")
+    row = CODES.get(code) if isinstance(code, int) else None
+    if row is None or row.meaning is not Meaning.REJECT:
+        return None
+    return Rejected(str(code), f"{message.get('status')}: {message.get('error_message') or 'no reason'}")
+
+
+def _is_message(found: object) -> bool:
+    """Whether it has what a message is known by; a list of anything else is not Twilio's."""
+    if not isinstance(found, dict) or not isinstance(found.get("sid"), str) or SID.fullmatch(found["sid"]) is None:
+        return False
+    return all(isinstance(found.get(name), str) for name in ("to", "direction")) and isinstance(found.get("body"), str | None)
 
 
 def _is_ours(message: Message, asked: Question) -> bool:
-    if (message.to, message.direction) != (asked.to, "outbound-api") or _created_ms(message) < asked.since_ms:
+    if (message["to"], message["direction"]) != (asked.to, "outbound-api") or _created_ms(message) < asked.since_ms:
         return False
-    return message.body in (asked.body, TRIAL_PREFIX + asked.body) and _has_sender(message, asked)
+    return message.get("body") in (asked.body, TRIAL_PREFIX + asked.body) and _has_sender(message, asked)
 
 
 def _has_sender(message: Message, asked: Question) -> bool:
     if asked.messaging_service_sid is not None:
-        return message.messaging_service_sid == asked.messaging_service_sid
-    return message.from_ == asked.from_
+        return bool(message.get("messaging_service_sid") == asked.messaging_service_sid)
+    return bool(message.get("from") == asked.from_)
 
 
 def _created_ms(message: Message) -> float:
     """When it was made; one without a readable time cannot be told to be too old."""
-    return float("inf") if message.date_created is None else message.date_created.timestamp() * 1000
+    try:
+        return parsedate_to_datetime(message["date_created"]).timestamp() * 1000
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return float("inf")

@@ -13,6 +13,7 @@ from twilio.rest import Client
 
 from pipeline.channels.http import Answer, Clock, Unreached, Wire, retry_after_s
 from pipeline.channels.sms import payload, resolve, verdict
+from pipeline.channels.words import http_words
 from pipeline.domain.sender import CheckFailed
 from pipeline.domain.verdict import AskLater, Resolution, Verdict
 
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from pipeline.domain.account import TwilioAccount
     from pipeline.domain.work import Claim, Request, Work
 
-PAGE = 500
 MOST_PAGES = 40
-"""After the first: 20,000 messages to one number are no answer."""
+"""20,000 messages to one number are no answer."""
 
 
 class TwilioSender:
@@ -69,22 +69,22 @@ class TwilioSender:
 
     async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
         """Look for the claim's message among those to its number, all pages."""
+        # Not `messages.page_async`: it takes any list in an answer for the messages.
         asked = resolve.question(claim)
         messages: list[resolve.Message] = []
+        url = resolve.list_path(asked)
         try:
-            # No DateSent filter: a message that is still queued has none.
-            page = await self._library.api.accounts(asked.account_sid).messages.page_async(to=asked.to, page_size=PAGE)
             for _ in range(MOST_PAGES):
-                messages += page
-                page = await page.next_page_async()
+                answer = await self._wire.get(url)
+                page = resolve.page_of(answer)
                 if page is None:
+                    return self._ask_later(answer)
+                messages += page.messages
+                url = page.next_url
+                if not url:
                     return resolve.first_match(messages, asked, known_ids)
         except Unreached as error:
             return AskLater(f"the look-up was not answered: {error}")
-        except TwilioException as error:
-            return self._ask_later(error)
-        except (ValueError, TypeError, AttributeError):  # the library reads whatever JSON it is given
-            return AskLater("the look-up's answer cannot be read")
         return AskLater("there are too many messages to this number to tell")
 
     async def check(self) -> str:
@@ -99,18 +99,15 @@ class TwilioSender:
             raise CheckFailed(f"Twilio at {url}: {error.code}: {error.msg}; {fix}") from error
         except (TwilioException, ValueError, TypeError, AttributeError) as error:
             raise CheckFailed(f"Twilio at {url}: no account in its answer; check base_url") from error
-        if found.status not in (None, "active"):
+        if found.sid != sid or found.status is None:
+            raise CheckFailed(f"Twilio at {url}: no account in its answer; check base_url")
+        if found.status != "active":
             raise CheckFailed(f"Twilio at {url}: account {sid} is {found.status}; see its console")
         sends_as = self._account.messaging_service_sid or self._account.from_
         return f"Twilio at {url}: account {sid} is active, sends as {sends_as}"
 
-    def _ask_later(self, error: TwilioException) -> AskLater:
-        """The library keeps the response of a page it could not read in the exception's arguments."""
-        response = error.args[1] if len(error.args) > 1 else None
-        if not isinstance(response, Response):
-            return AskLater("the look-up's answer cannot be read")
-        wait_s = retry_after_s(response.headers, self._now_ms())
-        return AskLater(f"the look-up answered HTTP {response.status_code}", wait_s)
+    def _ask_later(self, answer: Answer) -> AskLater:
+        return AskLater(f"the look-up answered {http_words(answer)}", retry_after_s(answer.headers, self._now_ms()))
 
 
 class _Client(AsyncHttpClient):  # type: ignore[misc]

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from pipeline.channels.whatsapp.verdict import message_id
-from pipeline.domain.verdict import Absent, AskLater, Sent
+from pipeline.channels.whatsapp.verdict import has_failed, message_id
+from pipeline.channels.words import http_words
+from pipeline.domain.verdict import Absent, AskLater, Refused, Sent
 
 if TYPE_CHECKING:
     from pipeline.channels.http import Answer
@@ -48,22 +49,24 @@ def id_path(asked: Question) -> str:
     return f"/api/{session}/chats/all/messages/{handle}?downloadMedia=false"
 
 
-def judge_id(answer: Answer, asked: Question) -> Sent | Absent | AskLater:
+def judge_id(answer: Answer, asked: Question) -> Sent | Absent | AskLater | Refused:
     """Return what the answer to `id_path` means. Only WAHA's own 404 about the message says that it is not there."""
-    if answer.is_accepted:
-        found = message_id(answer.json())
-        return Sent((asked.handle,)) if found == asked.handle else AskLater("the look-up answered something else")
-    said = answer.text("message") or answer.text("error")
-    if answer.status == httpx.codes.NOT_FOUND and answer.is_object and _is_about_the_message(said):
+    found = answer.json()
+    if answer.is_accepted and message_id(found, asked.handle) == asked.handle:
+        if has_failed(found):
+            return Refused(str(answer.status), "WhatsApp did not take the message: ack ERROR")
+        return Sent((asked.handle,))
+    if answer.status == httpx.codes.NOT_FOUND and _is_about_the_message(answer):
         return Absent()
-    return AskLater(f"the look-up answered HTTP {answer.status}")
+    return AskLater(f"the look-up answered {http_words(answer)}")
 
 
-def _is_about_the_message(said: str) -> bool:
-    """Whether a 404 speaks of the message, not of the session or the path."""
-    if "session" in said.lower() or said.startswith("Cannot GET"):
+def _is_about_the_message(answer: Answer) -> bool:
+    """Whether a 404 is WAHA's and speaks of the message: not of the session or the path, and not a gateway's."""
+    said = f"{answer.text('message')} {answer.text('error')}".lower()
+    if "not found" not in said or any(each in said for each in ("session", "cannot get", "route", "path", "page", "host")):
         return False
-    return "not found" in said.lower() or "message" in said.lower()
+    return "message" in said or answer.member("statusCode") == httpx.codes.NOT_FOUND
 
 
 def chat_path(asked: Question, offset: int) -> str:
@@ -77,25 +80,36 @@ def chat_path(asked: Question, offset: int) -> str:
 
 
 def page_of(answer: Answer) -> list[dict[str, object]] | None:
-    """Return the messages of a page, or None if it is none."""
+    """Return the messages of a page, or None where the answer is not WAHA's list: such a one never says that nothing is there."""
     found = answer.json()
-    if not answer.is_accepted or not isinstance(found, list):
+    if not answer.is_accepted or not isinstance(found, list) or not all(map(_is_message, found)):
         return None
-    return [each for each in found if isinstance(each, dict)]
+    return found
 
 
-def first_match(messages: list[dict[str, object]], asked: Question, known_ids: frozenset[str]) -> Sent | Absent:
-    """Return the oldest message that can only be this claim's, or Absent."""
-    matches = [each for each in messages if _is_ours(each, asked) and message_id(each) not in known_ids]
-    if not matches:
-        return Absent()
-    return Sent((message_id(min(matches, key=_second)),))
+def first_match(messages: list[dict[str, object]], asked: Question, known_ids: frozenset[str]) -> Sent | Absent | Refused:
+    """Return the oldest message that can only be this claim's, or Absent; one that WhatsApp did not take was not sent."""
+    ours = sorted((each for each in messages if _is_ours(each, asked) and message_id(each) not in known_ids), key=_second)
+    if (found := next((each for each in ours if not has_failed(each)), None)) is not None:
+        return Sent((message_id(found),))
+    return Refused("ack", "WhatsApp did not take the message: ack ERROR") if ours else Absent()
+
+
+def _is_message(found: object) -> bool:
+    """Whether it has what a message is known by."""
+    if not isinstance(found, dict) or not (found.get("id") or found.get("key")):
+        return False
+    return isinstance(found.get("fromMe"), bool) and isinstance(found.get("body"), str | None)
 
 
 def _is_ours(message: dict[str, object], asked: Question) -> bool:
     return message.get("fromMe") is True and message.get("body") == asked.text and _second(message) >= asked.since_s
 
 
-def _second(message: dict[str, object]) -> int:
+def _second(message: dict[str, object]) -> float:
+    """When it was made; one without a readable time cannot be told to be too old."""
     said = message.get("timestamp")
-    return int(said) if isinstance(said, int | float) else 0
+    try:
+        return float(said) if isinstance(said, int | float | str) else float("inf")
+    except ValueError:
+        return float("inf")

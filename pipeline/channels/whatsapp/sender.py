@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pipeline.channels.http import Answer, Clock, Unreached, Wire
 from pipeline.channels.whatsapp import payload, resolve, verdict
+from pipeline.channels.words import http_words
 from pipeline.domain.policy import OWN_IDS
 from pipeline.domain.sender import CheckFailed
 from pipeline.domain.verdict import AskLater, Paused, Resolution, Unbegun, Verdict
@@ -119,7 +120,7 @@ class WahaSender:
             answer = await self._wire.get(resolve.chat_path(asked, number * resolve.PAGE))
             page = resolve.page_of(answer)
             if page is None:
-                return AskLater(f"the look-up answered HTTP {answer.status}")
+                return AskLater(f"the look-up answered {http_words(answer)}")
             messages += page
             if len(page) < resolve.PAGE:
                 return resolve.first_match(messages, asked, known_ids)

@@ -61,7 +61,7 @@ def settle(cycle: Cycle, outcome: Outcome) -> None:  # noqa: C901, PLR0912 - a c
         case Refused():
             _refused(cycle, claim, answer, outcome.ended_ms)
         case Paused():
-            _paused(cycle, claim, answer)
+            _paused(cycle, claim, answer, outcome.ended_ms)
         case Unbegun():
             _unbegun(cycle, claim)
         case Unknown():
@@ -157,7 +157,10 @@ def _later(cycle: Cycle, work: Work, answer: Refused | Paused, reason: Reason, a
         cycle.schedule(work, again_ms)
 
 
-def _paused(cycle: Cycle, claim: Claim, answer: Paused) -> None:
+def _paused(cycle: Cycle, claim: Claim, answer: Paused, ended_ms: int) -> None:
+    if answer.may_be_the_touch and claim.phase is Phase.CALLING and all(_is_to_blame(cycle, work) for work in claim.works):
+        _isolate(cycle, claim, answer, ended_ms)
+        return
     until_ms = pause(cycle, answer.code, answer.error, answer.retry_after_s)
     if claim.phase is Phase.LOOKING_UP:
         _look_again(cycle, claim, until_ms)
@@ -168,10 +171,24 @@ def _paused(cycle: Cycle, claim: Claim, answer: Paused) -> None:
             _step_aside(cycle, _called(work, claim), answer, until_ms)
             continue
         noted = _outage_noted(cycle, _called(work, claim), answer.code, answer.error, until_ms)
-        if cycle.state.pause is not None and cycle.state.pause.tries % PROBES_EACH == 0:
+        is_anothers_turn = cycle.state.pause is not None and cycle.state.pause.tries % PROBES_EACH == 0
+        if is_anothers_turn or answer.may_be_the_touch:
             cycle.line_up_again(noted, answer.code, answer.error)
         else:
             cycle.put_back(noted, answer.code, answer.error)
+
+
+def _isolate(cycle: Cycle, claim: Claim, answer: Paused, ended_ms: int) -> None:
+    """Others are sent: halve a batch until the touch that is refused stands alone, and count it against that one."""
+    if len(claim.works) > 1:
+        _split(cycle, claim, Split(answer.code, answer.error))
+    else:
+        _refused(cycle, claim, Refused(answer.code, answer.error, answer.retry_after_s), ended_ms)
+
+
+def _is_to_blame(cycle: Cycle, work: Work) -> bool:
+    """Whether others are sent, now or when `work` was last counted, and nothing has stopped the lane since."""
+    return _is_alone(cycle, work) or (work.refusals > 0 and cycle.state.pause is None)
 
 
 def _is_alone(cycle: Cycle, work: Work) -> bool:
