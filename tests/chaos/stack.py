@@ -128,8 +128,8 @@ class Stack:
         self._sandbox: subprocess.Popen[bytes] | None = None
         self._seen_before: dict[str, list[dict[str, Any]]] = {"accepted": [], "arrivals": []}
         """By sandboxes that have been stopped."""
-        self._launches: dict[int, tuple[str, dict[str, str], int]] = {}
-        """Program, environment, and where in the log the latest start begins."""
+        self._launches: dict[int, tuple[str, dict[str, str], int, Path]] = {}
+        """Program, environment, where in the log the latest start begins, and the tree that it runs."""
         self.ports: dict[int, int] = {}
         """Where each worker's web server listens now."""
         self._starts = 0
@@ -159,8 +159,8 @@ class Stack:
         self._sandbox.terminate()
         self._sandbox.wait(10)
 
-    def start(self, number: int, *, program: str = "faust", **environment: str) -> None:
-        """Start a worker with the present configuration."""
+    def start(self, number: int, *, program: str = "faust", tree: Path = ROOT, **environment: str) -> None:
+        """Start a worker with the present configuration; `tree` holds the version that it runs."""
         path = self.folder / f"worker-{number}.toml"
         limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
         path.write_text(self.template.format(data=f"data-{number}", servers=json.dumps(self.worker_servers), prefix=self.prefix,
@@ -169,14 +169,14 @@ class Stack:
         self.ports[number], self._starts = free_port(), self._starts + 1
         web = ("--web-port", str(self.ports[number]), "--web-host", f"host-{self._starts}.example")
         with self._log(number).open("ab") as log:
-            self._launches[number] = program, environment, log.tell()
+            self._launches[number] = program, environment, log.tell(), tree
             self.workers[number] = subprocess.Popen(
                 [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", self.level, *web],
-                env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=ROOT, stdout=log, stderr=log)
+                env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=tree, stdout=log, stderr=log)
 
     def start_again(self, number: int) -> None:
-        program, environment, _ = self._launches[number]
-        self.start(number, program=program, **environment)
+        program, environment, _, tree = self._launches[number]
+        self.start(number, program=program, tree=tree, **environment)
 
     def kill(self, number: int) -> None:
         """Kill -9, and start again."""
