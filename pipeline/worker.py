@@ -28,9 +28,11 @@ from pipeline.console import forecast_command as _forecast_command  # noqa: F401
 from pipeline.console import place as console_place
 from pipeline.console import reading
 from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
+from pipeline.console.announce import half, introduction
 from pipeline.console.check import Desired
+from pipeline.console.command_line import make_ours, versions
 from pipeline.console.desk import Desk
-from pipeline.console.shell import accept_datadir, install
+from pipeline.console.shell import install
 from pipeline.console.typed import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.work import Channel
@@ -44,14 +46,18 @@ from pipeline.metrics import Metrics
 from pipeline.records.registry import Registry, RegistryAway
 from pipeline.records.writing import Confluent, Writer, json_object, single_object
 from pipeline.secret import without_secrets
-from pipeline.settings import KafkaSettings, Settings, SettingsError, load
+from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.domain.sender import Sender
 
 log = logging.getLogger(__name__)
 
 APPLICATION = "pipeline"
+NOTICE_VARIABLE = "PIPELINE_NOTICE"
+"""A line that whoever starts the worker wants at the head of its log; docker-compose.yml says so what it left out."""
 DATA_DIR_VARIABLES = ("F_DATADIR", "FAUST_DATADIR")
 PORTS_TRIED = 100
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -73,7 +79,12 @@ def create_app() -> Application:
         _stop(EXIT_USAGE, *error.lines)
     give_back_large_blocks()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a tenth less CPU per SMS (make bench)
-    return Worker(settings, _folder(settings)).app
+    return Worker(settings, _folder(settings), _notices()).app
+
+
+def _notices() -> list[str]:
+    """Return what is to be said of the environment."""
+    return [*filter(None, [os.environ.get(NOTICE_VARIABLE)]), *unread(os.environ)]
 
 
 def _folder(settings: Settings) -> Path:
@@ -84,16 +95,19 @@ def _folder(settings: Settings) -> Path:
 
 def _stop(code: int, *lines: str) -> NoReturn:
     for line in lines:
-        print(f"pipeline: error: {without_secrets(line)}", file=sys.stderr)  # noqa: T201 - there is no logging yet
-    sys.stderr.flush()
+        print(f"pipeline: error: {without_secrets(line)}", file=sys.__stderr__, flush=True)
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handle(log.makeRecord(log.name, logging.CRITICAL, __file__, 0, without_secrets(line), (), None))
     os._exit(code)
 
 
 class Worker:
     """One worker process, put together."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, notices: Iterable[str] = ()) -> None:
         self.settings = settings
+        self.notices = tuple(notices)
         self.metrics = Metrics()
         self.folder = DataFolder(folder)
         self.registry = None if settings.kafka.schema_registry_url is None else Registry(settings.kafka.schema_registry_url)
@@ -117,7 +131,7 @@ class Worker:
         app.renounce = self.folder.renew
         add_endpoints(app, self.metrics, lambda: None if app.ownership.is_ready else "partitions are being taken over",
                       app.not_taking_part)  # fmt: skip
-        accept_datadir()
+        make_ours()
         install(partial(make_desk, self.settings))
         return app
 
@@ -132,6 +146,7 @@ class Worker:
     # --- before anything is consumed -------------------------------------------------------------------------
 
     async def _prepare(self) -> None:
+        self._introduce()
         self.app.conf.consumer_group_instance_id = self._claim_folder()
         self._find_web_port()
         servers = ",".join(self.settings.kafka.bootstrap_servers)
@@ -148,6 +163,12 @@ class Worker:
         self._writer = self._choose_writer()
         for sender in self.senders.values():
             await sender.open()
+
+    def _introduce(self) -> None:
+        for line in introduction(self.settings, versions()):
+            log.info("%s", line)
+        for notice in filter(None, (*self.notices, half(self.settings))):
+            log.warning("%s", notice)
 
     def _claim_folder(self) -> str:
         os.umask(PRIVATE)

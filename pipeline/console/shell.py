@@ -30,19 +30,6 @@ def install(make_desk: Callable[[], Desk]) -> None:
     _desks[:] = [make_desk]
 
 
-def accept_datadir() -> None:
-    """Let `--datadir` stand behind `worker`, too.
-
-    Faust itself looks for it anywhere on the command line and sets F_DATADIR, but its parser takes it only before the
-    command's name.
-    """
-    worker = cli.commands["worker"]
-    if not any("--datadir" in known.opts for known in worker.params):
-        worker.params.append(click.Option(
-            ["--datadir", "-D"], expose_value=False, help="Folder of this worker's tables; a folder per process.",
-        ))
-
-
 class Shell(AppCommand):
     """A command that ends with an exit code of ours, without faust's service machinery around it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import SockSite
@@ -45,7 +46,9 @@ def serve_on(app: faust.App, listener: socket.socket) -> None:
     """Let the web server use `listener`: a port that was only looked at may be taken by the time it is bound."""
     server: Any = app.web
     server._create_site = lambda: SockSite(server._runner, listener)  # noqa: SLF001 - faust has no seam for a bound socket
-    app.conf.web_port = listener.getsockname()[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # faust has shown the port in its own way before it is known here
+        app.conf.web_port = listener.getsockname()[1]
 
 
 def add_endpoints(

@@ -310,7 +310,10 @@ class KafkaSettings:
     replication_factor: int = key(
         whole(1, 100), 1, "Of the topics we create; from 3 on they need two in-sync replicas."
     )
-    status_format: str = key(choice("avro", "json"), "avro", "Of `touches.status` and `touches.dead-letters`.")
+    status_format: str = key(
+        choice("avro", "json"), "avro", "Of `touches.status` and `touches.dead-letters`; JSON wins over a registry.",
+        variable="KAFKA_STATUS_FORMAT",
+    )  # fmt: skip
     partitions: int = key(whole(1, 10_000), 8, "Of `touches`, and of all topics but the channels'.")
     lanes: int = key(whole(1, 10_000), 8, "Partitions of each channel's topic: the most senders it can have.")
     session_timeout_ms: int = key(duration("6s", "30m"), "10s", "After how long a silent worker's partitions move.")

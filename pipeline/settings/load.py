@@ -28,8 +28,8 @@ from pipeline.settings.place import FromEnvironment, Place, Spoilt, shown
 from pipeline.settings.security import check_security, placed
 from pipeline.settings.senders import SENDERS, ResendKeys, SenderKeys, TwilioKeys, WahaKeys
 from pipeline.settings.table import fill_in, keys_of, read_table
+from pipeline.settings.variables import CONFIG_VARIABLE, misspelt
 
-CONFIG_VARIABLE: Final = "PIPELINE_CONFIG"
 SOME_DAY_MS: Final = 1_767_225_600_000
 """2026-01-01, from which on window and calendar must open together within a year."""
 _SWITCHES: Final = {
@@ -73,7 +73,7 @@ def load(environ: Mapping[str, str], cwd: Path) -> Settings:
     variables do not count. Without it they do, and paths are relative to `cwd`.
     """
     named = environ.get(CONFIG_VARIABLE)
-    notes: list[str] = []
+    notes = [_misspelt(*each) for each in misspelt(environ)]
     try:
         if named:
             path = (cwd / named).absolute()
@@ -87,6 +87,10 @@ def load(environ: Mapping[str, str], cwd: Path) -> Settings:
         return _checked(keys, place, path.parent, str(path) if named else "environment")
     except Spoilt:
         raise SettingsError(notes) from None
+
+
+def _misspelt(found: str, meant: str) -> str:
+    return f"{found}: found an unknown environment variable; allowed: {meant}, which is not set (did you mean that?)"
 
 
 def _read_file(path: Path, named: str) -> dict[str, Any]:

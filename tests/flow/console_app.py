@@ -13,10 +13,11 @@ from pipeline.console import dead_letters_command as _dead_letters_command  # no
 from pipeline.console import forecast_command as _forecast_command  # noqa: F401 - likewise
 from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
 from pipeline.console.check import Desired
+from pipeline.console.command_line import make_ours
 from pipeline.console.desk import Desk
 from pipeline.console.place import Place
 from pipeline.console.reading import Reader
-from pipeline.console.shell import accept_datadir, install
+from pipeline.console.shell import install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.work import Channel
@@ -45,5 +46,5 @@ def desk() -> Desk:
 
 app = faust.App("console-test", broker=f"kafka://{SERVERS}", web_tables_enabled=False, topic_disable_leader=True, **WEB_SETTINGS)
 install(desk)
-accept_datadir()
+make_ours()
 add_endpoints(app, Metrics(), lambda: None, lambda: None)

@@ -1,0 +1,147 @@
+"""The command line as a whole: what faust brings along is made ours, or taken away where it fails or misleads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from faust.cli import base, params
+from faust.cli.base import cli, option
+from faust.cli.worker import worker as faust_worker
+
+from pipeline.console.shell import DONE, Shell
+from pipeline.console.typed import typed
+
+if TYPE_CHECKING:
+    from pipeline.console.desk import Desk
+
+DEFAULT_LOGLEVEL: Final = "INFO"
+DEFAULT_PORT: Final = 6066
+_NOT_OURS = ("agents", "clean-versions", "completion", "livecheck", "model", "models", "reset", "send", "tables")
+"""Faust's commands about models, tables and topics of faust's own kind: there are none here."""
+_WITHOUT_EFFECT = ("--console-port", "--blocking-timeout", "--debug", "--loop")
+"""Faust's parser has read these before it knows us; nothing here looks at them."""
+_WELCOME = """\
+Touches in, statuses out: WhatsApp, e-mail and SMS over Kafka.
+
+\b
+Start with:
+  faust -A pipeline check
+  faust -A pipeline worker
+
+\b
+Exit codes of every command:
+  0  done
+  1  failed
+  2  wrong usage or configuration
+"""
+_HELP = {
+    "--loglevel": "How much a worker logs, from debug to crit; by default info.",
+    "--logfile": "Where a worker logs to, in place of standard error.",
+    "--datadir": "Folder of this worker's tables; a folder per process. By default data_dir of the configuration.",
+    "--workdir": "Folder to change to first: PIPELINE_CONFIG and other relative paths start there.",
+    "--json": "Print JSON, a line per object (status, dead-letters, unconfirmed, forecast).",
+    "--quiet": "Print no banner (worker).",
+    "--app": "Always pipeline.",
+    "--version": "Show faust's version; `faust -A pipeline version` shows ours.",
+}
+
+
+def versions() -> str:
+    """Return our version, and that of what matters below us."""
+    below = ", ".join(f"{name} {metadata.version(name)}" for name in ("faust-streaming", "aiokafka"))
+    return f"touch-pipeline {metadata.version('touch-pipeline')} ({below}, Python {sys.version.split()[0]})"
+
+
+class version(Shell):  # noqa: N801 - faust names the command after the class
+    """Show the version.
+
+    \b
+    Example:
+      faust -A pipeline version
+
+    \b
+    Exit codes:
+      0  shown
+      2  wrong usage or configuration
+    """  # noqa: D301 - \b is click's
+
+    options: list[Any] = []  # noqa: RUF012 - faust reads it off the class
+
+    async def serve(self, desk: Desk) -> int:
+        """Show it."""
+        del desk
+        click.echo(versions())
+        return DONE
+
+
+class worker(faust_worker):  # noqa: N801 - faust names the command after the class
+    """Run a worker: it takes its share of the touches, sends them, and tells what became of each.
+
+    Start as many as you like, each with a --datadir of its own. SIGTERM: no new call, what is under way is finished,
+    exit 0. It ends with 1 when it cannot know its state any more: restart it always.
+
+    \b
+    Examples:
+      faust -A pipeline worker
+      faust -A pipeline worker --datadir /var/lib/pipeline/2 --web-port 6067
+      faust -A pipeline worker --web-bind 0.0.0.0 --loglevel warn
+
+    \b
+    Exit codes:
+      0  stopped by SIGTERM or Ctrl-C
+      1  Kafka, data folder or port cannot be used; or it has to be restarted
+      2  wrong usage or configuration
+    """  # noqa: D301 - \b is click's
+
+    options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
+        option("--datadir", "-D", expose_value=False, help=_HELP["--datadir"]),
+        option("--with-web/--without-web", default=True, help="Serve /live, /ready and /metrics."),
+        option("--web-port", "-p", default=None, type=params.TCPPort(),
+               help=f"Serve them on this port; by default {DEFAULT_PORT}, or the next one that is free."),
+        option("--web-bind", "-b", default=None, help="Serve them on this address; by default 127.0.0.1."),
+        option("--web-host", "-h", default=None, hidden=True),
+        option("--loglevel", "-l", default=DEFAULT_LOGLEVEL, expose_value=False,
+               type=params.CaseInsensitiveChoice(base.LOGLEVELS), help="How much to log."),
+        base.compat_option("--logfile", "-f", state_key="logfile", default=None, type=params.WritableFilePath,
+                           help=_HELP["--logfile"]),
+    ]  # fmt: skip
+
+    @property  # type: ignore[misc]
+    def loglevel(self) -> str:
+        """The level that was typed, before `worker` or behind it: faust forgets one that is its own default."""
+        said = (typed(sys.argv[1:], "--loglevel", "-l") or DEFAULT_LOGLEVEL).upper()
+        return "CRITICAL" if said == "CRIT" else said
+
+    def _init_worker_options(self, *args: Any, **kwargs: Any) -> None:
+        super()._init_worker_options(*args, web_transport=None, **kwargs)
+
+    def _banner_title(self) -> str:
+        return f"touch-pipeline {metadata.version('touch-pipeline')}"
+
+    def _banner_data(self, worker: Any) -> list[tuple[str, str]]:
+        conf = self.app.conf
+        log = f"{worker.logfile or 'standard error'} ({self.loglevel.lower()})"
+        kafka = ", ".join(str(each).removeprefix("kafka://") for each in conf.broker)
+        return [("Kafka", kafka), ("application", conf.id), ("data folder", str(conf.datadir.absolute())), ("log", log),
+                ("process", str(os.getpid()))]  # fmt: skip
+
+
+def make_ours() -> None:
+    """Leave on the command line, and in its help, what is true of this program."""
+    for name in _NOT_OURS:
+        cli.commands.pop(name, None)
+    cli.help = _WELCOME
+    for each in cli.params:
+        if isinstance(each, click.Option):
+            _make_true(each)
+
+
+def _make_true(each: click.Option) -> None:
+    each.hidden = each.hidden or any(name in _WITHOUT_EFFECT for name in each.opts)
+    for name in each.opts:
+        if name in _HELP:
+            each.help, each.show_default = _HELP[name], False
