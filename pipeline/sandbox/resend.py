@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up
+from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up, odd
 from pipeline.sandbox.store import Message, Store
 
 if TYPE_CHECKING:
@@ -65,9 +65,11 @@ class Resend:
     def _judge(self, request: web.Request, body: bytes, mails: list[Any] | None, rule: Rule | None, *, is_batch: bool) -> web.Response:
         if not _key_of(request):
             return _error(401, "missing_api_key", "Missing API key in the authorization header")
+        if (strange := odd(rule)) is not None:
+            return strange
         key = request.headers.get("Idempotency-Key")
         known = None if key is None else self._store.by_key.get(key)
-        if rule is not None and rule.status is not None and not (known is not None and rule.status in JUDGES_BYTES):
+        if rule is not None and rule.status is not None and rule.answer is None and not (known is not None and rule.status in JUDGES_BYTES):
             return _error(rule.status, rule.code or STATUS_NAMES.get(rule.status, "application_error"), "as told", rule.headers)
         if (refused := self._magic(mails or [])) is not None:
             return refused

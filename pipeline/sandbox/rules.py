@@ -6,7 +6,7 @@ import asyncio
 import random  # noqa: TID251 - a sandbox's whims, the same in every run
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -47,7 +47,69 @@ class Rule:
     limit: int | None = None
     """Take so many requests per `per_ms`, and answer `status` (429) beyond."""
     per_ms: int = 1_000
+    answer: str | None = None
+    """Answer so, with `status` or that of a success; see `ANSWERS`."""
+    accept: bool = False
+    """With `answer`: accept first."""
     seen_ms: list[int] = field(default_factory=list)
+
+
+ANSWERS: Final[dict[str, tuple[bytes, str]]] = {
+    "page": (b"<!doctype html><title>Sign in</title><h1>Welcome to the network</h1>", "text/html"),
+    "error": (b'{"error": "as told"}', "application/json"),
+    "other": (b'{"status": "ok", "service": "gateway"}', "application/json"),
+    "false": (b"false", "application/json"),
+    "empty": (b"", "text/plain"),
+    "cut": (b'{"id": "true_', "application/json"),
+    "list": (b'{"messages": {}, "data": {}}', "application/json"),
+}
+"""What something else than the provider says, or the provider when it does not mean it: body and content type."""
+PROVIDERS: Final = ("waha", "resend", "twilio")
+LONGEST_MS: Final = 86_400_000
+
+
+class BadRule(ValueError):
+    """A member is wrong; the message says which, what was found and what is allowed."""
+
+
+def _one_of(*allowed: str) -> tuple[Any, str]:
+    return (lambda value: value in allowed, ", ".join(allowed))
+
+
+def _whole(least: int, most: int) -> tuple[Any, str]:
+    return (lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}")
+
+
+_TEXT: Final = (lambda value: isinstance(value, str), "text")
+_YES_NO: Final = (lambda value: isinstance(value, bool), "true or false")
+_MS: Final = _whole(0, LONGEST_MS)
+MEMBERS: Final[dict[str, tuple[Any, str]]] = {
+    "provider": _one_of(*PROVIDERS), "what": _one_of("send", "ask", "session"), "to": _TEXT, "text": _TEXT,
+    "probability": (lambda value: type(value) in (int, float) and 0 <= value <= 1, "a number from 0 to 1"),
+    "times": _whole(0, 1_000_000_000), "delay_ms": _MS, "status": _whole(200, 599),
+    "code": (lambda value: type(value) is int or isinstance(value, str), "text or a whole number"),
+    "headers": (lambda value: isinstance(value, dict) and all(map(_is_header, value.items())), "a map of text, without line breaks"),
+    "drop": _one_of("before", "after"), "status_after": _whole(200, 599), "delay_after_ms": _MS, "limit": _whole(0, 1_000_000),
+    "per_ms": _whole(1, LONGEST_MS), "seed": _whole(-(2**63), 2**63), "answer": _one_of(*ANSWERS), "accept": _YES_NO,
+}  # fmt: skip
+"""Every member of a rule: what it may be, in code and in words."""
+
+
+def _is_header(pair: tuple[object, object]) -> bool:
+    return all(isinstance(each, str) and each.isprintable() for each in pair)
+
+
+def checked(raw: object, members: Mapping[str, tuple[Any, str]] = MEMBERS) -> dict[str, Any]:
+    """Return `raw`, members that are null left out. Raises BadRule."""
+    if not isinstance(raw, dict):
+        raise BadRule("a JSON object is expected")
+    for name, value in raw.items():
+        if name not in members:
+            raise BadRule(f"{name!r} is unknown; allowed: {', '.join(members)}")
+        is_right, allowed = members[name]
+        if value is not None and not is_right(value):
+            raise BadRule(f"{name} is {value!r}; allowed: {allowed}")
+    return {name: value for name, value in raw.items() if value is not None}
 
 
 class Rules:
@@ -57,11 +119,15 @@ class Rules:
         self._rules: list[Rule] = []
         self._dice = random.Random(1)
 
-    def add(self, raw: Mapping[str, Any]) -> None:
-        """Add a rule. Raises TypeError for an unknown member."""
-        self._rules.append(Rule(**{k: v for k, v in raw.items() if k != "seed"}))
-        if "seed" in raw:
-            self._dice.seed(raw["seed"])
+    def add(self, raw: object) -> None:
+        """Add a rule. Raises BadRule for an unknown member or a wrong value."""
+        told = checked(raw)
+        seed, code = told.pop("seed", None), told.get("code")
+        if told.get("provider") == "twilio" and code is not None and not str(code).isdigit():
+            raise BadRule(f"code is {code!r}; allowed with twilio: a whole number")
+        self._rules.append(Rule(**told if code is None else {**told, "code": str(code)}))
+        if seed is not None:
+            self._dice.seed(seed)
 
     def clear(self) -> None:
         """Behave again."""
@@ -94,6 +160,14 @@ def _is_over(rule: Rule, now_ms: int) -> bool:
     return False
 
 
+def odd(rule: Rule | None, *, accepted: bool = False, status: int = 200) -> web.Response | None:
+    """Return what something else than the provider would answer, with `status` unless the rule has its own; or None."""
+    if rule is None or rule.answer is None or rule.accept is not accepted:
+        return None
+    body, kind = ANSWERS[rule.answer]
+    return web.Response(status=rule.status or status, body=body, content_type=kind, headers=rule.headers)
+
+
 def hang_up(request: web.Request) -> web.Response:
     """Close the connection without an answer."""
     if request.transport is not None:
@@ -116,6 +190,8 @@ async def after(request: web.Request, rule: Rule | None, answer: web.Response) -
         await asyncio.sleep(rule.delay_after_ms / 1000)
     if rule.drop == "after":
         return hang_up(request)
+    if (strange := odd(rule, accepted=True, status=answer.status)) is not None:
+        return strange
     if rule.status_after is not None:
         return web.json_response({"message": "something went wrong afterwards"}, status=rule.status_after)
     return answer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from pipeline.sandbox.resend import Resend
-from pipeline.sandbox.rules import Rules
+from pipeline.sandbox.rules import PROVIDERS, BadRule, Rules, checked
 from pipeline.sandbox.store import Store
 from pipeline.sandbox.twilio import Twilio
 from pipeline.sandbox.waha import Waha
@@ -18,8 +18,18 @@ from pipeline.sandbox.waha import Waha
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp.typedefs import Handler
+
 BODY_BYTES = 64 * 1024 * 1024
 SHOWN = 200
+FAR_MS = 10 * 366 * 86_400_000
+
+_TEXT = (lambda value: isinstance(value, str) and value != "", "text")
+_MS = (lambda value: type(value) is int and -FAR_MS <= value <= FAR_MS, "whole milliseconds, at most ten years")
+SESSION = {
+    "session": _TEXT, "engine": (lambda value: value in ("NOWEB", "GOWS", "WEBJS", "WPP"), "NOWEB, GOWS, WEBJS, WPP"), "status": _TEXT,
+}  # fmt: skip
+SETTINGS = {"clock_offset_ms": _MS, "listing_delay_ms": _MS}
 
 
 class Sandbox:
@@ -29,7 +39,7 @@ class Sandbox:
         self.store = Store()
         self.rules = Rules()
         self.twilio = Twilio(self.store, self.rules)
-        self.app = web.Application(client_max_size=BODY_BYTES)
+        self.app = web.Application(client_max_size=BODY_BYTES, middlewares=[_refuse_bad])
         self.app.add_routes([
             *Waha(self.store, self.rules).routes("/waha"),
             *Resend(self.store, self.rules).routes("/resend"),
@@ -54,20 +64,20 @@ class Sandbox:
         return web.json_response(self.store.asks)
 
     async def _accepted(self, request: web.Request) -> web.Response:
-        return web.json_response(self.store.listed(request.query.get("provider"), int(request.query.get("since", 0))))
+        since = request.query.get("since") or "0"
+        if not since.isdigit():
+            return _bad(f"since is {since!r}; allowed: a whole number from 0")
+        return web.json_response(self.store.listed(_provider(request), int(since)))
 
     async def _duplicates(self, _: web.Request) -> web.Response:
         return web.json_response(self.store.duplicates())
 
     async def _arrivals(self, request: web.Request) -> web.Response:
-        provider = request.query.get("provider")
+        provider = _provider(request)
         return web.json_response([asdict(each) for each in self.store.arrivals if provider in (None, each.provider)])
 
     async def _add_rule(self, request: web.Request) -> web.Response:
-        try:
-            self.rules.add(await request.json())
-        except TypeError as error:
-            return web.json_response({"error": str(error)}, status=400)
+        self.rules.add(await _told(request))
         return web.json_response({})
 
     async def _clear_rules(self, _: web.Request) -> web.Response:
@@ -76,14 +86,16 @@ class Sandbox:
 
     async def _set_session(self, request: web.Request) -> web.Response:
         """Set a WAHA session's `status` or `engine`; `session` names it."""
-        told: dict[str, Any] = await request.json()
+        told = checked(await _told(request), SESSION)
+        if "session" not in told:
+            raise BadRule("session is missing; allowed: its name")
         session = self.store.sessions.setdefault(told.pop("session"), {"status": "WORKING", "engine": "NOWEB"})
         session.update(told)
         return web.json_response(session)
 
     async def _set(self, request: web.Request) -> web.Response:
         """Set `clock_offset_ms` and `listing_delay_ms`."""
-        told: dict[str, int] = await request.json()
+        told = checked(await _told(request), SETTINGS)
         self.store.offset_ms = told.get("clock_offset_ms", self.store.offset_ms)
         self.twilio.listing_delay_ms = told.get("listing_delay_ms", self.twilio.listing_delay_ms)
         return web.json_response({})
@@ -101,6 +113,33 @@ class Sandbox:
         page = (f"<!doctype html><meta charset=utf-8><title>sandbox</title><h1>Accepted: {html.escape(str(self.store.counts()))}</h1>"
                 f"<table border=1><tr><th>provider<th>to<th>subject<th>text<th>id{rows}</table>")  # fmt: skip
         return web.Response(text=page, content_type="text/html")
+
+
+@web.middleware
+async def _refuse_bad(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except BadRule as error:
+        return _bad(str(error))
+
+
+def _bad(error: str) -> web.Response:
+    return web.json_response({"error": error}, status=400)
+
+
+def _provider(request: web.Request) -> str | None:
+    """Return the provider asked for, None for all. Raises BadRule."""
+    provider = request.query.get("provider") or None
+    if provider not in (None, *PROVIDERS):
+        raise BadRule(f"provider is {provider!r}; allowed: {', '.join(PROVIDERS)}")
+    return provider
+
+
+async def _told(request: web.Request) -> Any:
+    try:
+        return await request.json()
+    except ValueError:
+        raise BadRule("a JSON object is expected") from None
 
 
 @asynccontextmanager

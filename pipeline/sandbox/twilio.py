@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up
+from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up, odd
 from pipeline.sandbox.store import Message, Store
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ class Twilio:
     def _judge(self, request: web.Request, form: Mapping[str, str], rule: Rule | None) -> web.Response:
         if not request.headers.get("Authorization", "").startswith("Basic "):
             return _error(401, 20003, "Authenticate")
-        if rule is not None and rule.status is not None:
-            return _error(rule.status, int(rule.code or {429: 20429, 401: 20003}.get(rule.status, 20500)), "as told", rule.headers)
+        if (strange := odd(rule, status=CREATED)) is not None:
+            return strange
+        if rule is not None and rule.status is not None and rule.answer is None:
+            return _error(rule.status, _code(rule), "as told", rule.headers)
         if (wrong := _validate(form)) is not None:
             return wrong
         if (found := MAGIC.search(form["Body"])) is not None:
@@ -78,6 +80,8 @@ class Twilio:
         rule = self._rules.pick("twilio", "ask", query.get("To", ""), "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
+        if (strange := odd(rule)) is not None:
+            return strange
         if rule is not None and rule.status is not None:
             return _error(rule.status, 20500, "as told")
         seen_ms = self._store.now_ms() - self.listing_delay_ms
@@ -99,6 +103,13 @@ class Twilio:
         if not request.headers.get("Authorization", "").startswith("Basic "):
             return _error(401, 20003, "Authenticate")
         return web.json_response({"sid": request.match_info["sid"], "status": "active", "friendly_name": "sandbox", "type": "Full"})
+
+
+def _code(rule: Rule) -> int:
+    """Return the code to answer with; a rule for all providers may have Resend's name in its place."""
+    if rule.code is not None and rule.code.isdigit():
+        return int(rule.code)
+    return {429: 20429, 401: 20003}.get(rule.status or 0, 20500)
 
 
 def _validate(form: Mapping[str, str]) -> web.Response | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up
+from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up, odd
 from pipeline.sandbox.store import Message, Store
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Waha:
     async def _judge(self, request: web.Request, body: dict[str, Any], rule: Rule | None) -> web.Response:
         if not request.headers.get("X-Api-Key"):
             return web.json_response({"message": "Unauthorized", "statusCode": 401}, status=401)
-        if rule is not None and rule.status is not None:
+        if (strange := odd(rule, status=CREATED)) is not None:
+            return strange
+        if rule is not None and rule.status is not None and rule.answer is None:
             return web.json_response({"statusCode": rule.status, "message": "as told"}, status=rule.status, headers=rule.headers)
         chat, text, name = str(body.get("chatId", "")), body.get("text"), str(body.get("session", ""))
         if not chat.endswith(("@c.us", "@g.us", "@lid")) or not isinstance(text, str) or not text:
@@ -86,6 +88,8 @@ class Waha:
         rule = self._rules.pick("waha", "session", "", "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
+        if (strange := odd(rule)) is not None:
+            return strange
         if rule is not None and rule.status is not None:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
         name = request.match_info["session"]
@@ -101,6 +105,8 @@ class Waha:
         rule = self._rules.pick("waha", "ask", request.match_info["chat"], "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
+        if (strange := odd(rule)) is not None:
+            return strange
         if rule is not None and rule.status is not None:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
         query, chat = request.query, request.match_info["chat"]
@@ -116,6 +122,8 @@ class Waha:
         rule = self._rules.pick("waha", "ask", request.match_info["chat"], "", self._store.now_ms())
         if await before(rule):
             return hang_up(request)
+        if (strange := odd(rule)) is not None:
+            return strange
         if rule is not None and rule.status is not None:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
         message = self._store.by_id.get(request.match_info["id"].split("_")[-1])

@@ -119,3 +119,65 @@ async def test_it_misbehaves_as_told(http):
     await http.post("/control/rules", json={"limit": 2, "per_ms": 60_000})
     assert [(await send()).status_code for _ in range(3)] == [201, 201, 429]
     assert (await http.post("/control/rules", json={"colour": "red"})).status_code == 400
+
+
+@pytest.mark.parametrize("query", ["", "?provider=&since=", "?provider=twilio&since=", "?provider=&since=0", "?since=1", "?provider=waha"])
+async def test_what_was_accepted_is_listed_as_the_page_writes_it(http, query):
+    await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))
+    answer = await http.get(f"/control/accepted{query}")
+    assert (answer.status_code, len(answer.json())) == (200, 0 if "since=1" in query or "waha" in query else 1)
+
+
+@pytest.mark.parametrize("query", ["?since=x", "?since=-1", "?since=1.5", "?provider=whatsapp", "?provider=WAHA"])
+async def test_a_wrong_query_is_refused_with_what_is_allowed(http, query):
+    answer = await http.get(f"/control/accepted{query}")
+    assert answer.status_code == 400
+    assert "allowed" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("rule", "named"), [
+    ({"colour": "red"}, "colour"), ({"provider": "whatsapp"}, "provider"), ({"what": "sends"}, "what"), ({"to": 7}, "to"),
+    ({"probability": "0.5"}, "probability"), ({"probability": 2}, "probability"), ({"probability": True}, "probability"),
+    ({"times": -1}, "times"), ({"times": "3"}, "times"), ({"times": 1.5}, "times"), ({"delay_ms": "1s"}, "delay_ms"),
+    ({"delay_ms": -5}, "delay_ms"), ({"status": "503"}, "status"), ({"status": 42}, "status"), ({"status": True}, "status"),
+    ({"drop": "sometimes"}, "drop"), ({"drop": True}, "drop"), ({"status_after": 999}, "status_after"), ({"limit": -1}, "limit"),
+    ({"limit": 2, "per_ms": 0}, "per_ms"), ({"headers": ["a"]}, "headers"), ({"headers": {"Retry-After": 7}}, "headers"),
+    ({"headers": {"X": "a\r\nY: b"}}, "headers"), ({"answer": "nonsense"}, "answer"), ({"answer": "page", "accept": "yes"}, "accept"),
+    ({"provider": "twilio", "status": 400, "code": "rate_limit"}, "code"), ({"seed": "a"}, "seed"), ([], "object"), ("x", "object"),
+])  # fmt: skip
+async def test_a_wrong_rule_is_refused_by_name_and_does_nothing(http, rule, named):
+    answer = await http.post("/control/rules", json=rule)
+    assert answer.status_code == 400
+    assert named in answer.json()["error"]
+    assert (await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))).status_code == 201
+
+
+@pytest.mark.parametrize(("path", "told"), [
+    ("rules", b"{"), ("rules", b""), ("rules", b"\xff"), ("session", b"{}"), ("session", b'{"session": ""}'), ("session", b"[]"),
+    ("session", b'{"session": "a", "engine": "noweb"}'), ("session", b'{"session": "a", "color": 1}'), ("settings", b'{"clock": 1}'),
+    ("settings", b'{"clock_offset_ms": "1s"}'), ("settings", b'{"listing_delay_ms": 1e99}'),
+])  # fmt: skip
+async def test_whatever_else_is_told_wrongly_is_refused(http, path, told):
+    answer = await http.post(f"/control/{path}", content=told)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["page", "error", "other", "false", "empty", "cut", "list"])
+async def test_it_says_what_no_provider_says(http, name):
+    sends = [
+        ("waha", "/waha/api/sendText", {"json": TEXT, "headers": KEY}, 201), ("resend", "/resend/emails", {"json": MAIL, "headers": BEARER}, 200),
+        ("twilio", MESSAGES, {"data": SMS, "auth": ("AC0", "t")}, 201),
+    ]  # fmt: skip
+    for accept in (False, True):
+        await http.post("/control/rules", json={"answer": name, "accept": accept})
+        for _, path, said, status in sends:
+            answer = await http.post(path, **said)
+            assert answer.status_code == status
+            assert "SM" not in answer.text
+        counts = (await http.get("/control/counts")).json()
+        assert counts == ({"waha": 1, "resend": 1, "twilio": 1} if accept else {})
+        await http.delete("/control/rules")
+    await http.post("/control/rules", json={"answer": name, "what": "ask", "status": 404})
+    for path in (MESSAGES, "/waha/api/default/chats/1/messages", "/waha/api/default/chats/all/messages/1"):
+        assert (await http.get(path, headers=KEY)).status_code == 404
