@@ -64,6 +64,8 @@ class ChannelPolicy:
     batch: int = 1
     """Touches per call: 100 for e-mail, else 1."""
     gather_ms: int = 0
+    attachment_urls: str = "public"
+    """Where an e-mail's attachments may be fetched from; "any": wherever the touch says."""
 
     @property
     def day_zone(self) -> str:

@@ -233,6 +233,10 @@ class ChannelKeys:
     gather_ms: int | None = key(
         duration("0ms", "1m"), "50ms", "How long an idle sender waits for company.", only=Channel.EMAIL
     )
+    attachment_urls: str | None = key(
+        choice("public", "any"), "public",
+        'Where attachments may be fetched from: "public" is https to a public name or address, without user info.', only=Channel.EMAIL,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,6 +224,7 @@ def _policy(channel: Channel, keys: WhatsAppKeys | EmailKeys | SmsKeys) -> Chann
         request_timeout_ms=shared.request_timeout_ms, lease_ms=shared.lease_ms,
         resolve_after_ms=shared.resolve_after_ms, resolve_for_ms=shared.resolve_for_ms, unresolved=shared.unresolved,
         in_flight=shared.in_flight, batch=shared.batch or 1, gather_ms=shared.gather_ms or 0,
+        attachment_urls=shared.attachment_urls or "public",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from pipeline.composer import Composer, NotComposable
 from pipeline.domain.address import BadAddress
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
+from pipeline.domain.link import link_faults
 from pipeline.domain.mailbox import normal_email, normal_header, normal_mailbox
 from pipeline.domain.phone import normal_phone
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
@@ -154,6 +155,7 @@ class _Arrival:
         if touch.headers:
             headers = {name: normal(f"headers.{name}", normal_header, name, value) for name, value in touch.headers.items()}
             touch = replace(touch, headers=headers)
+        faults += link_faults(touch.attachments, policy.attachment_urls)
         if faults:
             raise InvalidTouch(faults, _story(touch))
         return touch, mark, policy

@@ -35,7 +35,8 @@ class Entrance:
             Channel.EMAIL: senders.get("email", (SenderPolicy("default", 1, ("a@example.com", "b@example.com")),)),
             Channel.WHATSAPP: senders.get("whatsapp", ()),
         }
-        policies = {c: ChannelPolicy(c, s, None, None, None) for c, s in policies.items()}
+        urls = senders.get("attachment_urls", "public")
+        policies = {c: ChannelPolicy(c, s, None, None, None, attachment_urls=urls) for c, s in policies.items()}
         self.router = Router(Door(policies, TouchReader(), TemplateComposer(folder),
                                   lambda letter: dead_letter_value(single_object, letter), 30 * 86_400_000, "p.", senders.get("partitions", 1)))
         self.table = MemoryTable()
@@ -148,6 +149,17 @@ def test_a_broken_rule_is_a_dead_letter_and_failed_invalid_naming_the_field(door
 def test_a_broken_email_rule_is_invalid(door, change):
     door.give({k: v for k, v in {**EMAIL, **change}.items() if v is not None})
     assert door.told() == [("failed", "invalid")]
+
+
+@pytest.mark.parametrize("url", ["http://files.example.com/a", "https://169.254.169.254/a", "https://u:p@files.example.com/a", "https://localhost/a"])
+def test_an_attachment_from_a_private_place_is_refused_by_name_unless_it_is_meant(door, tmp_path, url):
+    mail = {**EMAIL, "attachments": [{"filename": "a", "url": "https://files.example.com/a"}, {"filename": "b", "url": url}]}
+    door.give(mail)
+    assert door.told() == [("failed", "invalid")]
+    assert door.events[0].error.startswith("attachments[1].url ")
+    meant = Entrance(tmp_path, attachment_urls="any").give(mail)
+    assert meant.told() == [("accepted", None)]
+    assert [each.url for each in meant.works[0][2].content.attachments] == ["https://files.example.com/a", url]
 
 
 def test_an_address_is_told_by_its_field_and_goes_out_normalised(door):
