@@ -21,6 +21,7 @@ from pipeline.agents.crew import Crew
 from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
+from pipeline.composer import TemplateFiles, described
 from pipeline.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
@@ -43,7 +44,7 @@ from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics, settings_faults
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
-from pipeline.records.registry import Registry, RegistryAway
+from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
 from pipeline.records.writing import Confluent, Writer, json_object, single_object
 from pipeline.secret import without_secrets
 from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread
@@ -147,6 +148,7 @@ class Worker:
 
     async def _prepare(self) -> None:
         self._introduce()
+        self._look_at_templates()
         self.app.conf.consumer_group_instance_id = self._claim_folder()
         self._find_web_port()
         servers = ",".join(self.settings.kafka.bootstrap_servers)
@@ -169,6 +171,18 @@ class Worker:
             log.info("%s", line)
         for notice in filter(None, (*self.notices, half(self.settings))):
             log.warning("%s", notice)
+
+    def _look_at_templates(self) -> None:
+        folder = self.settings.templates
+        if not folder.is_dir():
+            if self.settings.templates_named:
+                _stop(EXIT_USAGE, f"templates: found {folder}, which is no folder; allowed: the folder of the templates")
+            log.info("no templates: there is no folder %s, and touches with a template are refused", folder)
+            return
+        files = TemplateFiles(folder)
+        log.info("templates in %s: %s", folder, described(files.found()) or "none, and touches with a template are refused")
+        for fault in files.faults():
+            log.warning("template %s", fault)
 
     def _claim_folder(self) -> str:
         os.umask(PRIVATE)
@@ -199,17 +213,26 @@ class Worker:
             await sender.close()
 
     def _choose_writer(self) -> Writer:
-        if self.settings.kafka.status_format == "json":
-            return json_object
         if self.registry is None:
-            return single_object
+            return json_object if self.settings.kafka.status_format == "json" else single_object
         try:
+            self._offer_schema(self.registry)
+            if self.settings.kafka.status_format == "json":
+                return json_object
             return Confluent({
                 name: self.registry.register(self.place.topic_name(topic), name)
                 for topic, name in ((flow.STATUS, "status"), (flow.DEAD_LETTERS, "dead_letter"))
             })  # fmt: skip
         except RegistryAway as error:
             _stop(EXIT_FAILED, str(error))
+
+
+    def _offer_schema(self, registry: Registry) -> None:
+        """Register what producers look for; a registry that has a schema of theirs under this name may keep it."""
+        try:
+            registry.register(self.place.topic_name(flow.TOUCHES), "touch")
+        except RegistryRefuses as error:
+            log.warning("the schema of touches is not registered: %s", error)
 
 
 def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
@@ -246,6 +269,7 @@ def make_desk(settings: Settings) -> Desk:
             {topic.name: topic.partitions for topic in topics}, settings.kafka.replication_factor, senders,
             [channel.value for channel, policy in settings.channels.items() if not policy.senders], url,
             settings.source, urls, prefix + APPLICATION, partial(settings_faults, connection, topics),
+            settings.templates, templates_named=settings.templates_named,
         )  # fmt: skip
 
     def sender_of(channel: Channel, name: str) -> Sender | None:

@@ -56,8 +56,9 @@ class Crew:
 
     def duties(self) -> list[Duty]:
         """Return what is done with each topic of the road that has a reader."""
+        composer = TemplateComposer(self.templates)
         stages: dict[str, Callable[[int], Stage[Any]]] = {
-            "router": self._router, "scheduler": self._scheduler, "dedup": self._dedup,
+            "router": partial(self._router, composer), "scheduler": self._scheduler, "dedup": self._dedup,
             **{f"{channel.value} lanes": partial(self._lane, channel) for channel in Channel},
         }  # fmt: skip
         return [
@@ -66,9 +67,9 @@ class Crew:
             for stretch in flow.ROAD if stretch.read_by is not None and stretch.table is not None
         ]  # fmt: skip
 
-    def _router(self, _: int) -> RouterAgent:
+    def _router(self, composer: TemplateComposer, _: int) -> RouterAgent:
         door = Door(
-            self.channels, TouchReader(self.registry), TemplateComposer(self.templates),
+            self.channels, TouchReader(self.registry), composer,
             lambda letter: dead_letter_value(self.writer(), letter), self.dedup_for_ms, self.prefix, self.partitions,
         )  # fmt: skip
         return RouterAgent(Router(door), self.registry, self.metrics)

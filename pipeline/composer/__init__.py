@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.composer.files import TemplateFiles, described
 from pipeline.composer.port import Composer, NotComposable
 from pipeline.composer.template import TemplateComposer
 
-__all__ = ["Composer", "NotComposable", "TemplateComposer"]
+__all__ = ["Composer", "NotComposable", "TemplateComposer", "TemplateFiles", "described"]

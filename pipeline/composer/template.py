@@ -1,38 +1,55 @@
-"""The composer of the pipeline: a body byte for byte, or a template rendered in a sandbox."""
+"""The composer of the pipeline: a body byte for byte, or a template rendered within bounds."""
 
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, UndefinedError
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateNotFound, TemplateSyntaxError, UndefinedError
 
+from pipeline.composer.bounded import BoundedEnvironment, TooMuch, metered
+from pipeline.composer.files import Stamp, TemplateFiles
 from pipeline.composer.port import NotComposable
 from pipeline.domain.touch import Touch
 from pipeline.domain.work import Channel, Content
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-RENDERED_BYTES = 1_000_000
-"""Of one file: what is composed travels in records of 4 MiB."""
+REASON_CHARACTERS: Final = 300
+PATIENCE: Final = 3
+"""So many touches in a row for which a template took too much, and it is not tried again for a while."""
+REST_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Spent:
+    """A file that is not tried again until it is changed or the time is over."""
+
+    stamp: Stamp
+    reason: str
+    until_s: float
+    times: int = 1
 
 
 class TemplateComposer:
     """Reads `templates/<name>/{whatsapp.txt,sms.txt,email.html,email.txt,subject.txt}`; reads a changed file anew."""
 
     def __init__(self, folder: Path) -> None:
-        loader = FileSystemLoader(folder)
+        self.files = TemplateFiles(folder)
         # Jinja itself drops one line break at a template's end (keep_trailing_newline=False).
-        self._plain = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, autoescape=False)
-        self._html = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, autoescape=True)
+        self._plain = BoundedEnvironment(loader=self.files, autoescape=False)
+        self._html = BoundedEnvironment(loader=self.files, autoescape=True)
+        self._spent: dict[str, _Spent] = {}
 
     def compose(self, touch: Touch) -> Content:
         """Return what `touch` says. Raises NotComposable."""
         if touch.template is None:
             return self._content(touch, touch.subject, touch.body, touch.text)
         if NAME.fullmatch(touch.template) is None:
-            raise NotComposable(f"template {touch.template!r} is no name of a template")
+            raise NotComposable(f"template {touch.template[:REASON_CHARACTERS]!r} is no name of a template")
         if touch.channel is not Channel.EMAIL:
             return self._content(touch, None, self._need(touch, f"{touch.channel.value}.txt"), None)
         html, text = self._render(touch, "email.html"), self._render(touch, "email.txt")
@@ -57,19 +74,66 @@ class TemplateComposer:
         return said
 
     def _render(self, touch: Touch, file: str) -> str | None:
-        environment: Environment = self._html if file.endswith(".html") else self._plain
+        name = f"{touch.template}/{file}"
+        if (spent := self._resting(name)) is not None:
+            raise NotComposable(f"template {touch.template!r}, {file}: {spent.reason}")
+        environment = self._html if file.endswith(".html") else self._plain
         try:
-            template = environment.get_template(f"{touch.template}/{file}")
+            template = environment.get_template(name)
         except TemplateNotFound:
             return None
-        except TemplateError as error:
-            raise NotComposable(f"template {touch.template!r}, {file}: {error}") from None
+        except Exception as error:  # noqa: BLE001 - what cannot be loaded says why, whatever it is
+            raise self._refused(touch, file, self._rest(name, _reason(error, name), PATIENCE)) from None
         try:
-            said = template.render(touch.variables)
-        except UndefinedError as error:
-            raise NotComposable(f"template {touch.template!r}, {file}: variable {error}") from None
-        except (TemplateError, SecurityError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
-            raise NotComposable(f"template {touch.template!r}, {file}: {error}") from None
-        if len(said.encode()) > RENDERED_BYTES:
-            raise NotComposable(f"template {touch.template!r}, {file}: longer than {RENDERED_BYTES} bytes")
-        return said
+            with metered():
+                said = environment.concat(template.root_render_func(template.new_context(dict(touch.variables))))
+        except TooMuch as error:
+            raise self._refused(touch, file, self._rest(name, _reason(error, name))) from None
+        except Exception as error:  # noqa: BLE001 - whatever a template does, it is the touch's own
+            raise self._refused(touch, file, _reason(error, name)) from None
+        self._spent.pop(name, None)
+        return str(said)
+
+    def _refused(self, touch: Touch, file: str, reason: str) -> NotComposable:
+        return NotComposable(f"template {touch.template!r}, {file}: {reason}")
+
+    def _resting(self, name: str) -> _Spent | None:
+        spent = self._spent.get(name)
+        if spent is None or spent.times < PATIENCE:
+            return None
+        if time.monotonic() < spent.until_s and spent.stamp == self.files.stamp(name):
+            return spent
+        del self._spent[name]
+        return None
+
+    def _rest(self, name: str, reason: str, times: int = 1) -> str:
+        """Remember that `name` failed, so that a campaign of touches does not fail as dearly; return the reason."""
+        before = self._spent.get(name)
+        times += before.times if before is not None else 0
+        self._spent[name] = _Spent(self.files.stamp(name), reason, time.monotonic() + REST_S, times)
+        return reason
+
+
+def _reason(error: Exception, name: str) -> str:
+    """Return the line, and what is wrong there."""
+    where, line = (error.name, error.lineno) if isinstance(error, TemplateSyntaxError) else _place(error.__traceback__)
+    elsewhere = f"{where}, " if where is not None and where != name else ""
+    what = str(error) or type(error).__name__
+    if isinstance(error, UndefinedError):
+        what = f"variable {what}"
+    elif isinstance(error, RecursionError):
+        what = "it calls itself without end"
+    elif isinstance(error, TemplateNotFound):
+        what = f"it needs {error.name}, which is not there"
+    return elsewhere + (f"line {line}: " if line else "") + what[:REASON_CHARACTERS]
+
+
+def _place(trace: TracebackType | None) -> tuple[str | None, int | None]:
+    """Return the template and the line in which it happened: the innermost of a template's frames."""
+    found: tuple[str | None, int | None] = (None, None)
+    while trace is not None:
+        template = trace.tb_frame.f_globals.get("__jinja_template__")
+        if isinstance(template, Template):
+            found = template.name, template.get_corresponding_lineno(trace.tb_lineno)
+        trace = trace.tb_next
+    return found

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 import httpx
 from aiokafka.errors import KafkaError
 
+from pipeline.composer import TemplateFiles, described
 from pipeline.console.access import NotAllowed, ask_permissions
 from pipeline.console.place import Failed, broker_count, partition_counts
 from pipeline.domain.sender import CheckFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pipeline.console.place import Place
     from pipeline.domain.sender import Sender
     from pipeline.secret import Address
 
+MOST_FAULTS = 5
 ALLOWED_SKEW_S = 2.0
 """A window must not be missed by more. `Date` has a resolution of one second, and travels half a round trip."""
 SENDER_PATIENCE_S = 30.0
@@ -56,11 +59,17 @@ class Desired:
     """Consumer group, and what the transactional ids begin with."""
     settings_faults: Callable[[], Awaitable[Sequence[tuple[bool, str]]]] | None = None
     """Tells what is wrong with the settings of topics, and whether it stops a worker. Raises KafkaError."""
+    templates: Path | None = None
+    """Their folder."""
+    templates_named: bool = False
+    """The configuration names it: then it must be there."""
 
 
 async def check(place: Place, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
     """Yield a finding per item, as soon as it is known."""
     yield Finding("configuration", is_ok=True, what=desired.source)
+    if desired.templates is not None:
+        yield _templates(desired.templates, is_named=desired.templates_named)
     for found in await _kafka(place, desired):
         yield found
     if desired.registry_url is not None:
@@ -70,6 +79,16 @@ async def check(place: Place, desired: Desired, now_s: Callable[[], float]) -> A
     for channel in desired.channels_off:
         yield Finding(channel, is_ok=True, what="off: it has no senders; its touches fail as channel_off")
     yield await _clock(desired.time_servers, now_s)
+
+
+def _templates(folder: Path, *, is_named: bool) -> Finding:
+    if not folder.is_dir():
+        fix = "put the folder there, or set templates" if is_named else "touches with a template are refused; set templates"
+        return Finding("templates", is_ok=not is_named, what=f"no folder {folder}; {fix}")
+    files = TemplateFiles(folder)
+    if faults := files.faults():
+        return Finding("templates", is_ok=False, what=f"{folder}: {'; '.join(faults[:MOST_FAULTS])}; save it as UTF-8 text")
+    return Finding("templates", is_ok=True, what=f"{folder}: {described(files.found()) or 'none: touches with a template are refused'}")
 
 
 async def _kafka(place: Place, desired: Desired) -> list[Finding]:

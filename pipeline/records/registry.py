@@ -17,6 +17,10 @@ class RegistryAway(Exception):
     """The registry does not answer; what is cached goes on, what is not must wait."""
 
 
+class RegistryRefuses(RegistryAway):
+    """The registry answers, and not with what was asked for."""
+
+
 class SchemaNotHere(Exception):
     """A schema that was not fetched yet: fetch it, then read again."""
 
@@ -74,6 +78,6 @@ class Registry:
 
     def _json(self, answer: httpx.Response) -> dict[str, Any]:
         if answer.is_error:
-            raise RegistryAway(f"schema registry {self._url} answers {answer.status_code}: {answer.text[:200]}")
+            raise RegistryRefuses(f"schema registry {self._url} answers {answer.status_code}: {answer.text[:200]}")
         found: dict[str, Any] = answer.json()
         return found

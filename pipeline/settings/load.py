@@ -64,6 +64,8 @@ class Settings:
     """By sender's name, as are those below."""
     resend: Mapping[str, ResendAccount]
     twilio: Mapping[str, TwilioAccount]
+    templates_named: bool = False
+    """The configuration names the folder: then it must be there."""
 
 
 def load(environ: Mapping[str, str], cwd: Path) -> Settings:
@@ -84,7 +86,8 @@ def load(environ: Mapping[str, str], cwd: Path) -> Settings:
             raw, names = _from_environment(environ)
             place = Place("", None, notes, names)
         keys = read_table(FileKeys, raw, place)
-        return _checked(keys, place, path.parent, str(path) if named else "environment")
+        checked = _checked(keys, place, path.parent, str(path) if named else "environment")
+        return replace(checked, templates_named="templates" in raw)
     except Spoilt:
         raise SettingsError(notes) from None
 

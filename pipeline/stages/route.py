@@ -187,6 +187,9 @@ class _Arrival:
             content = self._door.composer.compose(touch)
         except NotComposable as error:
             raise InvalidTouch([str(error)], _story(touch)) from None
+        except Exception as error:
+            log.exception("touch %s cannot be composed", touch.touch_id)
+            raise InvalidTouch([f"it cannot be composed: {error!r:.300}"], _story(touch)) from None
         if touch.channel is Channel.SMS and len(content.body or "") > SMS_CHARACTERS:
             raise InvalidTouch([f"the text has {len(content.body or '')} characters; an SMS has at most {SMS_CHARACTERS}"],
                                _story(touch))  # fmt: skip

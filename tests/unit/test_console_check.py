@@ -125,3 +125,18 @@ async def test_a_registry_that_is_away_fails_with_its_fix():
     assert not finding.is_ok
     assert "kafka.schema_registry_url" in finding.what
     assert "secret" not in finding.what
+
+
+async def test_the_templates_are_named_with_their_folder(tmp_path):
+    (tmp_path / "welcome").mkdir()
+    (tmp_path / "welcome" / "sms.txt").write_text("Hi")
+    assert await found("templates", templates=tmp_path) == Finding("templates", is_ok=True, what=f"{tmp_path}: welcome (sms.txt)")
+    (tmp_path / "welcome" / "email.txt").write_bytes(b"\xff")
+    finding = await found("templates", templates=tmp_path)
+    assert (finding.is_ok, "welcome/email.txt: line 1: it is not UTF-8" in finding.what) == (False, True)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_a_folder_of_templates_that_is_configured_must_be_there(tmp_path, is_named):
+    finding = await found("templates", templates=tmp_path / "gone", templates_named=is_named)
+    assert (finding.is_ok, str(tmp_path / "gone") in finding.what) == (not is_named, True)
