@@ -11,7 +11,7 @@ from pipeline.engine.partition import NotYet
 from pipeline.records.registry import Registry, RegistryAway, SchemaNotHere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pipeline.log import Record, Table
     from pipeline.metrics import Metrics
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pipeline.stages.step import Step
 
 log = logging.getLogger(__name__)
+
+AGAIN_MS = 1_000
+"""While something waits, the registry is asked again so often."""
 
 
 class RouterAgent(SteadyAgent):
@@ -29,8 +32,11 @@ class RouterAgent(SteadyAgent):
 
     def __init__(self, router: Router, registry: Registry | None, metrics: Metrics) -> None:
         super().__init__(router, metrics)
+        self._router = router
         self._registry = registry
         self._fetching: asyncio.Task[None] | None = None
+        self._asked_ms = 0
+        self._is_away = False
         self._wake: Callable[[], None] = lambda: None
 
     def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
@@ -39,13 +45,25 @@ class RouterAgent(SteadyAgent):
         self._wake = wake
 
     def step(self, records: Sequence[Record], table: Table, now_ms: int) -> Step:
-        """Let the router decide. Raises NotYet while a schema is being fetched."""
+        """Let the router decide; what waits for a schema waits in its table. Raises NotYet when no more can wait there."""
         try:
-            return super().step(records, table, now_ms)
+            step = super().step(records, table, now_ms)
         except SchemaNotHere as missing:
-            if self._fetching is None or self._fetching.done():
-                self._fetching = asyncio.create_task(self._fetch(missing.schema_id))
+            self._fetch_soon({missing.schema_id, *self._router.missing}, now_ms)
             raise NotYet from None
+        if self._router.missing:
+            self._fetch_soon(self._router.missing, now_ms)
+            step.wake_ms = min(step.wake_ms or now_ms + AGAIN_MS, now_ms + AGAIN_MS)
+        return step
+
+    def _fetch_soon(self, schema_ids: Iterable[int], now_ms: int) -> None:
+        """Fetch together what is missing, at most once a second, while everything else goes on."""
+        if self._registry is None or (self._fetching is not None and not self._fetching.done()):
+            return
+        if self._fetching is not None and 0 <= now_ms - self._asked_ms < AGAIN_MS and self._is_away:
+            return
+        self._asked_ms = now_ms
+        self._fetching = asyncio.create_task(self._fetch(self._registry, sorted(schema_ids)))
 
     def committed(self, step: Step) -> None:
         """Count what is committed now; say once in a process that touches come astray, and how to mend it."""
@@ -58,14 +76,21 @@ class RouterAgent(SteadyAgent):
                 "partitioner=murmur2_random)"
             )
 
-    async def _fetch(self, schema_id: int) -> None:
-        assert self._registry is not None
+    async def _fetch(self, registry: Registry, schema_ids: list[int]) -> None:
         try:
-            await asyncio.to_thread(self._registry.fetch, schema_id)
+            await asyncio.to_thread(registry.fetch_all, schema_ids)
         except RegistryAway as error:
-            log.warning("touches of schema %d wait: %s", schema_id, error)
+            self._tell_away(schema_ids, error)
         else:
+            self._is_away = False
             self._wake()
+
+    def _tell_away(self, schema_ids: list[int], error: RegistryAway) -> None:
+        """Say once an outage what waits, and for what."""
+        if not self._is_away:
+            shown = ", ".join(map(str, schema_ids[:5])) + (" …" if len(schema_ids) > 5 else "")  # noqa: PLR2004 - enough to look for
+            log.warning("touches of schema %s wait, all others go on: %s", shown, error)
+        self._is_away = True
 
     async def close(self) -> None:
         """Let go."""

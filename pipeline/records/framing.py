@@ -21,6 +21,7 @@ __all__ = ["TouchReader", "Undecodable", "WriterSchemas"]
 CONFLUENT = b"\x00"
 CONFLUENT_BYTES = 5
 """Magic byte and schema id (Confluent wire format)."""
+LARGEST_ID = 2**31 - 1
 _KNOWN: tuple[tuple[bytes, str], ...] = (
     (b"Obj\x01", "an Avro container file; send each touch in single-object encoding (C3 01, the schema's fingerprint, the body)"),
     (b"\x1f\x8b", "compressed with gzip by hand; use the producer's compression.type"),
@@ -39,6 +40,9 @@ class WriterSchemas(Protocol):
 
     def writer(self, schema_id: int) -> Any:
         """Return the parsed schema; raise LookupError when there is none, SchemaNotHere when it must be fetched first."""
+
+    def has(self, schema_id: int) -> bool:
+        """Whether `writer` has an answer now."""
 
 
 class TouchReader:
@@ -78,6 +82,10 @@ class TouchReader:
         """Return how many members of `datum` no touch has."""
         return len(datum) - sum(name in datum for name in self._members)
 
+    def has_schema(self, schema_id: int) -> bool:
+        """Whether records framed with this schema can be judged now."""
+        return self._registry is None or self._registry.has(schema_id)
+
     def _single_object(self, value: bytes) -> dict[str, Any]:
         writer = schemas.published("touch").get(value[2:HEADER_BYTES])
         if writer is None:
@@ -93,6 +101,8 @@ class TouchReader:
                 raise Undecodable(f"it is framed as JSON Schema (schema {schema_id}); send plain JSON, or Avro")
             raise Undecodable(f"it is framed for a schema registry (schema {schema_id}), and none is configured: "
                               "set kafka.schema_registry_url, or send JSON or single-object Avro")  # fmt: skip
+        if not 0 < schema_id <= LARGEST_ID:
+            raise Undecodable(f"it begins like a record framed for a schema registry, but no registry numbers a schema {schema_id}")
         try:
             writer = self._registry.writer(schema_id)
         except LookupError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import httpx
@@ -11,6 +14,9 @@ from pipeline.secret import Address
 
 TIMEOUT_S = 5.0
 HTTP_NOT_FOUND = 404
+AT_ONCE = 8
+BELIEVED_S = 60.0
+MOST_MISSING = 10_000
 
 
 class RegistryAway(Exception):
@@ -30,40 +36,65 @@ class SchemaNotHere(Exception):
 
 
 class Registry:
-    """Asks the registry once per schema id, and remembers the answer: ids never change their meaning."""
+    """Asks the registry once per schema id, and remembers the answer: ids never change their meaning.
 
-    def __init__(self, address: Address) -> None:
+    That it has none is remembered for a minute: a replica may be late by some seconds, and garbage comes in crowds.
+    """
+
+    def __init__(self, address: Address, now_s: Callable[[], float] = time.monotonic) -> None:
         self._url = address.url.rstrip("/")
         self._http = httpx.Client(timeout=TIMEOUT_S, auth=address.basic)
+        self._now_s = now_s
         self._known: dict[int, Any] = {}
-        self._unknown: dict[int, str] = {}
+        self._missing: dict[int, tuple[str, float]] = {}
+        """Why there is no schema under this id, and until when that is believed."""
 
     def writer(self, schema_id: int) -> Any:
         """Return the parsed schema `schema_id`; asks nobody.
 
         Raises LookupError when the registry has none under this id, SchemaNotHere when it must be fetched first.
         """
-        if schema_id in self._unknown:
-            raise LookupError(self._unknown.pop(schema_id))
-        if schema_id not in self._known:
-            raise SchemaNotHere(schema_id)
-        return self._known[schema_id]
+        if (found := self._known.get(schema_id)) is not None:
+            return found
+        why, until_s = self._missing.get(schema_id, ("", 0.0))
+        if self._now_s() < until_s:
+            raise LookupError(why)
+        raise SchemaNotHere(schema_id)
+
+    def has(self, schema_id: int) -> bool:
+        """Whether `writer` has an answer now."""
+        return schema_id in self._known or self._now_s() < self._missing.get(schema_id, ("", 0.0))[1]
+
+    def fetch_all(self, schema_ids: Iterable[int]) -> None:
+        """Ask the registry for schemas, several at once (blocking). Raises RegistryAway as soon as it cannot tell."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            asked = [pool.submit(self.fetch, schema_id) for schema_id in schema_ids if not self.has(schema_id)]
+            try:
+                for each in as_completed(asked):
+                    each.result()
+            except RegistryAway:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def fetch(self, schema_id: int) -> None:
         """Ask the registry for a schema (blocking, 5 s at most). Raises RegistryAway when it cannot tell."""
         answer = self._ask("GET", f"/schemas/ids/{schema_id}")
         if answer.status_code == HTTP_NOT_FOUND:
-            self._unknown[schema_id] = "the registry does not know it"
+            self._miss(schema_id, "the registry does not know it")
             return
         found = self._json(answer)
         if (kind := found.get("schemaType", "AVRO")) != "AVRO":
-            self._unknown[schema_id] = f"it is a schema of type {kind!s:.20}; send Avro"
+            self._miss(schema_id, f"it is a schema of type {kind!s:.20}; send Avro")
             return
-        text = str(found.get("schema"))
         try:
-            self._known[schema_id] = schemas.parse(text)
+            self._known[schema_id] = schemas.parse(str(found.get("schema")))
         except Exception as error:  # noqa: BLE001 - avro raises its own for what is not Avro
-            self._unknown[schema_id] = f"not an Avro schema: {error}"
+            self._miss(schema_id, f"not an Avro schema: {error!s:.200}")
+
+    def _miss(self, schema_id: int, why: str) -> None:
+        while len(self._missing) >= MOST_MISSING:
+            self._missing.pop(next(iter(self._missing)), None)
+        self._missing[schema_id] = why, self._now_s() + BELIEVED_S
 
     def register(self, topic: str, name: str) -> int:
         """Register schema `name` under `<topic>-value` and return its id. Raises RegistryAway."""
@@ -79,5 +110,10 @@ class Registry:
     def _json(self, answer: httpx.Response) -> dict[str, Any]:
         if answer.is_error:
             raise RegistryRefuses(f"schema registry {self._url} answers {answer.status_code}: {answer.text[:200]}")
-        found: dict[str, Any] = answer.json()
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise RegistryRefuses(f"schema registry {self._url} answers what is no JSON object: {answer.text[:200]}")
         return found

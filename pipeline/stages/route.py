@@ -28,6 +28,7 @@ from pipeline.records.registry import SchemaNotHere
 from pipeline.stages.expiry import Forgetting, recall, remember
 from pipeline.stages.hop import as_it_came, sent_on
 from pipeline.stages.step import Step
+from pipeline.stages.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ class Reader(Protocol):
 
     def unknown_members(self, datum: Mapping[str, Any]) -> int:
         """Return how many members of `datum` no touch has."""
+
+    def has_schema(self, schema_id: int) -> bool:
+        """Whether records of this schema can be judged now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,20 @@ class Router:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._forgetting = Forgetting()
+        self._waiting = Waiting()
+        self.missing: list[int] = []
+        """Schemas that records wait for since the last step: whoever fetches them steps again."""
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Send each touch on its way, or say why not."""
         view, step = Overlay(table), Step()
+        for record in self._waiting.take(view, self._door.reader.has_schema):
+            self._route(record, view, step, now_ms)
         for record in batch:
             self._route(record, view, step, now_ms)
         step.wake_ms = self._forgetting.forget(view, now_ms)
         step.changes = view.changes
+        self.missing = self._waiting.schemas(view)
         return step
 
     def _route(self, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
@@ -84,8 +94,9 @@ class Router:
         arrival = _Arrival(self._door, record, inner, own, now_ms)
         try:
             arrival.route()
-        except SchemaNotHere:
-            raise
+        except SchemaNotHere as missing:
+            self._wait(view, record, missing)
+            return
         except Exception as error:
             # A record that trips a bug of ours must not end its partition for ever: it is put aside, and the log says why.
             log.exception("%s[%d]@%d cannot be judged", record.topic, record.partition, record.offset)
@@ -94,6 +105,13 @@ class Router:
         view.changes.update(inner.changes)
         step.outputs += own.outputs
         step.counts += own.counts
+
+    def _wait(self, view: Overlay, record: Record, missing: SchemaNotHere) -> None:
+        try:
+            self._waiting.put(view, record, missing)
+        except SchemaNotHere:
+            self._waiting.forget()
+            raise
 
 
 class _Arrival:
