@@ -15,12 +15,15 @@ import pytest
 from pipeline.local.kafka import LocalKafka
 from tests.chaos.judge import CHANNELS, PROVIDER
 from tests.chaos.reporting import LONG, MakeStack, Report
-from tests.chaos.stack import Stack, touch
+from tests.chaos.stack import ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.secured import SecuredKafka
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 KILLS = 100 if LONG else 5
 LATENCY = {"delay_ms": 80, "delay_after_ms": 80}
@@ -79,15 +82,25 @@ async def test_the_owners_of_lanes_killed_again_and_again_lose_nothing_and_send_
     assert all(f["looked up"] >= f["kills"] for f in figures.values()), "kills that meet no call prove nothing"
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("GOWS", 100 if LONG else 2), ("WEBJS", 20 if LONG else 2)])
+async def _on_secured(kafka: SecuredKafka, make_stack: MakeStack, prefix: str, **config: str) -> Stack:
+    """Return a stack whose workers come by SASL_SSL, with the permissions of docs/operations.md and no more."""
+    await kafka.grant(OPERATIONS, prefix)
+    way = kafka.by_password("pipeline", "SASL_SSL", "SCRAM-SHA-512")
+    stack = make_stack(kafka.admin, kafka=way.toml, **config)
+    stack.worker_servers = way.servers
+    return stack
+
+
+@pytest.mark.parametrize(("engine", "kills", "is_secured"), [("GOWS", 100 if LONG else 2, False), ("WEBJS", 20 if LONG else 2, True)])
 async def test_other_engines_of_waha_are_asked_by_their_ids_or_by_text(
-    make_stack: MakeStack, report: Report, engine: str, kills: int
+    request: pytest.FixtureRequest, make_stack: MakeStack, report: Report, topic_prefix: str, *, engine: str, kills: int, is_secured: bool
 ) -> None:
-    stack = make_stack(engine=engine)
+    stack = await _on_secured(request.getfixturevalue("secured"), make_stack, topic_prefix, engine=engine) if is_secured else make_stack(engine=engine)
     httpx.post(f"{stack.sandbox}/control/session", json={"session": "default", "engine": engine}).raise_for_status()
     stack.rule(**LATENCY)
     await _kill_while_working(stack, kills, ("whatsapp",), per_s=60, deadline_s=90 + kills * 15)
-    figures = report(f"WhatsApp on {engine}, lane owner killed (-9) under load", stack).figures["whatsapp"]
+    where = " on a secured Kafka (SASL_SSL, ACLs)" if is_secured else ""
+    figures = report(f"WhatsApp on {engine}, lane owner killed (-9) under load{where}", stack).figures["whatsapp"]
     assert figures["unconfirmed"] == 0
     assert figures["looked up"] >= figures["kills"], "kills that meet no call prove nothing"
 
