@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
-import uvloop
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
@@ -39,6 +38,7 @@ from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
 from pipeline.engine.folder import DataFolder, FolderInUse
+from pipeline.engine.loop import LoopPolicy
 from pipeline.engine.memory import give_back_large_blocks
 from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics, settings_faults
@@ -79,7 +79,7 @@ def create_app() -> Application:
     except SettingsError as error:
         _stop(EXIT_USAGE, *error.lines)
     give_back_large_blocks()
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a tenth less CPU per SMS (make bench)
+    asyncio.set_event_loop_policy(LoopPolicy())  # a tenth less CPU per SMS (make bench)
     return Worker(settings, _folder(settings), _notices()).app
 
 
