@@ -101,6 +101,8 @@ class TopicSpec:
     settings: Mapping[str, str]
     is_public: bool = False
     """Producers write to it, and may have made it."""
+    may_grow: bool = False
+    """Partitions may be added to it: a lane more moves nothing, another number of homes would."""
 
 
 def topics(*, partitions: int, lanes: int, replication: int, dedup_for_ms: int) -> list[TopicSpec]:
@@ -111,9 +113,10 @@ def topics(*, partitions: int, lanes: int, replication: int, dedup_for_ms: int) 
     for stretch in ROAD:
         retention = {"retention.ms": str(dedup_for_ms)} if stretch.topic == TOUCHES else {}
         settings = {**stretch.settings, **retention, **safe}
-        needed.append(TopicSpec(stretch.topic, counts[stretch.split], settings, is_public=stretch.topic == TOUCHES))
+        size, may_grow = counts[stretch.split], stretch.split is Split.LANES
+        needed.append(TopicSpec(stretch.topic, size, settings, stretch.topic == TOUCHES, may_grow))
         if stretch.table is not None:
-            needed.append(TopicSpec(changelog(stretch.table), counts[stretch.split], {**_COMPACTED, **safe}))
+            needed.append(TopicSpec(changelog(stretch.table), size, {**_COMPACTED, **safe}, may_grow=may_grow))
     return needed
 
 

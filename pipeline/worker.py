@@ -41,7 +41,7 @@ from pipeline.engine.folder import DataFolder, FolderInUse
 from pipeline.engine.loop import LoopPolicy
 from pipeline.engine.memory import give_back_large_blocks
 from pipeline.engine.place import Place
-from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics, settings_faults
+from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics, topic_faults
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
 from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
@@ -118,7 +118,8 @@ class Worker:
         }  # fmt: skip
         self._writer: Writer = single_object
         self.place = Place(connection_of(settings), settings.kafka.topic_prefix + APPLICATION,
-                           settings.kafka.topic_prefix, folder / "tables")  # fmt: skip
+                           settings.kafka.topic_prefix, folder / "tables",
+                           partitions={topic.name: topic.partitions for topic in needed_topics(settings)})  # fmt: skip
         self.app = self._create()
 
     def _create(self) -> Application:
@@ -268,7 +269,7 @@ def make_desk(settings: Settings) -> Desk:
         return Desired(
             {topic.name: topic.partitions for topic in topics}, settings.kafka.replication_factor, senders,
             [channel.value for channel, policy in settings.channels.items() if not policy.senders], url,
-            settings.source, urls, prefix + APPLICATION, partial(settings_faults, connection, topics),
+            settings.source, urls, prefix + APPLICATION, partial(topic_faults, connection, topics),
             settings.templates, templates_named=settings.templates_named,
         )  # fmt: skip
 
@@ -276,7 +277,7 @@ def make_desk(settings: Settings) -> Desk:
         return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
 
     return Desk(
-        console_place.Place(connection, prefix),
+        console_place.Place(connection, prefix, settings.kafka.partitions),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
         reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
         desired, settings.channels, time.time, sender_of,
@@ -319,4 +320,5 @@ def needed_topics(settings: Settings) -> list[TopicNeeded]:
     kafka = settings.kafka
     specs = flow.topics(partitions=kafka.partitions, lanes=kafka.lanes, replication=kafka.replication_factor,
                         dedup_for_ms=settings.dedup_for_ms)  # fmt: skip
-    return [TopicNeeded(kafka.topic_prefix + spec.name, spec.partitions, spec.settings, spec.is_public) for spec in specs]
+    return [TopicNeeded(kafka.topic_prefix + spec.name, spec.partitions, spec.settings, spec.is_public, spec.may_grow)
+            for spec in specs]  # fmt: skip

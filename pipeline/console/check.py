@@ -57,8 +57,8 @@ class Desired:
     """URLs whose `Date` is compared with our clock; the first that answers is believed."""
     application: str = "pipeline"
     """Consumer group, and what the transactional ids begin with."""
-    settings_faults: Callable[[], Awaitable[Sequence[tuple[bool, str]]]] | None = None
-    """Tells what is wrong with the settings of topics, and whether it stops a worker. Raises KafkaError."""
+    topic_faults: Callable[[], Awaitable[Sequence[tuple[bool, str]]]] | None = None
+    """Tells what is wrong with the settings and sizes of topics, and whether it stops a worker. Raises KafkaError."""
     templates: Path | None = None
     """Their folder."""
     templates_named: bool = False
@@ -97,16 +97,16 @@ async def _kafka(place: Place, desired: Desired) -> list[Finding]:
     except (Failed, TimeoutError) as error:
         why = str(error) or f"no answer in {SENDER_PATIENCE_S:.0f} s"
         return [Finding("kafka", is_ok=False, what=f"{why}; check kafka.bootstrap_servers and that Kafka runs")]
-    findings = [_brokers(place, brokers, desired.replication_factor), *_topics(place, counts, desired.partitions)]
-    findings += await _settings(desired)
+    findings = [_brokers(place, brokers, desired.replication_factor), _topics(counts, desired.partitions)]
+    findings += await _topic_faults(desired)
     return [*findings, await _permissions(place, desired, sorted(set(desired.partitions) & set(counts)))]
 
 
-async def _settings(desired: Desired) -> list[Finding]:
-    if desired.settings_faults is None:
+async def _topic_faults(desired: Desired) -> list[Finding]:
+    if desired.topic_faults is None:
         return []
     try:
-        wrong = await asyncio.wait_for(desired.settings_faults(), SENDER_PATIENCE_S)
+        wrong = await asyncio.wait_for(desired.topic_faults(), SENDER_PATIENCE_S)
     except (KafkaError, OSError, TimeoutError) as error:
         return [Finding("topic settings", is_ok=True, what=f"not looked at: {type(error).__name__}: {error}")]
     found = [Finding("topic settings", is_ok=not breaks, what=line) for breaks, line in wrong]
@@ -132,24 +132,11 @@ def _brokers(place: Place, brokers: int, replication_factor: int) -> Finding:
     return Finding("kafka", is_ok=True, what=f"{brokers} broker{'s' if brokers > 1 else ''} at {place.servers}")
 
 
-def _topics(place: Place, found: Mapping[str, int], wanted: Mapping[str, int]) -> list[Finding]:
-    wrong = [
-        Finding(f"topic {name}", is_ok=False, what=_mend(place, name, found[name], count))
-        for name, count in wanted.items() if name in found and found[name] != count
-    ]
+def _topics(found: Mapping[str, int], wanted: Mapping[str, int]) -> Finding:
     missing = [name for name in wanted if name not in found]
     there = len(wanted) - len(missing)
     what = f"{there} of {len(wanted)} are there" + (", the worker creates the others when it starts" if missing else "")
-    return wrong or [Finding("topics", is_ok=True, what=what)]
-
-
-def _mend(place: Place, name: str, found: int, wanted: int) -> str:
-    tool = f"kafka-topics.sh --bootstrap-server {place.servers.split(',')[0]}"
-    if found < wanted:
-        fix = f"{tool} --alter --topic {name} --partitions {wanted}"
-    else:
-        fix = f"{tool} --delete --topic {name} (its records are lost), or configure {found} partitions"
-    return f"has {found} partitions, configured are {wanted}; mend it with: {fix}"
+    return Finding("topics", is_ok=True, what=what)
 
 
 async def _registry(address: Address) -> Finding:

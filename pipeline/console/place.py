@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.partitioner import DefaultPartitioner
 
 from pipeline.connection import why_unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,23 @@ class Place:
     connection: Mapping[str, Any] = field(repr=False)
     """aiokafka's connection arguments (bootstrap_servers, security…)."""
     topic_prefix: str = ""
+    partitions: int | None = None
+    """Of `touches`, as far as the pipeline knows: into what came later nothing is produced, since nobody reads it."""
 
     def topic_name(self, logical: str) -> str:
         """Return the name in Kafka."""
         return f"{self.topic_prefix}{logical}"
+
+    def partitioner(self) -> Callable[[bytes | None, list[int], list[int]], int]:
+        """Return what chooses the partition of a key among those that the pipeline knows, as Kafka's clients do."""
+        kafkas = DefaultPartitioner()
+
+        def choose(key: bytes | None, partitions: list[int], available: list[int]) -> int:
+            known, usable = (sorted(p for p in each if self.partitions is None or p < self.partitions)
+                             for each in (partitions, available))  # fmt: skip
+            return int(kafkas(key, known, usable))
+
+        return choose
 
     @property
     def servers(self) -> str:

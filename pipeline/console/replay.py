@@ -104,7 +104,7 @@ async def rehearse(place: Place, letters: AsyncGenerator[Letter, None], *, new_i
 async def _records(
     place: Place, letters: AsyncGenerator[Letter, None], new_id: str | None, refuse: Refuse
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    partitions = await partition_count(place, TOUCHES)
+    partitions = place.partitions or await partition_count(place, TOUCHES)
     async with aclosing(letters):
         async for letter in letters:
             try:

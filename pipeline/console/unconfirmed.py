@@ -124,6 +124,7 @@ async def _alone(place: Place) -> AsyncIterator[AIOKafkaProducer]:
     """Yield a producer that has fenced every other one of this kind: what is read now is what will be written upon."""
     producer = AIOKafkaProducer(
         **place.connection, transactional_id=place.topic_name("pipeline-unconfirmed"), acks="all", max_request_size=CLAIM_BYTES,
+        partitioner=place.partitioner(),
     )
     try:
         await asyncio.wait_for(producer.start(), REACHED_S)

@@ -18,6 +18,7 @@ from faust.serializers.schemas import Schema
 
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.consumer import Expelled, Transport
+from pipeline.engine.growth import keep_saying
 from pipeline.engine.identity import watch_topics
 from pipeline.engine.ownership import Duty, Ownership
 from pipeline.engine.producer import Fenced
@@ -101,6 +102,7 @@ class Application(faust.App):
         self.add_future(watch(self, self.watchdog))
         self.add_future(keep_trimming(self, self.place.connection))
         self._topics_watched = self.add_future(watch_topics(self))
+        self.add_future(keep_saying(self))
 
     async def on_shutdown(self) -> None:
         """Wind up."""
@@ -165,6 +167,11 @@ class Application(faust.App):
         for topic, agent in self.agents.items():
             for actor in list(agent._actors):  # noqa: SLF001 - faust names them nowhere else
                 yield f"the agent {topic}", actor.actor_task
+
+    def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a subscribed topic has, as the consumer knows; 0 before it knows."""
+        consumer: Any = self.consumer
+        return int(consumer.partitions_of(topic))
 
     def thread_answers(self) -> bool:
         """Return whether the consumer's thread has done something since this was last asked."""

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from aiokafka import TopicPartition
 from faust.assignor import client_assignment, partition_assignor
 from yarl import URL
+
+if TYPE_CHECKING:
+    from pipeline.engine.place import Place
+
+
+class _Known:
+    """The metadata of a cluster, without partitions that nobody reads."""
+
+    def __init__(self, cluster: Any, place: Place) -> None:
+        self._cluster, self._place = cluster, place
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        """Return the partitions of a topic that the pipeline knows."""
+        found = self._cluster.partitions_for_topic(topic) or ()
+        return {number for number in found if self._place.knows(TopicPartition(topic, number))}
 
 
 class PartitionAssignor(partition_assignor.PartitionAssignor):
@@ -20,6 +36,10 @@ class PartitionAssignor(partition_assignor.PartitionAssignor):
     def _url(self) -> URL:
         """What stands for the address: who the worker is, wherever it runs."""
         return URL.build(scheme="http", host=self.app.conf.consumer_group_instance_id or "worker")
+
+    def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
+        """Hand out the partitions that the pipeline knows; a topic that has grown keeps the others for itself."""
+        return super()._perform_assignment(_Known(cluster, cast("Any", self.app).place), member_metadata)
 
     def on_assignment(self, assignment: Any) -> None:
         """Take over what the group's leader decided, whichever address this worker had when it joined."""

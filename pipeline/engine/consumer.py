@@ -93,6 +93,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         yield "the fetcher", consumer._fetcher._fetch_task  # noqa: SLF001
         yield "the consumer's metadata refresh", consumer._client._sync_task  # noqa: SLF001
 
+    def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a subscribed topic has; 0 before that is known."""
+        return 0 if self._consumer is None else len(self._consumer.partitions_for_topic(topic) or ())
+
     def answers(self) -> bool:
         """Return whether the thread's loop has turned since this was last asked."""
         if self._consumer is None or self.should_stop:
@@ -217,6 +221,10 @@ class Consumer(driver.Consumer):
     def silent_s(self) -> float:
         """Return how long ago the group last acknowledged a heartbeat, in seconds."""
         return self._thread.silent_s()
+
+    def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a subscribed topic has; 0 before that is known."""
+        return self._thread.partitions_of(topic)
 
     def thread_answers(self) -> bool:
         """Return whether the consumer's thread has done something since this was last asked."""

@@ -37,5 +37,8 @@ class Host(Protocol):
     def ended_tasks(self) -> Iterator[str]:
         """Yield the names of background tasks that should run and have ended."""
 
+    def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a subscribed topic has, as the consumer knows; 0 before it knows."""
+
     def thread_answers(self) -> bool:
         """Return whether the consumer's thread has done something since this was last asked."""

@@ -84,6 +84,10 @@ class Ownership:
         """Return the logical name of an input topic."""
         return self._duties[topic].topic
 
+    def is_internal(self, topic: str) -> bool:
+        """Return whether nobody but the pipeline writes to an input topic."""
+        return self._duties[topic].trims
+
     def partitions(self) -> Mapping[TopicPartition, Partition]:
         """The owned partitions."""
         return self._owned

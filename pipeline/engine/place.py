@@ -47,6 +47,14 @@ class Place:
     identities: dict[str, bytes] = field(default_factory=dict)
     """Of the topics that were opened, as Kafka knew them then."""
 
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    """How many each topic has as far as the pipeline knows, by its name in Kafka; what came later is not read."""
+
+    def knows(self, tp: TopicPartition) -> bool:
+        """Return whether it is one of the partitions that the pipeline reads."""
+        count = self.partitions.get(tp.topic)
+        return count is None or tp.partition < count
+
     def topic_name(self, logical: str) -> str:
         """Return the name in Kafka."""
         return f"{self.prefix}{logical}"

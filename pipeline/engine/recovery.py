@@ -35,7 +35,8 @@ class Recovery(recovery.Recovery):
         app: Any = self.app
         consumer: Any = app.consumer
         assignment = consumer.assignment()
-        await ownership.take(assignment)
+        place = cast("Host", self.app).place
+        await ownership.take(tp for tp in assignment if place.knows(tp))
         if self.signal_recovery_start.is_set() or app.consumer_generation_id != generation:
             return  # rebalancing again
         # Faust resumes first and seeks then: records fetched in between are lost (faust issue 596).

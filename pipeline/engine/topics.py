@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
 
+from pipeline.engine.growth import misfits
 from pipeline.engine.topic_settings import Fault, faults, mend, settings_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class TopicNeeded:
     settings: Mapping[str, str] = field(default_factory=dict)
     is_public: bool = False
     """Others may have made it, and write to it."""
+    may_grow: bool = False
+    """Partitions may be added to it once it has records: nothing in it is found by a hash."""
 
 
 class TopicsDiffer(Exception):
@@ -41,8 +44,8 @@ class TopicsDiffer(Exception):
 async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNeeded], replication: int) -> list[str]:
     """Create what is missing, wait until the broker knows every partition's leader, and return what was created.
 
-    Raises TopicsDiffer for a topic with another partition count, or with settings that break the promise (public topics
-    are mended); KafkaTimeoutError when there are no leaders within 60 s.
+    Raises TopicsDiffer for a topic with another partition count (one that has grown meanwhile is no reason), or with
+    settings that break the promise (public topics are mended); KafkaTimeoutError when there are no leaders within 60 s.
     """
     wanted = {topic.name: topic for topic in needed}
     admin = AIOKafkaAdminClient(**connection)
@@ -52,8 +55,7 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNee
         listed = set(wanted) & set(await admin.list_topics())
         described = await admin.describe_topics(sorted(listed)) if listed else []
         existing = {topic["topic"]: len(topic["partitions"]) for topic in described}
-        differing = [_mend(wanted[name], count, connection) for name, count in existing.items()
-                     if count != wanted[name].partitions]
+        differing = [line for stops, line in await misfits(connection, list(wanted.values()), existing) if stops]
         if differing:
             raise TopicsDiffer("\n".join(differing))
         await _look_at_settings(admin, [wanted[name] for name in existing], connection)
@@ -85,8 +87,8 @@ async def _look_at_settings(admin: AIOKafkaAdminClient, existing: list[TopicNeed
         raise TopicsDiffer("\n".join(refused))
 
 
-async def settings_faults(connection: Mapping[str, Any], needed: Iterable[TopicNeeded]) -> list[tuple[bool, str]]:
-    """Return (whether it stops a worker, a line with the command that mends it) per wrong setting of topics that exist.
+async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicNeeded]) -> list[tuple[bool, str]]:
+    """Return (whether it stops a worker, a line with what mends it) per wrong setting or size of topics that exist.
 
     Raises KafkaError.
     """
@@ -94,11 +96,14 @@ async def settings_faults(connection: Mapping[str, Any], needed: Iterable[TopicN
     admin = AIOKafkaAdminClient(**connection)
     await admin.start()
     try:
-        found = await settings_of(admin, sorted(set(wanted) & set(await admin.list_topics())))
+        listed = sorted(set(wanted) & set(await admin.list_topics()))
+        found = await settings_of(admin, listed)
+        described = await admin.describe_topics(listed) if listed else []
     finally:
         await admin.close()
+    sizes = await misfits(connection, list(wanted.values()), {each["topic"]: len(each["partitions"]) for each in described})
     servers = connection["bootstrap_servers"][0]
-    return [(each.breaks, each.line(servers)) for name, own in found.items()
+    return sizes + [(each.breaks, each.line(servers)) for name, own in found.items()
             for each in faults(wanted[name], {key: value for key, (value, _) in own.items()})]  # fmt: skip
 
 
@@ -148,13 +153,3 @@ async def _led(admin: AIOKafkaAdminClient, names: set[str]) -> set[str]:
     described = await admin.describe_topics(sorted(listed)) if listed else []
     return {topic["topic"] for topic in described
             if topic["partitions"] and all(each["leader"] >= 0 for each in topic["partitions"])}  # fmt: skip
-
-
-def _mend(topic: TopicNeeded, found: int, connection: Mapping[str, Any]) -> str:
-    server = connection["bootstrap_servers"][0]
-    tool = f"kafka-topics.sh --bootstrap-server {server}"
-    if found < topic.partitions:
-        fix = f"{tool} --alter --topic {topic.name} --partitions {topic.partitions}"
-    else:
-        fix = f"{tool} --delete --topic {topic.name}   (its records are lost; or configure {found} partitions)"
-    return f"topic {topic.name} has {found} partitions, configured are {topic.partitions}; mend it with: {fix}"

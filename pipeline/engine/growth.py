@@ -1,0 +1,110 @@
+"""Topics with other partitions than the pipeline knows: what stops it, what it goes on with, and what waits unread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pipeline.engine.host import Host
+    from pipeline.engine.topics import TopicNeeded
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 10.0
+"""At what the consumer knows anyway."""
+SAY_EVERY_S = 3_600.0
+PATIENCE_S = 30.0
+
+Held = tuple[int, int]
+"""Records that partitions hold, and have ever held."""
+
+
+async def misfits(
+    connection: Mapping[str, Any], needed: Sequence[TopicNeeded], existing: Mapping[str, int]
+) -> list[tuple[bool, str]]:
+    """Return (whether it stops a worker, a line for people) per topic with another number of partitions than needed.
+
+    `existing` has the partition count of each topic that exists. Raises KafkaError.
+    """
+    held = await _beyond(connection, {t.name: (t.partitions, existing[t.name]) for t in needed
+                                      if existing.get(t.name, 0) > t.partitions})  # fmt: skip
+    return [judge(topic, existing[topic.name], held.get(topic.name, (0, 0)), _known(needed, existing),
+                  connection["bootstrap_servers"][0])
+            for topic in needed if existing.get(topic.name, topic.partitions) != topic.partitions]  # fmt: skip
+
+
+def judge(topic: TopicNeeded, found: int, beyond: Held, known: frozenset[int], server: str) -> tuple[bool, str]:
+    """Return whether it stops a worker that `topic` has `found` partitions, and what to say of it.
+
+    `known` are the partition counts of what the pipeline keeps its state in: none before its first start.
+    """
+    has = f"topic {topic.name} has {found} partitions, configured are {topic.partitions}"
+    if found < topic.partitions:
+        if known and topic.partitions not in known and not topic.may_grow:
+            return True, f"{has}; a pipeline that has run keeps their number: configure {found} partitions"
+        tool = f"kafka-topics.sh --bootstrap-server {server}"
+        return True, f"{has}; mend it with: {tool} --alter --topic {topic.name} --partitions {topic.partitions}"
+    if (topic.is_public and topic.partitions not in known) or (not topic.is_public and beyond[1]):
+        return True, f"{has}; mend it with: configure {found} partitions"
+    return False, grown(topic.name, topic.partitions, found, beyond[0] if topic.is_public else None)
+
+
+def grown(topic: str, known: int, found: int, waiting: int | None) -> str:
+    """Return what to say of a topic that has more partitions than the pipeline knows; None: nothing is ever written there."""
+    has = f"topic {topic} has {found} partitions, configured are {known}: the pipeline goes on with those"
+    if waiting is None:
+        return f"{has}, the others stay empty"
+    return (f"{has}; {waiting} records wait unread in partitions {known} to {found - 1}, and so will what producers write "
+            "there (docs/operations.md, 'A topic that has grown', brings them over)")  # fmt: skip
+
+
+def _known(needed: Iterable[TopicNeeded], existing: Mapping[str, int]) -> frozenset[int]:
+    return frozenset(existing[t.name] for t in needed if t.name in existing and not t.is_public and not t.may_grow)
+
+
+async def _beyond(connection: Mapping[str, Any], grown_topics: Mapping[str, tuple[int, int]]) -> dict[str, Held]:
+    """Return what the partitions beyond the known ones hold, by topic; given are (known, found)."""
+    if not grown_topics:
+        return {}
+    partitions = [TopicPartition(topic, p) for topic, (known, found) in grown_topics.items() for p in range(known, found)]
+    consumer = AIOKafkaConsumer(**connection, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {topic: (sum(end[tp] - begin[tp] for tp in partitions if tp.topic == topic),
+                    sum(end[tp] for tp in partitions if tp.topic == topic)) for topic in grown_topics}  # fmt: skip
+
+
+async def keep_saying(app: Host) -> None:
+    """Say which inputs have grown: at each start, as it happens, and once an hour."""
+    said: dict[str, tuple[int, float]] = {}
+    while not app.should_stop:
+        await asyncio.sleep(LOOK_EVERY_S)
+        for topic in app.ownership.agents:
+            known, found = app.place.partitions.get(topic), app.partitions_of(topic)
+            before, at = said.get(topic, (0, 0.0))
+            if known is not None and found > known and (found != before or time.monotonic() - at > SAY_EVERY_S):
+                said[topic] = found, time.monotonic()
+                await _say(app, topic, known, found)
+
+
+async def _say(app: Host, topic: str, known: int, found: int) -> None:
+    waiting = None
+    try:
+        if not app.ownership.is_internal(topic):
+            waiting = (await _beyond(app.place.connection, {topic: (known, found)}))[topic][0]
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.debug("the partitions beyond %d of %s are not looked at: %r", known, topic, error)
+        return
+    log.warning("%s", grown(topic, known, found, waiting))

@@ -1,0 +1,90 @@
+"""Partitions are added to `touches` while the pipeline runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.new_partitions import NewPartitions
+
+from tests.chaos.stack import LANE, PARTITIONS, ROOT, touch
+
+if TYPE_CHECKING:
+    from tests.chaos.stack import Stack
+
+BEYOND = 30
+"""Touches that producers write to partitions nobody reads."""
+
+
+async def grow(stack: Stack, *topics: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.servers)
+    await admin.start()
+    try:
+        await admin.create_partitions({f"{stack.prefix}{topic}": NewPartitions(2 * PARTITIONS) for topic in topics})
+    finally:
+        await admin.close()
+
+
+async def produce_beyond(stack: Stack, touches: list[dict]) -> None:
+    """Produce as a client does that has seen the new partitions."""
+    producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
+    await producer.start()
+    try:
+        for n, each in enumerate(touches):
+            await producer.send_and_wait(f"{stack.prefix}touches", json.dumps(each).encode(), each["touch_id"].encode(),
+                                         partition=PARTITIONS + n % PARTITIONS)  # fmt: skip
+    finally:
+        await producer.stop()
+
+
+def command(stack: Stack, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml")}
+    return subprocess.run([sys.executable, "-m", "faust", "-A", "pipeline", *arguments], check=False, cwd=ROOT, env=environment,
+                          input=given, capture_output=True, text=True, timeout=60)
+
+
+async def said(stack: Stack, number: int, line: str) -> None:
+    log, deadline = stack.folder / f"worker-{number}.log", time.monotonic() + 90
+    while line not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()[-3_000:]
+        await asyncio.sleep(0.2)
+
+
+async def test_a_fleet_goes_on_with_the_partitions_it_knows_and_says_what_waits_in_the_others(stack: Stack):
+    for number in (0, 1):
+        stack.start(number)
+    await stack.wait_for_topics()
+    await stack.wait_for_work(0, 1)
+    await grow(stack, "touches", "touches.sms", "accepted-changelog")
+    later = [touch("sms", n) for n in range(1_000, 1_000 + BEYOND)]
+    await produce_beyond(stack, later)
+    await stack.produce([touch(channel, n) for channel in LANE for n in range(20)])
+    assert await stack.follow(stack.all_ended, deadline_s=60)
+
+    await said(stack, 1, f"{stack.prefix}touches has 8 partitions")
+
+    # It is said as it happens, at each start and by `check`; nobody has ended, and nothing advises to delete.
+    assert await stack.stop_gently(0) == 0
+    stack.start(0)
+    await stack.wait_for_work(0, 1)
+    warning = f"{stack.prefix}touches has 8 partitions, configured are 4: the pipeline goes on with those; {BEYOND} records wait unread"
+    await said(stack, 0, warning)
+    checked = await asyncio.to_thread(command, stack, "check")
+    assert warning in " ".join(checked.stdout.split()), checked.stdout + checked.stderr
+    assert "--delete" not in checked.stdout
+    assert all(process.poll() is None for process in stack.workers.values())
+
+    # What waits is brought over as operations.md says, and our own command writes where it is read.
+    waiting = "".join(f"{json.dumps(each)}\n" for each in later)
+    done = await asyncio.to_thread(command, stack, "produce", "-", given=waiting)
+    assert done.returncode == 0, done.stderr
+    stack.produced |= {each["touch_id"]: each for each in later}
+    assert await stack.follow(stack.all_ended, deadline_s=60)
+    stack.judge()
