@@ -101,7 +101,7 @@ class TouchReader:
                 raise Undecodable(f"it is framed as JSON Schema (schema {schema_id}); send plain JSON, or Avro")
             raise Undecodable(f"it is framed for a schema registry (schema {schema_id}), and none is configured: "
                               "set kafka.schema_registry_url, or send JSON or single-object Avro")  # fmt: skip
-        if not 0 < schema_id <= LARGEST_ID:
+        if schema_id > LARGEST_ID:
             raise Undecodable(f"it begins like a record framed for a schema registry, but no registry numbers a schema {schema_id}")
         try:
             writer = self._registry.writer(schema_id)

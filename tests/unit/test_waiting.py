@@ -182,7 +182,7 @@ async def test_what_finds_no_room_waits_in_its_topic(door, fake, monkeypatch):
     assert [e.touch_id for e in door.events] == ["a0", "a1", "a2", "a3"]
 
 
-@pytest.mark.parametrize("value", [b"\x00" * 40, b"\x00\xff\xff\xff\xffx", b"\x00\x80\x00\x00\x00x", b"\x00\x01"])
+@pytest.mark.parametrize("value", [b"\x00\xff\xff\xff\xffx", b"\x00\x80\x00\x00\x00x", b"\x00\x01"])
 async def test_what_no_registry_can_have_is_undecodable_at_once(door, fake, value):
     door.give(value)
     assert ([d["reason"] for d in door.dead], fake.asked) == (["undecodable"], [])
