@@ -71,6 +71,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def steady_ms() -> int:
+    """Return a clock that nobody sets and that goes on while the machine sleeps, milliseconds from anywhere."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+
+
 def create_app() -> Application:
     """Return the app that the environment configures. A wrong configuration ends the process, one line per fault."""
     mask_all()
@@ -141,7 +146,7 @@ class Worker:
         settings = self.settings
         return Crew(
             settings.channels, self.senders, self.metrics, settings.dedup_for_ms, settings.templates,
-            settings.kafka.topic_prefix, self.registry, lambda: self._writer, now_ms, random.random,
+            settings.kafka.topic_prefix, self.registry, lambda: self._writer, now_ms, steady_ms, random.random,
             settings.kafka.partitions,
         )  # fmt: skip
 

@@ -49,6 +49,8 @@ class Crew:
     registry: Registry | None
     writer: Callable[[], Writer]
     now_ms: Callable[[], int]
+    steady_ms: Callable[[], int]
+    """Milliseconds of a clock that nobody sets."""
     draw: Callable[[], float]
     """A random number, 0 <= x < 1."""
     partitions: int
@@ -93,7 +95,7 @@ class Crew:
         )  # fmt: skip
         return LaneAgent(
             lane, sender, channel=channel.value, name="" if at_work is None else at_work.name, now_ms=self.now_ms,
-            draw=self.draw, drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S, metrics=self.metrics,
+            steady_ms=self.steady_ms, draw=self.draw, drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S, metrics=self.metrics,
         )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class LaneAgent:
         channel: str,
         name: str,
         now_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
         draw: Callable[[], float],
         drain_s: float,
         metrics: Metrics,
@@ -49,6 +50,7 @@ class LaneAgent:
         self._held_back = 0
         self._timer: asyncio.TimerHandle | None = None
         self._now_ms = now_ms
+        self._steady_ms = steady_ms
         self._draw = draw
         self._drain_s = drain_s
         self._metrics = metrics
@@ -65,7 +67,9 @@ class LaneAgent:
     def step(self, records: Sequence[Record], table: Table, now_ms: int) -> LaneStep:
         """Settle what came home, take in what arrived, claim what may go."""
         outcomes, self._outcomes = self._outcomes, []
-        return self._lane.step(table, records, outcomes, now_ms, self._draw, hold=self._holding)
+        return self._lane.step(
+            table, records, outcomes, now_ms, self._draw, hold=self._holding, steady_ms=self._steady_ms()
+        )
 
     def committed(self, step: LaneStep) -> None:
         """Start the calls whose claims are committed, and the questions that are due."""

@@ -175,7 +175,7 @@ class Partition:
             await self._cycle()
 
     async def _wait(self) -> None:
-        resting_ms = self._not_before_ms - self._now_ms()
+        resting_ms = min(self._not_before_ms - self._now_ms(), NOT_YET_MS)  # the clock may have been set back
         if self._inbox and self._running and resting_ms <= 0:
             return
         if self._inbox and resting_ms > 0:

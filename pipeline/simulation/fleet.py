@@ -120,7 +120,7 @@ class Worker:
         senders = {key: self._sender(*key) for key in fleet.scenario.accounts}
         crew = Crew(
             as_restarted(fleet.scenario, world.dice), senders, METRICS, DEDUP_FOR_MS, Path("templates"), "", None,
-            lambda: single_object, self.now_ms, world.dice.random, PARTITIONS,
+            lambda: single_object, self.now_ms, lambda: world.now_ms, world.dice.random, PARTITIONS,
         )  # fmt: skip
         self.ownership = Ownership(Tables(fleet.broker, self.process, self.now_ms), crew.duties(), self.now_ms, self._die)
         fleet.broker.listen(self.process, self._news.set)

@@ -103,3 +103,30 @@ async def test_clocks_that_move_within_the_allowance_harm_nothing(stack: Stack, 
     assert time.time_ns() // 1_000_000 > set_right_ms
     assert all(f["sent"] == f["touches"] for f in figures.values())
     assert all(f["looked up"] > 0 for f in figures.values())
+
+
+async def test_a_clock_that_is_set_by_a_day_and_back_costs_no_day_and_no_call_too_many(
+    make_stack: MakeStack, report: Report, tmp_path: Path
+) -> None:
+    """The worker's clock is a day ahead for 4 s, right for 4 s, a day behind for 4 s; retries and calls go on meanwhile."""
+    rate, per_ms, day_ms = 2, 2_000, 86_400_000
+    limit = f'{{ rate = {rate}, per = "{per_ms}ms" }}'
+    stack = make_stack(limit=limit, email="batch = 1")
+    now_ms = time.time_ns() // 1_000_000
+    first_ms = now_ms + 15_000
+    moves = [(now_ms - 1_500, 0), (first_ms, day_ms), (first_ms + 4_000, 0), (first_ms + 8_000, -day_ms), (first_ms + 12_000, 0)]
+    (tmp_path / "clock.json").write_text(json.dumps(moves))
+    stack.start(0, program="tests.chaos.jumping_worker", CLOCK=str(tmp_path / "clock.json"))
+    await stack.wait_for_topics()
+    await stack.wait_for_work(0)
+    touches = [touch(channel, n) for n in range(24) for channel in CHANNELS]
+    for each in touches[::5]:
+        each["body"] += " #fail-once"
+    await stack.produce(touches)
+    assert await stack.follow(stack.all_ended, deadline_s=120), f"{stack.ended()} of {len(stack.produced)}"
+    judgement = Judgement(stack)
+    for channel in CHANNELS:
+        judgement.demand_limit(channel, rate, per_ms)
+    figures = report(f"Clock set by a day, back, and the other way; limit {rate} per {per_ms} ms", judgement).figures
+    assert time.time_ns() // 1_000_000 > first_ms
+    assert all(f["sent"] == f["touches"] for f in figures.values())

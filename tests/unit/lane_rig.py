@@ -70,6 +70,8 @@ class Rig:
     asks: list = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     offset: int = 0
+    steady_ms: int | None = None
+    """A clock that nobody sets, if the lane is to have one."""
 
     def __post_init__(self):
         self.dice = random.Random(self.seed)
@@ -88,7 +90,7 @@ class Rig:
             records.append(Record(channel_topic(self.policy.channel), 0, self.offset, self.now_ms, b"", value))
             self.offset += 1
         outcomes, self.outcomes = self.outcomes, []
-        step = self.lane.step(self.table, records, outcomes, self.now_ms, self.dice.random, hold=hold)
+        step = self.lane.step(self.table, records, outcomes, self.now_ms, self.dice.random, hold=hold, steady_ms=self.steady_ms)
         self.table.apply(step.changes)
         for out in step.outputs:
             if out.topic == RESULTS:

@@ -101,8 +101,8 @@ class AgentRig:
     def __init__(self, **more):
         self.now_ms, self.metrics, self.table = T0, Metrics(), MemoryTable()
         lane = Lane(policy(**more), 0, build, replays=False, by_text=False, dedup_for_ms=10**10)
-        self.agent = LaneAgent(lane, _Here(), channel="sms", name="main", now_ms=lambda: self.now_ms, draw=lambda: 0.5,
-                               drain_s=1.0, metrics=self.metrics)  # fmt: skip
+        self.agent = LaneAgent(lane, _Here(), channel="sms", name="main", now_ms=lambda: self.now_ms,
+                               steady_ms=lambda: self.now_ms, draw=lambda: 0.5, drain_s=1.0, metrics=self.metrics)  # fmt: skip
         self.agent.open(self.table, self.now_ms, lambda: None)
 
     async def step(self, *works):

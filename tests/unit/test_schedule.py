@@ -46,3 +46,37 @@ def test_a_crowd_due_at_once_goes_back_in_bounded_steps():
 
 def test_what_is_due_already_goes_back_at_once():
     assert len(step(Scheduler(), MemoryTable(), [record(0, NOW - 5)], NOW).outputs) == 1
+
+
+DAY = 86_400_000
+
+
+def test_a_clock_that_was_a_day_ahead_and_is_set_right_leaves_no_retry_for_tomorrow():
+    table, scheduler = MemoryTable(), Scheduler()
+    step(scheduler, table, [record(0, NOW + DAY + 2_000, "retry"), record(1, NOW + 3 * DAY, "far")], NOW + DAY)
+    back = step(scheduler, table, [], NOW + 500)
+    assert [o.key for o in back.outputs] == [b"retry"]
+    # Its lane puts it off again, by a clock that is right: that is believed.
+    again = step(scheduler, table, [record(2, NOW + 4_000, "retry")], NOW + 600)
+    assert (again.outputs, again.wake_ms) == ([], NOW + 4_000)
+    assert [o.key for o in step(scheduler, table, [], NOW + 4_000).outputs] == [b"retry"]
+    assert [o.key for o in step(scheduler, table, [], NOW + 3 * DAY).outputs] == [b"far"]
+
+
+def test_many_such_go_back_in_bounded_steps_and_what_comes_meanwhile_waits():
+    table, scheduler = MemoryTable(), Scheduler()
+    step(scheduler, table, [record(n, NOW + DAY + n, f"t{n}") for n in range(1_200)], NOW + DAY - 1)
+    seen = []
+    for number in range(5):
+        done = step(scheduler, table, [record(2_000 + number, NOW + 60_000, "new")], NOW + number)
+        seen.append(len(done.outputs))
+        assert b"new" not in [o.key for o in done.outputs]
+    assert seen == [500, 500, 200, 0, 0]
+    assert len(step(scheduler, table, [], NOW + 60_000).outputs) == 5
+
+
+def test_a_clock_that_is_set_back_by_seconds_hands_nothing_back_early():
+    table, scheduler = MemoryTable(), Scheduler()
+    step(scheduler, table, [record(0, NOW + 50_000)], NOW + 40_000)
+    done = step(scheduler, table, [], NOW)
+    assert (done.outputs, done.wake_ms) == ([], NOW + 50_000)

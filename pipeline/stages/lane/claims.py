@@ -227,7 +227,7 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
     until_ms = _sooner(_sooner(now_ms + policy.lease_ms, pick.until_ms), day_bound_ms(cycle))
     assert until_ms is not None
     works = tuple(
-        replace(work, attempt=work.attempt + 1, first_call_ms=now_ms if work.first_call_ms is None else work.first_call_ms)
+        replace(work, attempt=work.attempt + 1, first_call_ms=min(now_ms, work.first_call_ms or now_ms))
         for work in pick.works
     )
     claim_id = _claim_id(works[0], cycle)

@@ -52,6 +52,10 @@ class LaneMind:
     head: bytes = shelf.WAITING
     """Nothing waits below this key: scans start here, not among RocksDB's tombstones."""
     gathering_since_ms: int | None = None
+    seen_ms: int | None = None
+    """What the clock showed at the last step; None: not yet since the lane was opened."""
+    steady_ms: int | None = None
+    """What the clock that nobody sets showed then."""
     shut_until_ms: int = 0
     """The earliest opening of those that were turned away because their window is closed."""
     shut_out: int = 0

@@ -15,7 +15,7 @@ from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_work, encode_work
 from pipeline.stages.expiry import ENTRY, Forgetting
 from pipeline.stages.foreign import own_record
-from pipeline.stages.lane import claims, settle, shelf
+from pipeline.stages.lane import claims, clock, settle, shelf
 from pipeline.stages.lane.cycle import Cycle, LaneMind, RequestBuilder
 from pipeline.stages.lane.gate import Go, judge
 from pipeline.stages.lane.step import Hold, LaneStep, Outcome
@@ -44,17 +44,23 @@ class Lane:
         mind.under_way.clear()
         mind.fresh_works.clear()
         mind.head = shelf.WAITING
+        mind.seen_ms = mind.steady_ms = None
         self._forgetting = Forgetting()
         mind.shut_until_ms = mind.shut_out = 0
         self._found_open = any(claim.phase is Phase.CALLING for claim in mind.claims.values())
 
     def step(
         self, table: Table, batch: Sequence[Record], outcomes: Sequence[Outcome], now_ms: int,
-        draw: Callable[[], float], *, hold: bool = False,
+        draw: Callable[[], float], *, hold: bool = False, steady_ms: int | None = None,
     ) -> LaneStep:  # fmt: skip
-        """Settle, take in, sweep, claim, ask. With `hold` nothing new is begun."""
+        """Settle, take in, sweep, claim, ask. With `hold` nothing new is begun.
+
+        `steady_ms` is a clock that nobody sets: by it a step sees that the other one was set.
+        """
         cycle = Cycle(self._mind, Overlay(table), now_ms, draw)
         before = self._mind.state.pack()
+        if clock.follow(cycle, steady_ms):
+            outcomes = [clock.right_outcome(outcome, now_ms) for outcome in outcomes]
         if self._found_open:
             settle.found_open(cycle)
             self._found_open = False
