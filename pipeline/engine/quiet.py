@@ -5,6 +5,17 @@ from __future__ import annotations
 import logging
 import time
 
+from aiokafka.errors import (
+    CoordinatorLoadInProgressError,
+    GroupCoordinatorNotAvailableError,
+    NotCoordinatorForGroupError,
+)
+
+YOUNG_S = 60.0
+COORDINATOR_LOOKED_UP = ("Group Coordinator Request failed: %s", "FindCoordinator Request failed: %s")
+COORDINATOR_NOT_YET = (
+    GroupCoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorForGroupError,
+)  # fmt: skip
 LINES = 5
 PER_S = 30.0
 
@@ -29,6 +40,28 @@ class RateLimit(logging.Filter):
         return count < LINES
 
 
+class Expected(logging.Filter):
+    """Lowers to INFO what aiokafka calls an error while a young cluster still makes its own topics: it tries again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._until = time.monotonic() + YOUNG_S
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Decide about one line; after a minute an error is an error."""
+        if record.levelno <= logging.INFO or time.monotonic() > self._until or not _is_expected(record):
+            return True
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return record.levelno >= logging.getLogger().getEffectiveLevel()  # the logger has let it through as an error
+
+
+def _is_expected(record: logging.LogRecord) -> bool:
+    if record.msg in ("Topic %s not found in cluster metadata", "Topic %s is not available during auto-create initialization"):
+        return True
+    found = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    return record.msg in COORDINATOR_LOOKED_UP and isinstance(found, COORDINATOR_NOT_YET)
+
+
 class OneLine(logging.Filter):
     """Turns the tracebacks of libraries into one line each: what ends a worker is told by the worker, with its traceback."""
 
@@ -48,9 +81,10 @@ def quieten() -> None:
     if root.getEffectiveLevel() > logging.DEBUG:
         for handler in root.handlers:
             handler.addFilter(OneLine())
-    limit = RateLimit()
+    expected, limit = Expected(), RateLimit()
     for name in ("aiokafka", "faust.transport.drivers.aiokafka"):
         for logger in [logging.getLogger(name), *_children(name)]:
+            logger.addFilter(expected)
             logger.addFilter(limit)
 
 
