@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def _lines(stream: Stream, before_read: Callable[[], None]) -> Iterator[bytes]:
     """Yield lines with their ends, without the BOM; of one longer than LONGEST_LINE the rest is left out."""
     read = getattr(stream, "read1", stream.read)  # read1: what is there, so that a pipe's touches go at once
     rest, is_first = b"", True
-    while chunk := _read(read, before_read):
+    for chunk in _chunks(read, before_read):
         *whole, rest_of_chunk = chunk.split(b"\n")
         for line in whole:
             full, rest = rest + line, b""
@@ -85,6 +86,26 @@ def _lines(stream: Stream, before_read: Callable[[], None]) -> Iterator[bytes]:
         rest = (rest + rest_of_chunk)[: LONGEST_LINE + 1]
     if rest:
         yield rest.removeprefix(BOM) if is_first else rest
+
+
+def _chunks(read: Callable[[int], bytes], before_read: Callable[[], None]) -> Iterator[bytes]:
+    """Yield what is read, as UTF-8."""
+    start = _read(read, before_read)
+    if len(start) == 1:  # half of a mark, perhaps
+        start += _read(read, before_read)
+    as_utf8, chunk = _decoder(start), start
+    while chunk:
+        yield as_utf8(chunk)
+        chunk = _read(read, before_read)
+
+
+def _decoder(start: bytes) -> Callable[[bytes], bytes]:
+    """Return what makes UTF-8 of the file's bytes: "Unicode text" of a spreadsheet is UTF-16, told by its mark."""
+    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if start.startswith(mark):
+            decoder = codecs.getincrementaldecoder(name)(errors="replace")
+            return lambda chunk: decoder.decode(chunk).encode()
+    return lambda chunk: chunk
 
 
 def _read(read: Callable[[int], bytes], before_read: Callable[[], None]) -> bytes:
@@ -122,12 +143,11 @@ def _row(number: int, touch: Any, value: bytes) -> Row | Broken:
 
 def _csv(lines: Iterator[bytes]) -> Iterator[Row | Broken]:
     csv.field_size_limit(LONGEST_LINE)
-    header_line = next(lines, b"")
-    delimiter = max(",;\t", key=header_line.decode("utf-8", "replace").count)
-    columns = _columns(_text(header_line), delimiter)
-    reader = csv.reader(map(_text, lines), delimiter=delimiter, strict=True)
+    before = _Before(lines)
+    columns = _columns(before.header, before.delimiter, before.number)
+    reader = csv.reader(map(_text, lines), delimiter=before.delimiter, strict=True)
     while True:
-        number = reader.line_num + 2  # the header, and counting from 1
+        number = reader.line_num + before.number + 1
         try:
             cells = next(reader)
         except StopIteration:
@@ -135,32 +155,64 @@ def _csv(lines: Iterator[bytes]) -> Iterator[Row | Broken]:
         except csv.Error as error:
             yield Broken(number, f"no CSV: {error}")
             continue
-        if any(cells):
+        if any(cell.strip() for cell in cells):
             yield _touch_of(number, columns, cells)
+
+
+class _Before:
+    """What stands before the rows: blank lines, Excel's `sep=;`, the header, by which the delimiter is known."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self.number, delimiter = 0, ""
+        while True:
+            self.number += 1
+            line = next(lines, None)
+            self.header = _text(line or b"")
+            if (told := _SEPARATOR.fullmatch(self.header)) is not None:
+                delimiter = told[1]
+            elif line is None or self.header.strip():
+                break
+        self.delimiter = delimiter or max(",;\t|", key=self.header.count)
+
+
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
 
 
 def _text(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape")  # found again, and named, when the row is written as JSON
 
 
-def _columns(header: str, delimiter: str) -> list[str]:
+def _columns(header: str, delimiter: str, number: int) -> list[str]:
+    """Return the columns' names, "" for those without any, as members are written: trimmed, fixed ones in lower case."""
     try:
-        columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, strict=True), [])]
+        columns = [_column(name) for name in next(csv.reader([header], delimiter=delimiter, strict=True), [])]
     except csv.Error as error:
-        raise Unreadable(f"line 1: no CSV header: {error}") from None
+        raise Unreadable(f"line {number}: no CSV header: {error}") from None
     if "touch_id" not in columns:
-        raise Unreadable("line 1: the CSV header has no column touch_id")
-    if repeated := sorted({name for name in columns if not name or columns.count(name) > 1}):
-        raise Unreadable(f"line 1: the CSV header has columns twice, or without a name: {', '.join(map(repr, repeated))}")
+        raise Unreadable(f"line {number}: the CSV header has no column touch_id")
+    if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise Unreadable(f"line {number}: the CSV header has columns twice: {', '.join(map(repr, repeated))}")
     return columns
 
 
+def _column(name: str) -> str:
+    plain = name.strip().removeprefix("\ufeff").strip()
+    room, dot, rest = plain.partition(".")
+    if dot and room.lower() in MAPS:
+        return f"{room.lower()}.{rest}"
+    return known if (known := plain.lower().replace(" ", "_")) in _MEMBERS else plain
+
+
 def _touch_of(number: int, columns: list[str], cells: list[str]) -> Row | Broken:
-    if len(cells) != len(columns):
+    """Return the touch of a row. Empty cells at the end may be missing, or be too many: programs differ."""
+    more = cells[len(columns) :]
+    if any(cell.strip() for cell in more):
         return Broken(number, f"{len(cells)} cells, but the header has {len(columns)}")
     touch: dict[str, Any] = {}
-    for column, cell in zip(columns, cells, strict=True):
-        if cell:  # empty is absent: an empty variable would leave a hole in a message
+    for at, (column, cell) in enumerate(zip(columns, cells, strict=False)):
+        if not column and cell.strip() and not (at == 0 and cell.isdecimal()):  # the first may be a data frame's row number
+            return Broken(number, f"a cell under no column: {cell[:40]!r}")
+        if column and cell:  # empty is absent: an empty variable would leave a hole in a message
             _set(touch, column, cell)
     try:
         value = orjson.dumps(touch)
@@ -175,12 +227,27 @@ def _set(touch: dict[str, Any], column: str, cell: str) -> None:
     room, dot, name = column.partition(".")
     if dot and room in MAPS:
         touch.setdefault(room, {})[name] = cell
-    elif column in NUMBERS and re.fullmatch(r"-?[0-9]{1,18}", cell):
-        touch[column] = int(cell)
+    elif column in NUMBERS:
+        if (plain := cell.strip()) not in _NOTHING:
+            whole = _WHOLE.fullmatch(plain)
+            touch[column] = cell if whole is None else int(whole[1])
+    elif column in _IDS:
+        touch[column] = cell.strip()
     elif column == "attachments":
         touch[column] = _json_or_text(cell)
     else:
         touch[column] = cell
+
+
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
+"""A data frame's column with an empty cell has decimals."""
+_NOTHING = frozenset({"", "nan", "NaN", "None", "NaT", "NULL", "null", "<NA>", "#N/A"})
+"""What pandas and databases write for nothing, where a number or an instant belongs."""
+_IDS = frozenset({"touch_id", "channel"})
+_MEMBERS = frozenset({
+    "touch_id", "campaign_id", "lead_id", "channel", "to", "subject", "body", "text", "template", "sender", "time_zone", "not_before",
+    "expires_at", "attachments", "from", "reply_to", "priority", "created_at",
+})  # fmt: skip
 
 
 def _json_or_text(cell: str) -> Any:

@@ -313,7 +313,7 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
         assert httpx.get(f"{stack.sandbox}/control/counts").json() == {"twilio": 1}
         consumer = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed", auto_offset_reset="earliest")
         await consumer.start()
-        consumer.assign([TopicPartition(f"{topic_prefix}touches.status", 0)])
+        consumer.assign([TopicPartition(f"{topic_prefix}touches.status", n) for n in range(4)])
         rows = [r for rows in (await consumer.getmany(timeout_ms=5_000)).values() for r in rows]
         await consumer.stop()
         assert rows

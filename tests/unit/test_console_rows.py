@@ -125,10 +125,10 @@ def test_attachments_are_json_in_their_cell():
 
 
 def test_a_quoted_cell_may_span_lines_and_lines_keep_their_numbers():
-    found = from_csv('touch_id,body\na,"one\ntwo"\nb\nc,x\n')
+    found = from_csv('touch_id,body\na,"one\ntwo"\nb,x,y\nc,x\n')
     assert values(found) == [{"touch_id": "a", "body": "one\ntwo"}, {"touch_id": "c", "body": "x"}]
     assert [row.line for row in found] == [2, 4, 5]
-    assert found[1] == Broken(4, "1 cells, but the header has 2")
+    assert found[1] == Broken(4, "3 cells, but the header has 2")
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
@@ -147,7 +147,59 @@ def test_a_broken_csv_row_is_named_and_the_next_one_lives(row: bytes, why: str):
     assert values([after]) == [{"touch_id": "b", "body": "y"}]
 
 
-@pytest.mark.parametrize("header", ["", "id,body", "touch_id,body,body", "touch_id,,", '"touch_id'])
+@pytest.mark.parametrize("header", ["", "id,body", "touch_id,body,body", "touch_id,Body,body", '"touch_id'])
 def test_a_csv_without_a_usable_header_is_refused_as_a_whole(header: str):
-    with pytest.raises(Unreadable, match="line 1"):
+    with pytest.raises(Unreadable, match=r"line [12]"):
         from_csv(header + "\na,b,c\n")
+
+
+ANN = {"touch_id": "a", "to": "+491701234567", "body": "Grüße; x"}
+
+
+@pytest.mark.parametrize("data", [
+    "touch_id,to,body,text\na,+491701234567,Grüße; x\n", "touch_id,to,body,text\na,+491701234567,Grüße; x,\n",
+    "touch_id,to,body,,\na,+491701234567,Grüße; x,,\n", "touch_id,to,body\na,+491701234567,Grüße; x,,,\n",
+    'sep=;\r\ntouch_id;to;body\r\na;+491701234567;"Grüße; x"\r\n', '"sep=,"\r\ntouch_id,to,body\r\na,+491701234567,Grüße; x\r\n',
+    'touch_id;to;body\r\na;+491701234567;"Grüße; x"\r\n;;\r\n;;\r\n', "touch_id\tto\tbody\na\t+491701234567\tGrüße; x\n",
+    "\ufefftouch_id,to,body\r\na,+491701234567,Grüße; x\r\n", '\ufeff"touch_id","to","body"\n"a","+491701234567","Grüße; x"\n',
+    "\r\n\r\ntouch_id,to,body\r\n\r\na,+491701234567,Grüße; x\r\n , , \r\n", " Touch ID , To , BODY \na,+491701234567,Grüße; x\n",
+    "TOUCH_ID,to,body\n a ,+491701234567,Grüße; x\n", ",touch_id,to,body\n0,a,+491701234567,Grüße; x\n",
+    "touch_id|to|body\na|+491701234567|Grüße; x\n", "touch_id,to,body,priority,not_before\na,+491701234567,Grüße; x,nan,NaT\n",
+    "touch_id,to,body\na,+491701234567,Grüße; x",
+])  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_csv_is_read_as_excel_sheets_numbers_and_pandas_write_it(data: str, encoding: str):
+    assert values(from_csv(data.encode(encoding) if encoding == "utf-8" else data.removeprefix("\ufeff").encode(encoding))) == [ANN]
+
+
+def test_a_text_that_comes_in_pieces_of_utf_16_is_whole():
+    data = "touch_id\tbody\r\na\tGrüße 😀\r\n".encode("utf-16")
+    for size in (1, 2, 3, 7):
+        assert values(list(rows(Trickle(data, size), Form.CSV))) == [{"touch_id": "a", "body": "Grüße 😀"}]
+    line = '{"touch_id": "ä"}\r\n'.encode("utf-16-be")
+    assert [row.key.decode() for row in ndjson(b"\xfe\xff" + line, 3)] == ["ä"]
+
+
+def test_a_number_with_the_decimals_of_a_data_frame_is_whole():
+    (touch,) = values(from_csv("touch_id,priority,not_before,expires_at,created_at\na,5.0,1790000000000.0,2030-01-01T00:00:00Z,\n"))
+    assert touch == {"touch_id": "a", "priority": 5, "not_before": 1790000000000, "expires_at": "2030-01-01T00:00:00Z"}
+
+
+def test_what_only_looks_like_nothing_is_a_text_like_any_other():
+    (touch,) = values(from_csv("touch_id,body,variables.name,lead_id\na,nan,None,NULL\n"))
+    assert touch == {"touch_id": "a", "body": "nan", "variables": {"name": "None"}, "lead_id": "NULL"}
+
+
+@pytest.mark.parametrize(("row", "why"), [
+    ("a,b,c,d", "4 cells, but the header has 3"), ("a,b,,x", "4 cells"), ("a,b,x", "a cell under no column: 'x'"), (",b,", "no touch_id"),
+])
+def test_a_cell_that_belongs_nowhere_is_named_and_the_next_row_lives(row: str, why: str):
+    broken, after = from_csv(f"touch_id,to,\n{row}\nb,c\n")
+    assert isinstance(broken, Broken)
+    assert broken.why.startswith(why)
+    assert values([after]) == [{"touch_id": "b", "to": "c"}]
+
+
+def test_lines_keep_their_numbers_behind_what_stands_before_the_header():
+    found = from_csv("sep=,\n\ntouch_id,to\na,b\na,b,c\n")
+    assert [(row.line, type(row)) for row in found] == [(4, Row), (5, Broken)]
