@@ -15,6 +15,7 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from pipeline.local.kafka import LocalKafka
 from pipeline.local.security import Security
 from tests.certificates import Authority
+from tests.chaos.stack import CONFIG, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,13 @@ OPERATIONS = {name: number for number, name in enumerate(
     ["All", "Read", "Write", "Create", "Delete", "Alter", "Describe", "ClusterAction", "DescribeConfigs"], start=2)}
 PATTERNS = {"literal": 3, "prefixed": 4}
 ALLOW = 3
+
+
+class SmallStack(Stack):
+    """A stack with few partitions: each has connections of its own, and each of those a handshake."""
+
+    template = CONFIG.replace("partitions = 4", "partitions = 1").replace("lanes = 4", "lanes = 3")
+    partitions = 1
 
 
 class Acl(NamedTuple):

@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.records.codec import encode
 from tests.chaos.judge import CHANNELS
-from tests.chaos.stack import CONFIG, ROOT, Stack, touch
-from tests.secured import PASSWORDS, SecuredKafka
+from tests.chaos.stack import ROOT, Stack, touch
+from tests.secured import PASSWORDS, SecuredKafka, SmallStack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,13 +34,13 @@ SECRETS = {
 TEXT = "Zebra crossings wait"
 PHONE, MAIL = "+1212555", "planted.person"
 TEMPLATE = (
-    CONFIG.replace('api_key = "k"', f'api_key = "{SECRETS["waha"]}"').replace('"re_k"', f'"{SECRETS["resend"]}"')
+    SmallStack.template.replace('api_key = "k"', f'api_key = "{SECRETS["waha"]}"').replace('"re_k"', f'"{SECRETS["resend"]}"')
     .replace('auth_token = "t"', f'auth_token = "{SECRETS["twilio"]}"\nstatus_callback = "https://me:{SECRETS["callback"]}@hook.example.com/{{{{touch_id}}}}"')
     .replace("[channels.whatsapp]", 'schema_registry_url = "{registry}"\nstatus_format = "json"\n[channels.whatsapp]', 1)
 )  # fmt: skip
 
 
-class PlantedStack(Stack):
+class PlantedStack(SmallStack):
     """A stack whose statuses are JSON, and whose workers tell everything."""
 
     template = TEMPLATE

@@ -24,7 +24,7 @@ from pipeline.settings import load
 from pipeline.worker import connection_of
 from tests.chaos.judge import CHANNELS
 from tests.chaos.stack import ROOT, Stack, touch
-from tests.secured import SecuredKafka, Way, token_of
+from tests.secured import SecuredKafka, SmallStack, Way, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def stack(secured: SecuredKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(secured.admin, topic_prefix, tmp_path)
+    stack = SmallStack(secured.admin, topic_prefix, tmp_path)
     stack.start_sandbox()
     yield stack
     stack.stop_all()
