@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.engine.batch import Batch
-from pipeline.engine.partition import MUCH, ROOM_RECORDS, STEP_RECORDS, Hole, NotYet, Partition
+from pipeline.engine.partition import KEEPALIVE_S, MUCH, ROOM_RECORDS, STEP_RECORDS, Hole, NotYet, Partition
 from pipeline.engine.turns import AT_ONCE, Turns
 from pipeline.log import Record
 
@@ -36,12 +38,13 @@ class FakeTable:
 
 class FakeStage:
     def __init__(self):
-        self.seen, self.drained, self.not_yet = [], 0, False
+        self.seen, self.drained, self.not_yet, self.steps = [], 0, False, 0
 
     def open(self, table, now_ms, wake):
         self.wake = wake
 
     def step(self, records, table, now_ms):
+        self.steps += 1
         if self.not_yet:
             raise NotYet
         self.seen += [r.offset for r in records]
@@ -86,6 +89,27 @@ async def test_records_are_applied_in_order_and_the_position_covers_markers(runn
     await until(lambda: running.applied == 17)
     assert running.stage.seen == [10, 12, 15, 16]
     assert running.table.commits[-1][1] == 17
+
+
+async def test_an_idle_partition_commits_once_a_day_so_that_kafka_does_not_forget_its_transactional_id(running, monkeypatch):
+    running.deliver(batch(10, 12))
+    await until(lambda: running.applied == 12)
+    commits, began = len(running.table.commits), time.monotonic()
+
+    async def look_up(after_s):
+        stepped = running.stage.steps
+        monkeypatch.setattr("pipeline.engine.partition.time", SimpleNamespace(monotonic=lambda: began + after_s))
+        running.stage.wake()
+        await until(lambda: running.stage.steps > stepped)
+        await asyncio.sleep(0.01)
+
+    await look_up(KEEPALIVE_S - 60)
+    assert len(running.table.commits) == commits
+    await look_up(KEEPALIVE_S + 60)
+    assert running.table.commits[commits:] == [({}, 12)]
+    await look_up(KEEPALIVE_S + 120)
+    assert len(running.table.commits) == commits + 1
+    assert KEEPALIVE_S < 7 * 86_400, "Kafka's transactional.id.expiration.ms"
 
 
 async def test_what_was_applied_before_is_skipped_and_a_hole_is_seen(running):
