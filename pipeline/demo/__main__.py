@@ -84,8 +84,10 @@ Stop it with: make down""")
 
 def down(folder: Path) -> int:
     """Stop what `up` has left running."""
-    stopped = stop_leftovers(folder)
-    say("stopped worker, sandbox and Kafka" if stopped else "nothing was running")
+    left = stop_leftovers(folder)
+    say(str(left))
+    if "worker" in left.dead:
+        say(f"why the worker ended: {folder / 'worker.log'}")
     return 0
 
 

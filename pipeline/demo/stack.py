@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,8 +136,9 @@ class Stack:
 
     def _remember(self) -> None:
         # In the order in which they are to be stopped.
-        pids = [self._running[name].pid for name in STOP_ORDER if name in self._running] + self._brokers.pids
-        (self.folder / "pids.json").write_text(json.dumps([[pid, _born(pid)] for pid in pids]))
+        named = [(name, self._running[name].pid) for name in STOP_ORDER if name in self._running]
+        named += [("Kafka", pid) for pid in self._brokers.pids]
+        (self.folder / "pids.json").write_text(json.dumps([[name, pid, _born(pid)] for name, pid in named]))
 
 
 @contextmanager
@@ -151,16 +153,34 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def stop_leftovers(folder: Path) -> int:
-    """Stop what an earlier run in `folder` has left running; return how many processes it was."""
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What an earlier run left, by name."""
+
+    stopped: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
+    """Had ended before they were stopped."""
+
+    def __str__(self) -> str:
+        parts = [f"stopped {', '.join(self.stopped)}"] if self.stopped else []
+        parts += [f"{', '.join(self.dead)} had ended before"] if self.dead else []
+        return "; ".join(parts) or "nothing was running"
+
+
+def stop_leftovers(folder: Path) -> Leftovers:
+    """Stop what an earlier run in `folder` has left running; return what that was."""
     kept = folder / "pids.json"
     if not kept.exists():
-        return 0
-    living = [pid for pid, born in json.loads(kept.read_text()) if born is not None and _born(pid) == born]
-    for pid in living:
-        _end_pid(pid)
+        return Leftovers()
+    stopped, dead = [], []
+    for name, pid, born in json.loads(kept.read_text()):
+        if born is not None and _born(pid) == born:
+            _end_pid(pid)
+            stopped.append(name)
+        else:
+            dead.append(name)
     kept.unlink(missing_ok=True)
-    return len(living)
+    return Leftovers(tuple(stopped), tuple(dead))
 
 
 def _born(pid: int) -> str | None:

@@ -231,9 +231,19 @@ def _classpath() -> str:
 
     print(f"fetching {KAFKA} (once, about half a minute)", file=sys.stderr, flush=True)  # noqa: T201
     # all_jars: `classpath` lacks the jars that jgo puts on the module path
-    classpath = ":".join(dict.fromkeys(str(jar) for jar in jgo.build(KAFKA).all_jars))
+    try:
+        found = jgo.build(KAFKA).all_jars
+    except Exception as error:  # jgo has no family of errors of its own
+        raise KafkaFailed(_not_fetched(error)) from error
+    classpath = ":".join(dict.fromkeys(str(jar) for jar in found))
     kept.write_text(classpath)
     return classpath
+
+
+def _not_fetched(error: Exception) -> str:
+    why = " ".join(str(error).split())[:200]
+    return (f"Kafka cannot be fetched from Maven Central ({type(error).__name__}: {why}): set HTTPS_PROXY to a proxy that reaches "
+            "it (and REQUESTS_CA_BUNDLE to its certificates), or copy ~/.m2/repository from a machine that has it")  # fmt: skip
 
 
 def _free_ports(count: int) -> list[int]:

@@ -8,14 +8,18 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import jgo
 import pytest
+import requests
 
+from pipeline.demo.__main__ import down
 from pipeline.demo.config import config_of
 from pipeline.demo.findings import Measured, findings, why_not
 from pipeline.demo.stack import DemoFailed, _born, alone, stop_leftovers
 from pipeline.demo.tally import NO_CHANNEL, Tally, _add, channel_of
 from pipeline.domain.window import Closed, Open, gate, zones_of
 from pipeline.domain.work import Channel
+from pipeline.local.kafka import KafkaFailed, LocalKafka
 from pipeline.settings import load
 
 if TYPE_CHECKING:
@@ -99,15 +103,50 @@ def test_everything_that_was_seen_has_its_proof():
 def test_what_an_earlier_run_left_is_stopped_and_strangers_are_not(tmp_path: Path):
     left, stranger = (subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2))
     try:
-        (tmp_path / "pids.json").write_text(json.dumps([[left.pid, _born(left.pid)], [stranger.pid, "another birth"]]))
-        assert stop_leftovers(tmp_path) == 1
+        (tmp_path / "pids.json").write_text(json.dumps([["sandbox", left.pid, _born(left.pid)], ["worker", stranger.pid, "another birth"]]))
+        assert str(stop_leftovers(tmp_path)) == "stopped sandbox; worker had ended before"
         assert left.wait(5) == -15
         assert stranger.poll() is None
-        assert stop_leftovers(tmp_path) == 0
+        assert str(stop_leftovers(tmp_path)) == "nothing was running"
     finally:
         for process in (left, stranger):
             process.kill()
             process.wait()
+
+
+def test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        born = _born(alive.pid)
+        (tmp_path / "pids.json").write_text(json.dumps([["worker", dead.pid, "long ago"], ["sandbox", alive.pid, born]]))
+        assert down(tmp_path) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert told == ["stopped sandbox; worker had ended before", f"why the worker ended: {tmp_path / 'worker.log'}"]
+    finally:
+        for process in (alive, dead):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("error", [
+    OSError("no route"), RuntimeError("404\nNot Found"), requests.exceptions.ProxyError("Unable to connect to proxy"),
+    requests.exceptions.SSLError("certificate verify failed: self-signed certificate in certificate chain"), KeyError("packaging"),
+    requests.exceptions.ReadTimeout("x" * 5_000), ValueError(""), FileNotFoundError(2, "No such file"), TimeoutError(), EOFError(),
+])  # fmt: skip
+def test_a_kafka_that_cannot_be_fetched_is_one_line_that_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception):
+    def refuse(_endpoint: str) -> None:
+        raise error
+
+    monkeypatch.setattr(jgo, "build", refuse)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(KafkaFailed) as caught:
+        LocalKafka(tmp_path / "kafka").start()
+    line = str(caught.value)
+    assert type(error).__name__ in line
+    assert "HTTPS_PROXY" in line
+    assert "\n" not in line
+    assert len(line) < 600
 
 
 def test_two_demos_do_not_run_in_one_folder(tmp_path: Path):
