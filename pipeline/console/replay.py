@@ -13,7 +13,8 @@ from pipeline.console.letter import Letter, Wanted
 from pipeline.console.place import Failed, partition_count
 from pipeline.domain.rules import is_touch_id
 from pipeline.flow import TOUCHES
-from pipeline.records.plain_json import BOM
+from pipeline.records.plain_json import read_json
+from pipeline.records.undecodable import Undecodable
 from pipeline.stages.hop import REPLAY_OF
 
 if TYPE_CHECKING:
@@ -135,10 +136,10 @@ def record_of(letter: Letter, topic: str, partitions: int, new_id: str | None) -
 
 def _renamed(value: bytes | None, suffix: str) -> tuple[str, bytes]:
     try:
-        touch = orjson.loads((value or b"").removeprefix(BOM))
-    except orjson.JSONDecodeError:
-        touch = None
-    if not isinstance(touch, dict) or not is_touch_id(touch.get("touch_id")):
+        touch = read_json(value or b"")  # numbers in its maps as they were written
+    except Undecodable:
+        touch = {}
+    if not is_touch_id(touch.get("touch_id")):
         raise NotReplayable("only a JSON object with a touch_id can be given a new one")
     touch_id = touch["touch_id"] + suffix
     if not is_touch_id(touch_id):

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import orjson
 
+from pipeline.records.plain_json import INFINITY, read_json
+from pipeline.records.undecodable import Undecodable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import FileIO
@@ -125,9 +128,19 @@ def _judge(number: int, value: bytes) -> Row | Broken:
     try:
         touch = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        # A line is one line: only the column says something.
-        return Broken(number, f"no JSON: {error.msg} (column {error.colno})")
+        if INFINITY not in error.msg:
+            # A line is one line: only the column says something.
+            return Broken(number, f"no JSON: {error.msg} (column {error.colno})")
+        touch = _exact(value)
     return _row(number, touch, value)
+
+
+def _exact(value: bytes) -> Any:
+    """Return a touch with a number that no float holds; None for what is none."""
+    try:
+        return read_json(value)
+    except Undecodable:
+        return None
 
 
 def _row(number: int, touch: Any, value: bytes) -> Row | Broken:

@@ -19,7 +19,7 @@ MOST_CONTAINERS = 20_000
 """Lists and objects of one value: a touch has a few, and each costs more to make than its two bytes to send."""
 MAPS = ("variables", "metadata", "headers")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_INFINITY = "infinity"
+INFINITY = "infinity"
 """orjson's word for a number that no float holds."""
 
 
@@ -30,7 +30,7 @@ def read_json(value: bytes) -> dict[str, Any]:
     try:
         datum = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        if _INFINITY not in str(error):
+        if INFINITY not in str(error):
             raise Undecodable(f"neither Avro nor JSON: {error}") from None
         datum = _exactly(text)
     if not isinstance(datum, dict):

@@ -176,3 +176,12 @@ def test_a_claim_whose_callback_goes_elsewhere_is_sent_as_it_is(url):
     without = sms.build([work(body="x")], NUMBER, T0, None)
     assert sms.with_login(without, GUARDED.status_callback) is without
     assert sms.with_login(request, before.status_callback) is request
+
+
+@pytest.mark.parametrize(("address", "goes_out"), [
+    ("Shop <hi@münchen.de>", "Shop <hi@xn--mnchen-3ya.de>"), ("hi@MÜNCHEN.de", "hi@xn--mnchen-3ya.de"), ("Us <two@example.com>", "Us <two@example.com>"),
+    ("Shop, Inc. <hi@example.com>", '"Shop, Inc." <hi@example.com>'), ("Us <us@sandbox.test>", "Us <us@sandbox.test>"),
+])
+def test_a_senders_address_goes_out_in_ascii(address, goes_out):
+    for content, default in (({"from_": address}, "other@example.com"), ({}, address)):
+        assert orjson.loads(email.build([mail(**content)], "c", default).body)[0]["from"] == goes_out

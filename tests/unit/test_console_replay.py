@@ -86,3 +86,9 @@ async def test_of_a_letter_that_came_back_as_it_was_only_the_newest_is_chosen():
 async def test_a_letter_that_came_back_for_another_reason_is_still_chosen():
     chosen = await chosen_of(letter(1), letter(2, of=1, reason=DeadReason.CONFLICT), wanted=Wanted(frozenset({DeadReason.INVALID})))
     assert [spot.offset for spot in chosen.letters] == [1]
+
+
+def test_a_new_id_leaves_the_numbers_of_a_message_as_they_were_written():
+    value = b'{"touch_id": "t-1", "variables": {"n": 123456789012345678901234, "p": 1.10}, "not_before": 1790000000000}'
+    replayed = json.loads(record_of(letter(1, value=value), "touches", 4, ".again")["value"])
+    assert replayed == {"touch_id": "t-1.again", "variables": {"n": "123456789012345678901234", "p": "1.10"}, "not_before": 1790000000000}

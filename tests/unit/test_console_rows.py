@@ -203,3 +203,9 @@ def test_a_cell_that_belongs_nowhere_is_named_and_the_next_row_lives(row: str, w
 def test_lines_keep_their_numbers_behind_what_stands_before_the_header():
     found = from_csv("sep=,\n\ntouch_id,to\na,b\na,b,c\n")
     assert [(row.line, type(row)) for row in found] == [(4, Row), (5, Broken)]
+
+
+def test_a_number_that_no_float_holds_is_produced_as_it_stands():
+    line = b'{"touch_id":"a","variables":{"n":1e400}}'
+    assert ndjson(line) == [Row(1, b"a", line)]
+    assert [type(row) for row in ndjson(b'{"touch_id":"a","n":1e400,}\n[1e400]\n')] == [Broken, Broken]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pipeline.domain.address import BadAddress
+from pipeline.domain.mailbox import normal_mailbox
 from pipeline.domain.work import Attachment, Request, Work
 
 if TYPE_CHECKING:
@@ -47,11 +49,19 @@ def _email(work: Work, default_from: str) -> dict[str, object]:
     content = work.content
     tags = [{"name": "campaign", "value": tag(work.campaign_id)}, {"name": "lead", "value": tag(work.lead_id)}]
     email: dict[str, object] = {
-        "from": content.from_ or default_from, "to": [work.to], "subject": content.subject or "", "html": content.body,
+        "from": _outgoing(content.from_ or default_from), "to": [work.to], "subject": content.subject or "", "html": content.body,
         "text": content.text, "reply_to": content.reply_to, "headers": content.headers or None, "tags": tags,
         "attachments": [_attachment(each) for each in content.attachments] or None,
     }  # fmt: skip
     return {name: value for name, value in email.items() if value is not None}
+
+
+def _outgoing(address: str) -> str:
+    """Return a configured sender's address as it goes out: its domain in punycode, its name quoted where it must be."""
+    try:
+        return normal_mailbox(address)
+    except BadAddress:
+        return address  # a name that only the provider knows, such as one of its own test domains
 
 
 def _attachment(attachment: Attachment) -> dict[str, str]:
