@@ -83,3 +83,30 @@ def _have_ended(stack: Stack, touches: Iterable[dict[str, str]]) -> bool:
 def _took_s(stack: Stack, touch_id: str) -> float:
     story = stack.stories[touch_id]
     return float(story[-1]["occurred_at"] - story[0]["occurred_at"]) / 1000
+
+
+ODD = ("page", "other", "empty", "cut", "list")
+"""What no provider says. (What says failure is not believed to have accepted.)"""
+
+
+async def test_what_no_provider_says_is_neither_sent_nor_absent(make_stack: MakeStack, report: Report) -> None:
+    """One in fifty calls is answered by a web page and the like, after acceptance or without; so is one in ten look-ups.
+
+    At the beginning all of Resend's answers are 403, the domain is not verified, and nothing of it may fail.
+    """
+    stack = make_stack(email="batch = 5")
+    stack.rule(provider="resend", status=403, code="validation_error", times=13)
+    for number, answer in enumerate(ODD):
+        stack.rule(answer=answer, accept=number % 2 == 0, probability=0.01, seed=7)
+        stack.rule(answer=answer, accept=number % 2 == 1, probability=0.01)
+        stack.rule(answer=answer, what="ask", probability=0.02)
+    stack.rule(answer="error", probability=0.01)
+    stack.rule(answer="false", probability=0.01)
+    stack.start(0)
+    await stack.wait_for_topics()
+    await stack.produce([touch(channel, n) for n in range(200) for channel in CHANNELS])
+    assert await stack.follow(stack.all_ended, deadline_s=150), f"{stack.ended()} of {len(stack.produced)}"
+    figures = report("Answers that no provider gives (10 %), errors inside a success (2 %), a domain not verified at first", stack).figures
+    assert all(f["sent"] == 200 for f in figures.values())
+    assert figures["sms"]["looked up"] > 0
+    assert "verify the domain" in stack._log(0).read_text()

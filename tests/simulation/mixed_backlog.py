@@ -21,6 +21,7 @@ from pipeline.forecast import Backlog, Forecast, LaneRows, forecast
 from pipeline.log import Output
 from pipeline.records import decode_scheduled
 from pipeline.sandbox.rules import Rules
+from pipeline.secret import Secret
 from pipeline.simulation.fleet import Fleet, input_partitions
 from pipeline.simulation.group import Group
 from pipeline.simulation.judge import Reader
@@ -127,9 +128,9 @@ def draw(dice: random.Random) -> Scenario:
         window=dice.choice([None, gap]), limit=Limit(1, 10_000), in_flight=10,
         warm_up=dice.choice([None, WarmUp((WarmUpStep(Limit(3, 60_000), 5 * MINUTE * 1000),))]),
     )
-    accounts: dict[tuple[Channel, str], Any] = {(Channel.EMAIL, "mail"): ResendAccount("re_0", "http://providers/resend")}
-    accounts |= {(Channel.WHATSAPP, each.name): WahaAccount(each.addresses[0], "http://providers/waha", "key", "NOWEB") for each in whatsapp.senders}
-    accounts |= {(Channel.SMS, each.name): TwilioAccount(f"AC{each.lane}", "token", each.addresses[0], None, "http://providers/twilio", None)
+    accounts: dict[tuple[Channel, str], Any] = {(Channel.EMAIL, "mail"): ResendAccount(Secret("re_0"), "http://providers/resend")}
+    accounts |= {(Channel.WHATSAPP, each.name): WahaAccount(each.addresses[0], "http://providers/waha", Secret("key"), "NOWEB") for each in whatsapp.senders}
+    accounts |= {(Channel.SMS, each.name): TwilioAccount(f"AC{each.lane}", Secret("token"), each.addresses[0], None, "http://providers/twilio", None)
                  for each in sms.senders}
     channels = {Channel.WHATSAPP: whatsapp, Channel.EMAIL: email, Channel.SMS: sms}
     return Scenario(2, channels, accounts, _touches(dice), CALM, 0, is_reconfigured=False, may_stay_unconfirmed=False)
