@@ -33,6 +33,12 @@ CLAIM_BYTES = 16 * 1024 * 1024
 """A claim carries its touches and its request; JSON makes six bytes of a control character."""
 TOUCH_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024
 """Touches of up to 1 MiB, and what Kafka wraps around them."""
+TOUCH_BYTES = TOUCH_MESSAGE_BYTES - 2 * 1024
+"""A touch's value at most, unpacked: what still fits into `touches` as it is, with the headers of a hop."""
+WORK_BYTES = 2 * 1024 * 1024
+"""A touch at most once it is composed: its claim carries it, and its request, which may take six times as much."""
+KEY_BYTES = 64 * 1024
+"""Of a dead letter's key at most."""
 
 
 def channel_topic(channel: Channel) -> str:

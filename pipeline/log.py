@@ -22,6 +22,8 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    flaw: str | None = None
+    """Why the record, or the batch that begins at `offset`, could not be parsed; `value` is what there is of its bytes."""
 
 
 class Output(NamedTuple):

@@ -15,6 +15,7 @@ from pipeline.domain.work import Channel
 from pipeline.engine.ownership import Duty
 from pipeline.records.framing import TouchReader
 from pipeline.records.writing import dead_letter_value, status_value
+from pipeline.stages.apart import Aside
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.lane import Lane
 from pipeline.stages.route import Door, Router
@@ -76,12 +77,16 @@ class Crew:
         )  # fmt: skip
         return RouterAgent(Router(door), self.registry, self.metrics)
 
-    def _scheduler(self, _: int) -> SteadyAgent:
-        return SteadyAgent(Scheduler(), self.metrics)
+    def _aside(self) -> Aside:
+        return Aside(lambda letter: dead_letter_value(self.writer(), letter), self.prefix)
+
+    def _scheduler(self, number: int) -> SteadyAgent:
+        return SteadyAgent(Scheduler(self._aside(), number), self.metrics)
 
     def _dedup(self, _: int) -> SteadyAgent:
         return SteadyAgent(
-            Dedup(lambda event, sequence: status_value(self.writer(), event, sequence), self.dedup_for_ms), self.metrics
+            Dedup(lambda event, sequence: status_value(self.writer(), event, sequence), self.dedup_for_ms, self._aside()),
+            self.metrics,
         )
 
     def _lane(self, channel: Channel, number: int) -> LaneAgent:
@@ -91,7 +96,7 @@ class Crew:
         lane = Lane(
             policy, number, _no_request if sender is None else sender.request,
             replays=channel is Channel.EMAIL, by_text=policy.asks_by_text(at_work),
-            dedup_for_ms=self.dedup_for_ms,
+            dedup_for_ms=self.dedup_for_ms, aside=self._aside(),
         )  # fmt: skip
         return LaneAgent(
             lane, sender, channel=channel.value, name="" if at_work is None else at_work.name, now_ms=self.now_ms,

@@ -74,6 +74,8 @@ class LaneAgent:
     def committed(self, step: LaneStep) -> None:
         """Start the calls whose claims are committed, and the questions that are due."""
         self._report(step)
+        if step.aside:
+            self._metrics.dead_lettered("undecodable", step.aside)
         for claim in step.calls:
             self._start(self._call(claim))
         for ask in step.asks:

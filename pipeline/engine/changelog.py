@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
 from pipeline.engine.store import NO_IDENTITY
 
@@ -25,6 +26,10 @@ PORTION_RECORDS = 20_000
 STALL_S = 30.0
 PEEK_S = 5.0
 PROGRESS_EVERY_S = 5.0
+
+
+class ChangelogDamaged(Exception):
+    """A changelog cannot be read; its table would lack what stands there."""
 
 
 class ChangelogStalled(Exception):
@@ -114,10 +119,20 @@ class ChangelogReader:
             found |= {tp: rows[0] for tp, rows in fetched.items() if rows}
         return found
 
+    async def _fetched(self, waiting: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, Sequence[Any]]:
+        try:
+            fetched: Mapping[TopicPartition, Sequence[Any]] = await self._kafka.getmany(
+                *waiting, timeout_ms=200, max_records=PORTION_RECORDS)  # fmt: skip
+        except (CorruptRecordException, UnsupportedCodecError) as error:
+            # Written by us alone: damage, not poison. To go on without it would forget claims, and send again.
+            at = ", ".join([f"{tp.topic}[{tp.partition}]@{await self._kafka.position(tp)}" for tp in waiting])
+            raise ChangelogDamaged(f"{error} (reading {at})") from error
+        return fetched
+
     async def _read(self, tables: Mapping[TopicPartition, FencedTable], ends: dict[TopicPartition, int]) -> None:
         waiting, records, heard, told = dict(ends), 0, time.monotonic(), time.monotonic()
         while waiting:
-            fetched = await self._kafka.getmany(*waiting, timeout_ms=200, max_records=PORTION_RECORDS)
+            fetched = await self._fetched(waiting)
             for tp, rows in fetched.items():
                 changes = [(r.key, r.value) for r in rows]
                 await asyncio.to_thread(tables[tp].store.write, changes, rows[-1].offset + 1)

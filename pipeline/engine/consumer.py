@@ -15,6 +15,8 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from pipeline.engine.batch import Batch
+from pipeline.engine.rows import Unreadable
+from pipeline.engine.unpacking import Fetcher
 from pipeline.log import Record
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ FETCH_MAX_WAIT_MS = 250
 """How long the broker may hold an empty fetch: a partition that moves in is first fetched after at most that."""
 WAIT_S = 0.25
 """How long one fetch waits for records: a partition that was full and has room again waits at most that."""
+FETCH_BYTES = 16 * 1024 * 1024
+"""One answer of a broker at most, over all partitions."""
 IDLE_S = 0.02
 """Pause while every partition is full."""
 
@@ -64,8 +68,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """When the group last acknowledged a heartbeat."""
 
     async def on_start(self) -> None:
-        """Connect, and note each heartbeat that is acknowledged."""
+        """Connect, read what aiokafka cannot, and note each heartbeat that is acknowledged."""
         await super().on_start()
+        self._ensure_consumer()._fetcher.__class__ = Fetcher  # noqa: SLF001 - aiokafka makes its own, at the start
         coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
         beat = coordinator._do_heartbeat  # noqa: SLF001
 
@@ -126,6 +131,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            fetch_max_bytes=FETCH_BYTES,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
@@ -173,7 +179,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         start, end = self._covered.get(tp, 0), assignment.state_value(tp)._position  # noqa: SLF001
         self._covered[tp] = end
         topic = cast("Host", self.app).ownership.logical(tp.topic)
-        records = [Record(topic, tp.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in rows]
+        records = [
+            Record(topic, tp.partition, r.offset, r.timestamp or 0, r.key, r.value, r.headers,
+                   r.flaw if type(r) is Unreadable else None)
+            for r in rows
+        ]  # fmt: skip
         return Batch(tp.topic, tp.partition, start, end, epoch, records)
 
     async def seek_all(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:

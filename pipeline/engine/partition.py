@@ -22,8 +22,15 @@ log = logging.getLogger(__name__)
 
 STEP_RECORDS = 500
 """Records per transaction at most: beyond it a commit gains nothing (measured) and takes longer to redo."""
+STEP_BYTES = 4 * 1024 * 1024
+"""Bytes of records per transaction at most, the last of them not counted."""
 ROOM_RECORDS = 500
-"""A partition with more than so many records waiting is not fetched: back-pressure, and the bound on memory."""
+ROOM_BYTES = 8 * 1024 * 1024
+"""A partition with more than that waiting is not fetched: back-pressure, and the bound on memory."""
+LONG_S = 0.2
+"""A step that took longer is followed by one of half its records: while it computes, nothing else does."""
+SHORT_S = 0.05
+"""A step that took less may be followed by one of twice its records."""
 MUCH = 100
 """Records, changes and outputs of a step from which on the next one waits for its turn."""
 
@@ -120,6 +127,9 @@ class Partition:
         self._much = 0
         """How much the last step was."""
         self._inbox: deque[Record] = deque()
+        self._inbox_bytes = 0
+        self._most = STEP_RECORDS
+        """Records of the next step at most."""
         self._ends: deque[tuple[int, int]] = deque()
         """(offset of a batch's last record, end of its range): the position to commit once that record is applied."""
         self._expected = 0
@@ -144,7 +154,7 @@ class Partition:
     @property
     def has_room(self) -> bool:
         """Whether more records may be fetched."""
-        return self._running and len(self._inbox) < ROOM_RECORDS
+        return self._running and len(self._inbox) < ROOM_RECORDS and self._inbox_bytes < ROOM_BYTES
 
     @property
     def expected(self) -> int:
@@ -161,6 +171,7 @@ class Partition:
         self._expected = batch.end
         if fresh:
             self._inbox.extend(fresh)
+            self._inbox_bytes += sum(map(_size, fresh))
             self._ends.append((fresh[-1].offset, batch.end))
             self._wake.set()
 
@@ -195,14 +206,16 @@ class Partition:
             await self._advance()
 
     async def _advance(self) -> None:
-        records = [self._inbox.popleft() for _ in range(min(STEP_RECORDS, len(self._inbox)))]
+        records = self._next_records()
+        began = time.monotonic()
         try:
             step = self.stage.step(records, self.table, self._now_ms())
         except NotYet:
-            self._inbox.extendleft(reversed(records))
+            self._put_back(records)
             self._not_before_ms = self._now_ms() + NOT_YET_MS
             self._much = 0
             return
+        self._pace(len(records), time.monotonic() - began)
         self._much = len(records) + len(step.changes) + len(step.outputs)
         next_offset = self._applied_up_to(records[-1].offset) if records else None
         if records:
@@ -212,6 +225,28 @@ class Partition:
         self.applied = next_offset or self.applied
         self._wake_ms = step.wake_ms
         self.stage.committed(step)
+
+    def _next_records(self) -> list[Record]:
+        """Take what one step takes up: bounded in number and bytes."""
+        records: list[Record] = []
+        room = STEP_BYTES
+        while self._inbox and len(records) < self._most and room > 0:
+            record = self._inbox.popleft()
+            records.append(record)
+            room -= _size(record)
+        self._inbox_bytes -= STEP_BYTES - room
+        return records
+
+    def _put_back(self, records: list[Record]) -> None:
+        self._inbox.extendleft(reversed(records))
+        self._inbox_bytes += sum(map(_size, records))
+
+    def _pace(self, count: int, took_s: float) -> None:
+        """Take fewer records up when they take long, whatever makes them slow; more again when they do not."""
+        if took_s > LONG_S and count:
+            self._most = max(1, min(count, self._most) // 2)
+        elif took_s < SHORT_S:
+            self._most = min(STEP_RECORDS, self._most * 2)
 
     async def _commit(self, step: Step, next_offset: int | None) -> None:
         now = time.monotonic()
@@ -243,6 +278,7 @@ class Partition:
         self._wake.set()
         await self._parked.wait()
         self._inbox.clear()
+        self._inbox_bytes = 0
         self._ends.clear()
         await self.stage.drain()
         await self._cycle()  # what came home during the drain
@@ -253,3 +289,7 @@ class Partition:
         self._running = True
         self.stage.resume()
         self._wake.set()
+
+
+def _size(record: Record) -> int:
+    return len(record.value or b"") + len(record.key or b"")

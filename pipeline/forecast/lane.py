@@ -37,7 +37,7 @@ class LaneAtWork:
     def __init__(self, policy: ChannelPolicy, found: LaneRows, now_ms: int, latency_ms: int | None) -> None:
         sender = policy.sender_on(found.lane)
         self._table = SortedTable(found.rows)
-        open_claims = list(shelf.open_claims(self._table).values())
+        open_claims = list(shelf.open_claims(self._table)[0].values())
         self.works = [work for claim in open_claims for work in claim.works]
         """Every touch that is in the lane now."""
         self.works += [decode_work(value) for _, value in self._table.scan(shelf.WAITING, shelf.WAITING + shelf.END)]

@@ -16,6 +16,8 @@ from pipeline.records import schemas
 MARKER = b"\xc3\x01"
 """Two bytes that say "single-object encoding" (Avro specification)."""
 HEADER_BYTES = 10
+ERROR_CHARACTERS = 2_000
+"""Of an error's text in any record."""
 
 ValueT = TypeVar("ValueT", bound=Enum)
 
@@ -130,6 +132,11 @@ def decode_claim(value: bytes) -> Claim:
     )  # fmt: skip
 
 
+def shortened(text: str, most: int = ERROR_CHARACTERS) -> str:
+    """Return `text`, cut where it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def event_datum(event: Event) -> dict[str, Any]:
     """Return `event` with the names of the Status schema."""
     return {
@@ -137,7 +144,7 @@ def event_datum(event: Event) -> dict[str, Any]:
         "channel": event.channel, "state": event.state.value,
         "reason": None if event.reason is None else event.reason.value, "attempt": event.attempt,
         "sender": event.sender, "provider_message_id": event.provider_message_id, "error_code": event.error_code,
-        "error": event.error, "next_attempt_at": event.next_attempt_at_ms, "metadata": event.metadata,
+        "error": None if event.error is None else shortened(event.error), "next_attempt_at": event.next_attempt_at_ms, "metadata": event.metadata,
         "occurred_at": event.occurred_at_ms,
     }  # fmt: skip
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -11,12 +13,17 @@ from fastavro import schemaless_writer
 
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.story import Event
+from pipeline.flow import KEY_BYTES
 from pipeline.records import schemas
-from pipeline.records.codec import encode, event_datum
+from pipeline.records.codec import ERROR_CHARACTERS, encode, event_datum, shortened
 from pipeline.records.framing import CONFLUENT
 
 STATUS_BYTES = 4_000_000
 """A record of `touches.status` takes 4 MiB."""
+VALUE_BYTES = 2_500_000
+HEADERS_BYTES = 64 * 1024
+"""What a dead letter keeps of a record at most, with KEY_BYTES of its key: as JSON, where bytes take a third more and a
+header's name six times as much, it is still less than 4 MiB."""
 
 
 class Writer(Protocol):
@@ -61,7 +68,8 @@ def status_value(write: Writer, event: Event, sequence: int) -> bytes:
 
 
 def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:
-    """Return the value of `touches.dead-letters`."""
+    """Return the value of `touches.dead-letters`; what does not fit is cut, and the error says so."""
+    letter = _fitting(letter)
     return write("dead_letter", {
         "reason": letter.reason.value, "error": letter.error, "source_topic": letter.source_topic,
         "source_partition": letter.source_partition, "source_offset": letter.source_offset,
@@ -69,6 +77,35 @@ def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:
         "headers": [{"name": name, "value": value} for name, value in letter.headers],
         "touch_id": letter.touch_id, "occurred_at": letter.occurred_at_ms,
     })  # fmt: skip
+
+
+def _fitting(letter: DeadLetter) -> DeadLetter:
+    """Return `letter` with what its topic takes."""
+    headers = _headers_kept(letter.headers)
+    cuts = [f"{name} cut from {len(whole)} to {most} bytes"
+            for name, whole, most in (("value", letter.value, VALUE_BYTES), ("key", letter.key, KEY_BYTES))
+            if whole is not None and len(whole) > most]  # fmt: skip
+    if len(headers) < len(letter.headers):
+        cuts.append(f"{len(letter.headers) - len(headers)} of {len(letter.headers)} headers left out")
+    if not cuts and len(letter.error) <= ERROR_CHARACTERS:
+        return letter
+    where = f"{letter.source_topic}[{letter.source_partition}]@{letter.source_offset}"
+    note = f" ({', '.join(cuts)}; the whole stands at {where})" if cuts else ""
+    return replace(
+        letter, error=shortened(letter.error) + note, headers=headers,
+        key=None if letter.key is None else letter.key[:KEY_BYTES],
+        value=None if letter.value is None else letter.value[:VALUE_BYTES],
+    )  # fmt: skip
+
+
+def _headers_kept(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
+    """Return as many of the headers, from the first on, as a dead letter keeps."""
+    room = HEADERS_BYTES
+    for kept, (name, value) in enumerate(headers):
+        room -= len(name.encode(errors="replace")) + len(value or b"")
+        if room < 0:
+            return headers[:kept]
+    return headers
 
 
 def _base64(value: object) -> str:

@@ -55,9 +55,8 @@ def _lease() -> Iterator[Any]:
 def _lease_in_resolution() -> Iterator[Any]:
     """Whoever finds an open claim asks at once, while its call may still run."""
 
-    def found_open(cycle: Cycle) -> None:
-        for claim in [c for c in cycle.mind.claims.values() if c.phase is Phase.CALLING]:
-            cycle.keep(replace(claim, phase=Phase.LOOKING_UP, next_look_ms=cycle.now_ms))
+    def found_open(cycle: Cycle, claim: Claim) -> None:
+        cycle.keep(replace(claim, phase=Phase.LOOKING_UP, next_look_ms=cycle.now_ms))
 
     yield patch.object(settle, "found_open", found_open)
 
@@ -65,9 +64,9 @@ def _lease_in_resolution() -> Iterator[Any]:
 def _frozen_batch() -> Iterator[Any]:
     """An e-mail batch whose outcome is unknown is taken apart and gathered anew."""
 
-    def ask_what_is_open(cycle: Cycle, *, hold: bool) -> None:
+    def ask_what_is_open(cycle: Cycle, refuse: Callable[[Claim, Exception], object], *, hold: bool) -> None:
         if not cycle.mind.replays:
-            original(cycle, hold=hold)
+            original(cycle, refuse, hold=hold)
             return
         for claim in claims._looking_up(cycle):
             if claim.next_look_ms <= cycle.now_ms:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from pipeline.domain.story import TERMINAL, Event, State
 from pipeline.flow import STATUS
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_event, one_of
+from pipeline.stages.apart import PLAIN, Aside, apply_each, bytes_of
 from pipeline.stages.expiry import ENTRY, Forgetting, remember
-from pipeline.stages.foreign import own_record
 from pipeline.stages.step import Step
 
 StatusEncoder = Callable[[Event, int], bytes]
@@ -36,21 +37,37 @@ class Story(NamedTuple):
 class Dedup:
     """The stage over one partition of `touches.results`; its table is `states`."""
 
-    def __init__(self, encode: StatusEncoder, dedup_for_ms: int) -> None:
+    def __init__(self, encode: StatusEncoder, dedup_for_ms: int, aside: Aside = PLAIN) -> None:
+        self._aside = aside
         self._encode = encode
         self._dedup_for_ms = dedup_for_ms
         self._forgetting = Forgetting()
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Tell what is news, drop what is not, forget stories that ended `dedup_for` ago."""
-        view, step = Overlay(table), Step()
-        for record in batch:
-            event = own_record(decode_event, record)
-            if event is not None:
-                self._tell(event, record, view, step, now_ms)
+        def tell(record: Record, view: Overlay, step: Step) -> None:
+            self._tell(decode_event(bytes_of(record)), record, view, step, now_ms)
+
+        view = Overlay(table)
+        step = apply_each(batch, view, tell, (
+            lambda record, error, view, step: self._tell_less(record, error, view, step, now_ms),
+            lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
+        ))  # fmt: skip
         step.wake_ms = self._forgetting.forget(view, now_ms)
         step.changes = view.changes
         return step
+
+    def _tell_less(self, record: Record, error: str, view: Overlay, step: Step, now_ms: int) -> None:
+        """Put a record aside, and tell its touch's state without its trimmings: a touch must not stay without its end."""
+        event = None
+        with suppress(Exception):
+            event = decode_event(bytes_of(record))
+        self._aside.put(step, record, error, now_ms, None if event is None else event.touch_id)
+        if event is None:
+            return
+        bare = Event(event.touch_id, event.campaign_id, event.lead_id, event.channel, event.state, event.occurred_at_ms,
+                     event.reason, event.attempt, event.sender, error=error)  # fmt: skip
+        self._tell(bare, record, view, step, now_ms)
 
     def _tell(self, event: Event, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
         key = event.touch_id.encode()

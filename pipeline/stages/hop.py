@@ -9,6 +9,7 @@ import orjson
 
 from pipeline.domain.home import home_of
 from pipeline.domain.rules import is_touch_id
+from pipeline.domain.touch import Story
 from pipeline.flow import TOUCH_MESSAGE_BYTES, TOUCHES
 from pipeline.log import Output, Record
 
@@ -16,6 +17,8 @@ REPLAY_OF = "pipeline-replay-of"
 """Header of a replayed dead letter: which one it is a replay of."""
 HOP = "pipeline-hop"
 """Header of a touch that was sent on to its home: where it came from."""
+REFUSAL = "pipeline-refusal"
+"""Header of what is sent home in place of a touch that was refused where it came: why."""
 WRAPPING_BYTES = 1_024
 """What Kafka's framing and the hop's header add at most, the key not counted."""
 
@@ -28,15 +31,35 @@ def sent_on(record: Record, touch_id: object, partitions: int) -> Output | None:
     home = home_of(touch_id, partitions)
     if home == record.partition or _is_sent_here(record, partitions):
         return None
-    came = {
-        "of": partitions, "to": home, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp_ms,
-        "key": None if record.key is None else base64.b64encode(record.key).decode(),
-    }  # fmt: skip
+    key = record.key
     headers = [each for each in record.headers if each[0] != HOP]
     size = len(record.value or b"") + sum(len(name) + len(value or b"") + 10 for name, value in headers)
     if size + 2 * len(record.key or b"") + WRAPPING_BYTES > TOUCH_MESSAGE_BYTES:
-        headers, came["key"] = [each for each in headers if each[0] == REPLAY_OF], None  # the touch itself must fit
-    return Output(TOUCHES, home, touch_id.encode(), record.value, (*headers, (HOP, orjson.dumps(came))))
+        headers, key = [each for each in headers if each[0] == REPLAY_OF], None  # the touch itself must fit
+    return Output(TOUCHES, home, touch_id.encode(), record.value, (*headers, (HOP, _said(record, home, partitions, key))))
+
+
+def refused_at_home(record: Record, story: Story, error: str, partitions: int) -> Output | None:
+    """Return the record that lets the home of a touch tell that it was refused here; None when this is its home."""
+    if story.touch_id is None or (home := home_of(story.touch_id, partitions)) == record.partition:
+        return None
+    value = {"touch_id": story.touch_id, "campaign_id": story.campaign_id, "lead_id": story.lead_id, "channel": story.channel}
+    headers = ((HOP, _said(record, home, partitions, None)), (REFUSAL, error.encode()))
+    return Output(TOUCHES, home, story.touch_id.encode(), orjson.dumps(value), headers)
+
+
+def _said(record: Record, home: int, partitions: int, key: bytes | None) -> bytes:
+    """Return the hop's header."""
+    return orjson.dumps({
+        "of": partitions, "to": home, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp_ms,
+        "key": None if key is None else base64.b64encode(key).decode(),
+    })  # fmt: skip
+
+
+def refusal_of(record: Record) -> str | None:
+    """Return why the touch was refused where it came, or None: it was not."""
+    said = [value for name, value in record.headers if name == REFUSAL]
+    return said[-1].decode(errors="replace") if said and _came(record) is not None else None
 
 
 def as_it_came(record: Record) -> Record:

@@ -15,18 +15,19 @@ from pipeline.domain.mailbox import normal_email, normal_header, normal_mailbox
 from pipeline.domain.phone import normal_phone
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.reading import parse_touch
-from pipeline.domain.rules import SMS_CHARACTERS
+from pipeline.domain.rules import SMS_CHARACTERS, is_touch_id
 from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.touch import InvalidTouch, Story, Touch, digest
 from pipeline.domain.work import Channel, Content, Work
-from pipeline.flow import DEAD_LETTERS, RESULTS, channel_topic
+from pipeline.flow import DEAD_LETTERS, KEY_BYTES, RESULTS, TOUCH_BYTES, WORK_BYTES, channel_topic
 from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import encode_event, encode_work
 from pipeline.records.framing import Undecodable
 from pipeline.records.registry import SchemaNotHere
+from pipeline.stages.apart import STOPS, apply_each
 from pipeline.stages.expiry import Forgetting, recall, remember
-from pipeline.stages.hop import as_it_came, sent_on
+from pipeline.stages.hop import as_it_came, refusal_of, refused_at_home, sent_on
 from pipeline.stages.step import Step
 from pipeline.stages.waiting import Waiting
 
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 DeadLetterEncoder = Callable[[DeadLetter], bytes]
 REFUSED = b"refused"
 """Digest of a story that ended at the door without being readable: nothing is the same as it."""
+READABLE_BYTES = 8 * 1024 * 1024
+"""A value that is too long for a touch is still read up to here, to see whose it is."""
+NAME_CHARACTERS = 256
 REFUSED_BEFORE = "a touch with this touch_id was refused as invalid before; its story has ended"
 OTHER_BEFORE = "another touch with this touch_id and other content came before"
 
@@ -79,39 +83,32 @@ class Router:
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Send each touch on its way, or say why not."""
-        view, step = Overlay(table), Step()
-        for record in self._waiting.take(view, self._door.reader.has_schema):
-            self._route(record, view, step, now_ms)
-        for record in batch:
-            self._route(record, view, step, now_ms)
+        view = Overlay(table)
+        records = [*self._waiting.take(view, self._door.reader.has_schema), *batch]
+        try:
+            step = self._applied(records, view, now_ms)
+        except STOPS:
+            self._waiting.forget()
+            raise
         step.wake_ms = self._forgetting.forget(view, now_ms)
         step.changes = view.changes
         self.missing = self._waiting.schemas(view)
         return step
 
-    def _route(self, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
-        own, inner = Step(), Overlay(view)
-        arrival = _Arrival(self._door, record, inner, own, now_ms)
-        try:
-            arrival.route()
-        except SchemaNotHere as missing:
-            self._wait(view, record, missing)
-            return
-        except Exception as error:
-            # A record that trips a bug of ours must not end its partition for ever: it is put aside, and the log says why.
-            log.exception("%s[%d]@%d cannot be judged", record.topic, record.partition, record.offset)
-            own, inner = Step(), Overlay(view)
-            _Arrival(self._door, record, inner, own, now_ms).put_aside(f"internal error: {error!r}"[:500])
-        view.changes.update(inner.changes)
-        step.outputs += own.outputs
-        step.counts += own.counts
+    def _applied(self, records: Sequence[Record], view: Overlay, now_ms: int) -> Step:
+        def at(record: Record, view: Overlay, step: Step) -> _Arrival:
+            return _Arrival(self._door, record, view, step, now_ms)
 
-    def _wait(self, view: Overlay, record: Record, missing: SchemaNotHere) -> None:
-        try:
-            self._waiting.put(view, record, missing)
-        except SchemaNotHere:
-            self._waiting.forget()
-            raise
+        def route(record: Record, view: Overlay, step: Step) -> None:
+            try:
+                at(record, view, step).route()
+            except SchemaNotHere as missing:
+                self._waiting.put(view, record, missing)
+
+        return apply_each(records, view, route, (
+            lambda record, error, view, step: at(record, view, step).put_aside(error),
+            lambda record, error, view, step: at(record, view, step).bury(error),
+        ), again=self._waiting.forget)  # fmt: skip
 
 
 class _Arrival:
@@ -123,12 +120,22 @@ class _Arrival:
         """The record as its producer wrote it, before any hop."""
 
     def route(self) -> None:
+        if self._record.flaw is not None:
+            self.bury(self._record.flaw)
+            return
+        if len(self._record.value or b"") > TOUCH_BYTES:
+            self._refuse_too_long(len(self._record.value or b""))
+            return
         try:
             datum = self._door.reader.read(self._record.value)
         except Undecodable as error:
-            self._bury(DeadReason.UNDECODABLE, str(error), None)
+            self.bury(str(error))
             return
         if self._is_sent_home(datum):
+            return
+        refusal = refusal_of(self._record)
+        if refusal is not None:
+            self._end_refused(_story_of(datum), refusal)
             return
         self._step.counts["unknown_members",] += self._door.reader.unknown_members(datum)
         try:
@@ -150,7 +157,36 @@ class _Arrival:
         return True
 
     def put_aside(self, error: str) -> None:
+        """Refuse what tripped a bug of ours, and end its story if it has none yet."""
+        self._refuse_known(error)
+
+    def bury(self, error: str) -> None:
+        """Put the record aside as it is."""
         self._bury(DeadReason.UNDECODABLE, error, None)
+
+    def _refuse_too_long(self, size: int) -> None:
+        error = f"the value has {size} bytes; a touch has at most {TOUCH_BYTES}"
+        if size > READABLE_BYTES:
+            self.bury(error)
+        else:
+            self._refuse_known(error)
+
+    def _refuse_known(self, error: str) -> None:
+        """Refuse the record as invalid if it can be seen whose it is, else as undecodable."""
+        try:
+            story = _story_of(self._door.reader.read(self._record.value))
+        except Undecodable:
+            self.bury(error)
+            return
+        if story.touch_id is None:
+            self.bury(error)
+            return
+        away = refused_at_home(self._record, story, error, self._door.partitions)
+        if away is None or recall(self._view, story.touch_id.encode()) is not None:
+            self._refuse_invalid(story, error)
+        else:
+            self._bury(DeadReason.INVALID, error, story.touch_id)
+            self._step.outputs.append(away)
 
     def _normalised(self, touch: Touch) -> tuple[Touch, bytes, ChannelPolicy]:
         """Return the touch with every address as it goes out, and its digest: the rest of it as the producer wrote it."""
@@ -184,7 +220,7 @@ class _Arrival:
             self._step.counts["repeat", touch.channel.value] += 1
             return
         sender = find_sender(policy, touch.sender, touch.to)
-        content = self._composed(touch, sender) if isinstance(sender, SenderPolicy) else None
+        work = self._work(touch, sender, mark) if isinstance(sender, SenderPolicy) else None
         if known is not None:
             self._bury(DeadReason.CONFLICT, REFUSED_BEFORE if known == REFUSED else OTHER_BEFORE, touch.touch_id)
             return
@@ -193,9 +229,9 @@ class _Arrival:
             self._tell(touch, State.FAILED, sender.reason, error=sender.error)
         elif touch.expires_at_ms is not None and touch.expires_at_ms <= max(self._now_ms, touch.not_before_ms or 0):
             self._tell(touch, State.EXPIRED, Reason.EXPIRES_AT)
-        elif content is not None:
+        elif work is not None:
             self._tell(touch, State.ACCEPTED, sender=sender.name)
-            self._send_on(touch, sender, content, mark)
+            self._step.outputs.append(Output(channel_topic(touch.channel), sender.lane, touch.touch_id.encode(), work))
 
     def _composed(self, touch: Touch, sender: SenderPolicy) -> Content:
         if touch.from_ is not None and touch.from_ not in sender.addresses:
@@ -213,17 +249,23 @@ class _Arrival:
                                _story(touch))  # fmt: skip
         return content
 
-    def _send_on(self, touch: Touch, sender: SenderPolicy, content: Content, mark: bytes) -> None:
-        work = Work(
+    def _work(self, touch: Touch, sender: SenderPolicy, mark: bytes) -> bytes:
+        """Return the touch composed, as a record. Raises InvalidTouch."""
+        value = encode_work(Work(
             touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel, touch.to, sender.name,
-            touch.sender is not None, content, mark, self._record.partition, touch.priority, touch.time_zone,
-            touch.not_before_ms, touch.expires_at_ms, touch.metadata, touch.created_at_ms,
-        )  # fmt: skip
-        key = touch.touch_id.encode()
-        self._step.outputs.append(Output(channel_topic(touch.channel), sender.lane, key, encode_work(work)))
+            touch.sender is not None, self._composed(touch, sender), mark, self._record.partition, touch.priority,
+            touch.time_zone, touch.not_before_ms, touch.expires_at_ms, touch.metadata, touch.created_at_ms,
+        ))  # fmt: skip
+        if len(value) > WORK_BYTES:
+            raise InvalidTouch([f"composed it takes {len(value)} bytes; at most {WORK_BYTES} are allowed"], _story(touch))
+        return value
 
     def _refuse_invalid(self, story: Story, error: str) -> None:
         self._bury(DeadReason.INVALID, error, story.touch_id)
+        self._end_refused(story, error)
+
+    def _end_refused(self, story: Story, error: str) -> None:
+        """Tell that a touch is refused, unless it has a story already."""
         if story.touch_id is None or recall(self._view, story.touch_id.encode()) is not None:
             return
         remember(self._view, story.touch_id.encode(), REFUSED, self._now_ms + self._door.dedup_for_ms)
@@ -247,9 +289,20 @@ class _Arrival:
         source = self._source
         letter = DeadLetter(reason, error, self._door.prefix + source.topic, source.partition, source.offset,
                             source.key, source.value, source.headers, touch_id, self._now_ms)  # fmt: skip
-        self._step.outputs.append(Output(DEAD_LETTERS, self._record.partition, source.key, self._door.bury(letter)))
+        key = None if source.key is None else source.key[:KEY_BYTES]
+        self._step.outputs.append(Output(DEAD_LETTERS, self._record.partition, key, self._door.bury(letter)))
         self._step.counts["dead", reason.value] += 1
 
 
 def _story(touch: Touch) -> Story:
     return Story(touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel.value, touch.metadata)
+
+
+def _story_of(datum: Mapping[str, Any]) -> Story:
+    """Return the little that is told of a record that was not judged."""
+    def text(name: str) -> str:
+        value = datum.get(name)
+        return value[:NAME_CHARACTERS] if isinstance(value, str) else ""
+
+    touch_id = datum.get("touch_id")
+    return Story(str(touch_id) if is_touch_id(touch_id) else None, text("campaign_id"), text("lead_id"), text("channel"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from pipeline.flow import channel_topic
+from pipeline.domain.story import Reason, State, event_of
+from pipeline.flow import RESULTS, SCHEDULED, channel_topic
 from pipeline.log import Output, Overlay, Record, Table
-from pipeline.records import decode_scheduled
-from pipeline.stages.foreign import own_record
-from pipeline.stages.step import Step
+from pipeline.records import decode_scheduled, decode_work, encode_event
+from pipeline.stages.apart import NO_OFFSET, PLAIN, STOPS, Aside, apply_each, bytes_of, told
+from pipeline.stages.step import STEP_BYTES, Step
 
 DEFERRED = b"d"
 PER_STEP = 500
@@ -23,7 +25,10 @@ LONGEST_RETRY_MS = 3_600_000
 class Scheduler:
     """The stage over one partition of `touches.scheduled`; its table is `deferred`, keyed due_ms ‖ touch_id."""
 
-    def __init__(self) -> None:
+    def __init__(self, aside: Aside = PLAIN, number: int = 0) -> None:
+        self._aside = aside
+        self._number = number
+        """Of the partition."""
         self._served = DEFERRED
         """Everything below is handed back: scans start here, not among RocksDB's tombstones."""
         self._seen_ms = 0
@@ -37,48 +42,72 @@ class Scheduler:
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Take in what arrived, hand back what is due, and say when the next one is."""
-        view, step = Overlay(table), Step()
         if now_ms < self._seen_ms - SET_BACK_MS:
             self._doubtful = _Doubtful(self._seen_ms + LONGEST_RETRY_MS, self._last_offset)
         self._seen_ms = now_ms
-        for record in batch:
-            self._last_offset = record.offset
-            scheduled = own_record(decode_scheduled, record)
-            if scheduled is None:
-                continue
-            due_ms = scheduled.due_ms
-            # The offset keeps two schedulings of one touch apart: each is handed back, the lane knows its own.
-            key = DEFERRED + due_ms.to_bytes(8, "big") + record.offset.to_bytes(8, "big")
-            view.put(key, record.value or b"")
-            self._served = min(self._served, key)
+        if batch:
+            self._last_offset = batch[-1].offset
+        view = Overlay(table)
+        step = apply_each(batch, view, self._take_in, (
+            lambda record, error, _, step: self._refuse(record, error, step, now_ms),
+            lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
+        ))  # fmt: skip
         step.wake_ms = self._hand_back(view, step, now_ms)
         step.changes = view.changes
         return step
 
+    def _take_in(self, record: Record, view: Overlay, step: Step) -> None:
+        del step
+        due_ms = decode_scheduled(bytes_of(record)).due_ms
+        # The offset keeps two schedulings of one touch apart: each is handed back, the lane knows its own.
+        key = DEFERRED + due_ms.to_bytes(8, "big") + record.offset.to_bytes(8, "big")
+        view.put(key, record.value or b"")
+        self._served = min(self._served, key)
+
     def _hand_back(self, view: Overlay, step: Step, now_ms: int) -> int | None:
         due: list[bytes] = []
-        wake_ms = None
+        wake_ms, room = None, STEP_BYTES
         for key, value in view.scan(self._served, DEFERRED + b"\xff"):
             due_ms = int.from_bytes(key[1:9], "big")
             is_due = due_ms <= now_ms or self._doubtful.has(due_ms, key)
-            if len(due) >= PER_STEP or (not is_due and due_ms > self._doubtful.until_ms):
+            if len(due) >= PER_STEP or room < 0 or (not is_due and due_ms > self._doubtful.until_ms):
                 wake_ms = max(due_ms, now_ms) if wake_ms is None else wake_ms
                 break
             if not is_due:
                 wake_ms = due_ms if wake_ms is None else wake_ms
                 continue
             due.append(key)
-            scheduled = decode_scheduled(value)
-            step.outputs.append(Output(channel_topic(scheduled.channel), scheduled.lane,
-                                       scheduled.touch_id.encode(), scheduled.work))  # fmt: skip
+            room -= len(value)
+            self._hand_back_one(key, value, step, now_ms)
         for key in due:
             view.delete(key)
             if int.from_bytes(key[1:9], "big") <= now_ms:
                 self._served = key
-        if len(due) < PER_STEP:
+        if len(due) < PER_STEP and room >= 0:
             self._doubtful = _Doubtful()
             return wake_ms
         return now_ms
+
+    def _hand_back_one(self, key: bytes, value: bytes, step: Step, now_ms: int) -> None:
+        try:
+            scheduled = decode_scheduled(value)
+            step.outputs.append(Output(channel_topic(scheduled.channel), scheduled.lane,
+                                       scheduled.touch_id.encode(), scheduled.work))  # fmt: skip
+        except STOPS:
+            raise
+        except Exception as error:  # noqa: BLE001 - one row must not hold up all that are due behind it
+            row = Record(SCHEDULED, self._number, NO_OFFSET, now_ms, key, value)
+            self._refuse(row, told(f"a row of {SCHEDULED}[{self._number}]", error), step, now_ms)
+
+    def _refuse(self, record: Record, error: str, step: Step, now_ms: int) -> None:
+        """Put a record aside; its touch, where it can be read, has failed."""
+        work = None
+        with suppress(Exception):
+            work = decode_work(decode_scheduled(bytes_of(record)).work)
+        self._aside.put(step, record, error, now_ms, None if work is None else work.touch_id)
+        if work is not None:
+            event = event_of(work, State.FAILED, now_ms, reason=Reason.INVALID, error=error)
+            step.outputs.append(Output(RESULTS, work.origin, work.touch_id.encode(), encode_event(event)))
 
 
 class _Doubtful(NamedTuple):

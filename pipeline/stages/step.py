@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from pipeline.log import Changes, Output
 
+STEP_BYTES = 4 * 1024 * 1024
+"""Of records and rows that one step takes up, about: what is behind them waits for the next."""
+
 
 @dataclass(slots=True)
 class Step:

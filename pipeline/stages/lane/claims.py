@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
 from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Claim, Phase, Work
+from pipeline.flow import CLAIM_BYTES
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.cycle import REPLAY_HORIZON_MS, Cycle
 from pipeline.stages.lane.gate import Go, judge
 from pipeline.stages.lane.limits import day_bound_ms, hold, messages_left, new_messages, note_call
 from pipeline.stages.lane.settle import unconfirmed
 from pipeline.stages.lane.step import Ask, Hold
+from pipeline.stages.step import STEP_BYTES
 
 LOOKED_AT = 500
 """Touches of the line looked at per step."""
 BODY_BYTES = 1_500_000
 """Work in one call at most: the claim carries it twice (as work and as request) in a record of 4 MiB."""
+CLAIM_ROOM = CLAIM_BYTES - 64 * 1024
+"""Work and request of one claim at most."""
 BLOCKED_MS = 1_000
 ASKED_AT_ONCE = 4
 """Look-ups under way side by side in one lane."""
@@ -29,6 +35,7 @@ class Pick:
     """The touches of the next call."""
 
     works: list[Work] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
     size: int = 0
     cap: int = 0
     until_ms: int | None = None
@@ -43,6 +50,7 @@ class Line:
         self._rows = shelf.line(cycle.view, cycle.mind.head)
         self._next: Waiting | None = None
         self._looked_at = 0
+        self._room = STEP_BYTES
         self.taken = 0
         first = self.peek()
         if first is not None:
@@ -50,8 +58,10 @@ class Line:
 
     def peek(self) -> Waiting | None:
         """Return the next touch, or None at the end of the line (or of what one step looks at)."""
-        if self._next is None and self._looked_at < LOOKED_AT:
+        if self._next is None and not self.is_cut:
             for key, value in self._rows:
+                self._cycle.suspects = [key]
+                self._room -= len(value)
                 known = self._cycle.mind.fresh_works.get(key)
                 self._next = Waiting(key, shelf.decode_waiting(value) if known is None else known, len(value))
                 break
@@ -71,8 +81,8 @@ class Line:
 
     @property
     def is_cut(self) -> bool:
-        """Whether this step has looked at as many as one step does."""
-        return self._looked_at >= LOOKED_AT
+        """Whether this step has looked at as many, or as much, as one step does."""
+        return self._looked_at >= LOOKED_AT or self._room < 0
 
 
 class Waiting(NamedTuple):
@@ -125,6 +135,7 @@ def sweep(cycle: Cycle) -> None:
     """Turn away those at the head of the line that cannot go now, whether or not a call may start."""
     line = Line(cycle)
     while (waiting := line.peek()) is not None:
+        cycle.suspects = [waiting.key]
         verdict = judge(cycle.policy, waiting.work, cycle.now_ms, _paused_until(cycle))
         if isinstance(verdict, Go):
             cycle.wake_at(verdict.until_ms)
@@ -135,24 +146,27 @@ def sweep(cycle: Cycle) -> None:
         cycle.wake_at(cycle.now_ms)
 
 
-def ask_what_is_open(cycle: Cycle, *, hold: bool) -> None:
+def ask_what_is_open(cycle: Cycle, refuse: Callable[[Claim, Exception], object], *, hold: bool) -> None:
     """Ask about claims whose time has come; end those that were asked about long enough."""
-    for claim in sorted(_looking_up(cycle), key=lambda c: c.next_look_ms):
-        if cycle.now_ms >= claim.resolve_until_ms:
-            unconfirmed(cycle, claim, claim.error or "the provider could not be asked in time")
-            continue
-        if claim.next_look_ms > cycle.now_ms:
-            cycle.wake_at(min(claim.resolve_until_ms, claim.next_look_ms))
-            continue
-        cycle.wake_at(claim.resolve_until_ms)
-        if cycle.mind.sender is None or hold:
-            continue
-        if cycle.mind.replays:
-            _replay(cycle, claim)
-        elif len(cycle.mind.under_way) < ASKED_AT_ONCE + len(_calling(cycle)):
-            known = shelf.known_ids(cycle.view, claim.works[0]) if cycle.mind.by_text else frozenset()
-            cycle.mind.under_way.add(claim.claim_id)
-            cycle.step.asks.append(Ask(claim, known))
+    cycle.each(sorted(_looking_up(cycle), key=lambda c: c.next_look_ms), partial(_ask_about, cycle, hold=hold), refuse)
+
+
+def _ask_about(cycle: Cycle, claim: Claim, *, hold: bool) -> None:
+    if cycle.now_ms >= claim.resolve_until_ms:
+        unconfirmed(cycle, claim, claim.error or "the provider could not be asked in time")
+        return
+    if claim.next_look_ms > cycle.now_ms:
+        cycle.wake_at(min(claim.resolve_until_ms, claim.next_look_ms))
+        return
+    cycle.wake_at(claim.resolve_until_ms)
+    if cycle.mind.sender is None or hold:
+        return
+    if cycle.mind.replays:
+        _replay(cycle, claim)
+    elif len(cycle.mind.under_way) < ASKED_AT_ONCE + len(_calling(cycle)):
+        known = shelf.known_ids(cycle.view, claim.works[0]) if cycle.mind.by_text else frozenset()
+        cycle.mind.under_way.add(claim.claim_id)
+        cycle.step.asks.append(Ask(claim, known))
 
 
 def _replay(cycle: Cycle, claim: Claim) -> None:
@@ -188,9 +202,11 @@ def _replay(cycle: Cycle, claim: Claim) -> None:
 def _pick(cycle: Cycle, line: Line, twins: set[bytes]) -> Pick:
     """Take the next call's touches out of the line; turn away those that cannot go."""
     left = messages_left(cycle)
-    pick = Pick(cap=cycle.policy.batch if left is None else min(cycle.policy.batch, left))
+    most = 1 if cycle.is_one_by_one else cycle.policy.batch
+    pick = Pick(cap=most if left is None else min(most, left))
     while len(pick.works) < pick.cap and (waiting := line.peek()) is not None:
         work = waiting.work
+        cycle.suspects = [waiting.key]
         verdict = judge(cycle.policy, work, cycle.now_ms, _paused_until(cycle))
         if not isinstance(verdict, Go):
             line.take()
@@ -215,6 +231,7 @@ def _add(pick: Pick, waiting: Waiting, go: Go) -> bool:
     if pick.works and (len(pick.works) >= cap or pick.size + waiting.size > BODY_BYTES):
         return False
     pick.works.append(work)
+    pick.keys.append(waiting.key)
     pick.size += waiting.size
     pick.cap = cap
     pick.until_ms = _sooner(pick.until_ms, go.until_ms)
@@ -224,6 +241,7 @@ def _add(pick: Pick, waiting: Waiting, go: Go) -> bool:
 
 def _claim(cycle: Cycle, pick: Pick) -> None:
     now_ms, policy = cycle.now_ms, cycle.policy
+    cycle.suspects = pick.keys
     until_ms = _sooner(_sooner(now_ms + policy.lease_ms, pick.until_ms), day_bound_ms(cycle))
     assert until_ms is not None
     works = tuple(
@@ -235,8 +253,10 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
     try:
         request = cycle.mind.build(works, claim_id, until_ms, pick.closes_ms)
     except Exception as error:  # noqa: BLE001 - one touch nobody can put into a request must not end its lane for ever
-        for work in works:
-            cycle.end(work, State.FAILED, reason=Reason.REJECTED, error=f"no request can be made of it: {error!r}"[:500])
+        _unclaimed(cycle, pick, Reason.REJECTED, f"no request can be made of it: {error!r}"[:500])
+        return
+    if (size := pick.size + len(request.body)) > CLAIM_ROOM:
+        _unclaimed(cycle, pick, Reason.INVALID, f"it and its request take {size} bytes; at most {CLAIM_ROOM} are allowed")
         return
     claim = Claim(
         claim_id, works, request, now_ms, until_ms,
@@ -246,6 +266,15 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
     cycle.keep(claim)
     cycle.mind.under_way.add(claim_id)
     cycle.step.calls.append(claim)
+
+
+def _unclaimed(cycle: Cycle, pick: Pick, reason: Reason, error: str) -> None:
+    """End the touch that no call can be made for; of several, each is to go alone."""
+    for work in pick.works:
+        if len(pick.works) > 1:
+            cycle.put_back(replace(work, batch_cap=1))
+        else:
+            cycle.end(work, State.FAILED, reason=reason, error=error)
 
 
 def _claim_id(work: Work, cycle: Cycle) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Protocol, TypeVar
 
 from pipeline.domain.limit import PastCall
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
@@ -14,6 +15,7 @@ from pipeline.domain.work import Claim, Request, Scheduled, Work
 from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED
 from pipeline.log import Output, Overlay
 from pipeline.records import encode_event, encode_scheduled, encode_unconfirmed, encode_work
+from pipeline.stages.apart import STOPS
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.gate import NeverOpen, TooLate, Wait
 from pipeline.stages.lane.step import Hold, LaneStep
@@ -22,6 +24,9 @@ CLOCK_ALLOWANCE_MS = 2_000
 """How far the clocks of two workers may differ, or one jump, without a claim being asked about too early."""
 REPLAY_HORIZON_MS = 23 * 3_600_000
 """Resend keeps an Idempotency-Key for 24 h (resend.com/docs/dashboard/emails/idempotency-keys)."""
+
+
+T = TypeVar("T")
 
 
 class RequestBuilder(Protocol):
@@ -64,10 +69,25 @@ class LaneMind:
     """Decoded already, by waiting key; for this step only."""
 
 
+    def copied(self) -> LaneMind:
+        """Return the mind as it is now, to go back to."""
+        return replace(
+            self, state=replace(self.state, served=dict(self.state.served)), claims=dict(self.claims),
+            under_way=set(self.under_way), calls=dict(self.calls), fresh_works=dict(self.fresh_works),
+        )  # fmt: skip
+
+    def go_back_to(self, kept: LaneMind) -> None:
+        """Be as `kept` was. It is spent."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(kept, each.name))
+
+
 class Cycle:
     """One step of one lane."""
 
-    def __init__(self, mind: LaneMind, view: Overlay, now_ms: int, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, mind: LaneMind, view: Overlay, now_ms: int, draw: Callable[[], float], *, is_careful: bool = False
+    ) -> None:
         self.mind = mind
         self.view = view
         self.now_ms = now_ms
@@ -75,6 +95,38 @@ class Cycle:
         self.step = LaneStep()
         self.hold: Hold | None = None
         """What the touches in line wait for, though a call could be made."""
+        self.is_careful = is_careful
+        """Something tripped in this step before: each part of it is tried on its own now."""
+        self.suspects: list[bytes] = []
+        """Keys of the touches in line that were looked at last, or of the call that is being claimed."""
+        self.is_one_by_one = False
+        """Claim no two touches at once: it is not known which of them trips."""
+
+    def each(self, items: Iterable[T], act: Callable[[T], object], refuse: Callable[[T, Exception], object]) -> None:
+        """Do `act` with each item. What trips leaves no trace, and is refused; the rest goes on."""
+        for item in items:
+            if not self.is_careful:
+                act(item)
+            elif (error := self.attempt(partial(act, item))) is not None:
+                refuse(item, error)
+
+    def attempt(self, act: Callable[[], object]) -> Exception | None:
+        """Do it; or leave no trace of it, and return what it tripped over."""
+        mind, step, outer = self.mind.copied(), self.step.copied(), self.view
+        self.view = Overlay(outer)
+        try:
+            act()
+        except STOPS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop its lane for ever
+            self.mind.go_back_to(mind)
+            self.step = step
+            return error
+        else:
+            outer.changes.update(self.view.changes)
+            return None
+        finally:
+            self.view = outer
 
     @property
     def state(self) -> shelf.LaneState:

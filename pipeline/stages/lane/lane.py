@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.sender_choice import NoSender, find_sender
@@ -12,15 +12,14 @@ from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Phase, Work
 from pipeline.flow import channel_topic
 from pipeline.log import Output, Overlay, Record, Table
-from pipeline.records import decode_work, encode_work
+from pipeline.records import UnknownVersion, decode_work, encode_work
+from pipeline.stages.apart import PLAIN, STOPS, Aside, bytes_of, where
 from pipeline.stages.expiry import ENTRY, Forgetting
-from pipeline.stages.foreign import own_record
 from pipeline.stages.lane import claims, clock, settle, shelf
 from pipeline.stages.lane.cycle import Cycle, LaneMind, RequestBuilder
 from pipeline.stages.lane.gate import Go, judge
+from pipeline.stages.lane.refuse import Refusal, rows
 from pipeline.stages.lane.step import Hold, LaneStep, Outcome
-
-READDRESSED = 500
 
 
 class Lane:
@@ -28,8 +27,11 @@ class Lane:
 
     def __init__(
         self, policy: ChannelPolicy, lane: int, build: RequestBuilder, *,
-        replays: bool, by_text: bool, dedup_for_ms: int,
+        replays: bool, by_text: bool, dedup_for_ms: int, aside: Aside = PLAIN,
     ) -> None:  # fmt: skip
+        self._refusal = Refusal(aside)
+        self._broken: list[tuple[bytes, bytes, Exception]] = []
+        """Claims found open that cannot be read."""
         self._mind = LaneMind(policy, policy.sender_on(lane), lane, build, replays, by_text, dedup_for_ms)
         self._found_open = False
         self._forgetting = Forgetting()
@@ -39,7 +41,7 @@ class Lane:
         del now_ms
         mind = self._mind
         mind.state = shelf.LaneState.unpack(table.get(shelf.STATE))
-        mind.claims = shelf.open_claims(table)
+        mind.claims, self._broken = shelf.open_claims(table)
         mind.calls = shelf.last_calls(table)
         mind.under_way.clear()
         mind.fresh_works.clear()
@@ -57,22 +59,38 @@ class Lane:
 
         `steady_ms` is a clock that nobody sets: by it a step sees that the other one was set.
         """
+        kept, found_open = self._mind.copied(), self._found_open
         cycle = Cycle(self._mind, Overlay(table), now_ms, draw)
+        try:
+            return self._decide(cycle, batch, outcomes, steady_ms, hold=hold)
+        except STOPS:
+            raise
+        except Exception:  # noqa: BLE001 - which part of the step it was is found out by trying each on its own
+            self._mind.go_back_to(kept)
+            self._found_open = found_open
+            self._forgetting = Forgetting()
+        careful = Cycle(self._mind, Overlay(table), now_ms, draw, is_careful=True)
+        return self._decide(careful, batch, outcomes, steady_ms, hold=hold)
+
+    def _decide(
+        self, cycle: Cycle, batch: Sequence[Record], outcomes: Sequence[Outcome], steady_ms: int | None, *, hold: bool
+    ) -> LaneStep:
         before = self._mind.state.pack()
         if clock.follow(cycle, steady_ms):
-            outcomes = [clock.right_outcome(outcome, now_ms) for outcome in outcomes]
+            outcomes = [clock.right_outcome(outcome, cycle.now_ms) for outcome in outcomes]
+        refusal = self._refusal
+        for key, value, error in self._broken:
+            refusal.broken(cycle, key, value, error)
         if self._found_open:
-            settle.found_open(cycle)
+            found = [claim for claim in self._mind.claims.values() if claim.phase is Phase.CALLING]
+            cycle.each(found, partial(settle.found_open, cycle), partial(refusal.claim, cycle))
             self._found_open = False
-        for outcome in outcomes:
-            settle.settle(cycle, outcome)
-        for record in batch:
-            work = own_record(decode_work, record)
-            if work is not None:
-                self._take_in(cycle, work, record.value or b"")
+        cycle.each(outcomes, partial(settle.settle, cycle), partial(refusal.outcome, cycle))
+        cycle.each(batch, partial(self._take_in, cycle), partial(refusal.record, cycle))
         if self._is_draining:
-            self._readdress(cycle)
+            rows(cycle, self._readdress, refusal)
         self._begin(cycle, hold=hold)
+        self._broken = []
         return self._finish(cycle, before)
 
     def _begin(self, cycle: Cycle, *, hold: bool) -> None:
@@ -80,13 +98,13 @@ class Lane:
         # A paused lane probes with a fresh touch first: a batch that the provider chokes on must not block the others.
         probing = self._mind.state.pause is not None
         if not probing:
-            claims.ask_what_is_open(cycle, hold=hold)
+            claims.ask_what_is_open(cycle, partial(self._refusal.claim, cycle), hold=hold)
         if not self._is_draining and not hold:
-            claims.claim_what_may_go(cycle)
+            rows(cycle, claims.claim_what_may_go, self._refusal)
             if self._mind.state.waiting:
-                claims.sweep(cycle)
+                rows(cycle, claims.sweep, self._refusal)
         if probing:
-            claims.ask_what_is_open(cycle, hold=hold)
+            claims.ask_what_is_open(cycle, partial(self._refusal.claim, cycle), hold=hold)
 
     def _finish(self, cycle: Cycle, before: bytes) -> LaneStep:
         mind, step = self._mind, cycle.step
@@ -115,7 +133,12 @@ class Lane:
         """Whether the lane only finishes what is claimed: its sender has gone, or is disabled."""
         return self._mind.sender is None or not self._mind.sender.is_enabled
 
-    def _take_in(self, cycle: Cycle, work: Work, value: bytes) -> None:
+    def _take_in(self, cycle: Cycle, record: Record) -> None:
+        value = bytes_of(record)
+        try:
+            work = decode_work(value)
+        except UnknownVersion as newer:
+            raise UnknownVersion(newer.what, where(record)) from None
         memory = shelf.recall(cycle.view, shelf.memory_key(work))
         if memory is not None and shelf.is_known(memory, work):
             self._repeat(cycle, work, memory)
@@ -177,10 +200,9 @@ class Lane:
 
     def _readdress(self, cycle: Cycle) -> None:
         """Hand on the backlog of a lane whose sender has gone or is disabled, in the order of service."""
-        for count, (key, value) in enumerate(list(islice(shelf.line(cycle.view, shelf.WAITING), READDRESSED + 1))):
-            if count == READDRESSED:
-                cycle.wake_at(cycle.now_ms)
-                return
-            work = decode_work(value)
-            shelf.take(cycle.view, self._mind.state, key, work)
-            self._forward(cycle, work)
+        line = claims.Line(cycle)
+        while (waiting := line.peek()) is not None:
+            line.take()
+            self._forward(cycle, waiting.work)
+        if line.is_cut:
+            cycle.wake_at(cycle.now_ms)

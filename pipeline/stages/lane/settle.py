@@ -322,12 +322,11 @@ def _latest_call(cycle: Cycle, claim_id: str) -> int | None:
     return max((number for number, (_, each) in cycle.mind.calls.items() if each == claim_id), default=None)
 
 
-def found_open(cycle: Cycle) -> None:
-    """Make every claim whose call may have been under way in another process an open question."""
-    for claim in [c for c in cycle.mind.claims.values() if c.phase is Phase.CALLING]:
-        # The claim's own word counts, too: whoever made it may have had a longer request timeout.
-        over_ms = max(claim.next_look_ms, cycle.call_over_ms(claim.lease_until_ms))
-        asked_ms = max(over_ms, cycle.now_ms) + cycle.policy.resolve_after_ms
-        cycle.keep(replace(claim, phase=Phase.LOOKING_UP, lost=True, next_look_ms=asked_ms))
-        for work in claim.works:
-            cycle.tell(work, State.RETRYING, reason=Reason.LOOKING_UP, next_attempt_at_ms=asked_ms)
+def found_open(cycle: Cycle, claim: Claim) -> None:
+    """Make a claim whose call may have been under way in another process an open question."""
+    # The claim's own word counts, too: whoever made it may have had a longer request timeout.
+    over_ms = max(claim.next_look_ms, cycle.call_over_ms(claim.lease_until_ms))
+    asked_ms = max(over_ms, cycle.now_ms) + cycle.policy.resolve_after_ms
+    cycle.keep(replace(claim, phase=Phase.LOOKING_UP, lost=True, next_look_ms=asked_ms))
+    for work in claim.works:
+        cycle.tell(work, State.RETRYING, reason=Reason.LOOKING_UP, next_attempt_at_ms=asked_ms)

@@ -161,10 +161,20 @@ def drop_claim(view: Overlay, claim: Claim) -> None:
     view.delete(CLAIM + claim.claim_id.encode())
 
 
-def open_claims(table: Table) -> dict[str, Claim]:
-    """Return the claims found open."""
-    claims = (decode_claim(value) for _, value in table.scan(CLAIM, CLAIM + END))
-    return {claim.claim_id: claim for claim in claims}
+def open_claims(table: Table) -> tuple[dict[str, Claim], list[tuple[bytes, bytes, Exception]]]:
+    """Return the claims found open, and those (key, value, error) that cannot be read. Raises UnknownVersion."""
+    claims: dict[str, Claim] = {}
+    broken: list[tuple[bytes, bytes, Exception]] = []
+    for key, value in table.scan(CLAIM, CLAIM + END):
+        try:
+            claim = decode_claim(value)
+        except UnknownVersion:
+            raise
+        except Exception as error:  # noqa: BLE001 - one claim must not keep its lane shut for ever
+            broken.append((key, value, error))
+        else:
+            claims[claim.claim_id] = claim
+    return claims, broken
 
 
 # --- the last calls --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pipeline.domain.verdict import Resolution
@@ -56,3 +56,9 @@ class LaneStep:
     pause_error: str | None = None
     repeats: int = 0
     """Touches that came a second time, under another key."""
+    aside: int = 0
+    """What was put aside as dead letters."""
+
+    def copied(self) -> LaneStep:
+        """Return the step as it is now, to go back to."""
+        return replace(self, outputs=list(self.outputs), calls=list(self.calls), asks=list(self.asks))

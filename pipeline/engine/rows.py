@@ -1,0 +1,121 @@
+"""Reads the records of a batch one by one, each on its own: what aiokafka does not, once one of them is broken."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiokafka.errors import CorruptRecordException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.log import Headers
+
+HEADER_V2 = struct.Struct(">qiibIhiqqqhii")
+"""Base offset, length, leader epoch, format, checksum, attributes, last offset delta, first and last timestamp,
+producer's id and epoch, base sequence, number of records (Kafka protocol, record batch)."""
+APPEND_TIME = 0x08
+SAID_CHARACTERS = 300
+
+
+class Unreadable(NamedTuple):
+    """A record, or a whole batch, that cannot be parsed; `value` is what there is of its bytes."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    flaw: str
+    """What is wrong with it."""
+    headers: tuple[()] = ()
+
+
+class Row(NamedTuple):
+    """A record, parsed."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def rows_of(raw: memoryview, body: bytes) -> Iterator[Row | Unreadable]:
+    """Yield the records in `body` of batch `raw` of format 2, one after the other, whatever is wrong with each."""
+    base, _, _, _, _, attributes, last_delta, first_ms, last_ms, *_ = HEADER_V2.unpack_from(raw)
+    at, expected = 0, base
+    while at < len(body):
+        try:
+            start, end = _bounds(body, at)
+        except Exception as error:  # noqa: BLE001 - where the next record begins is unknown
+            last = max(expected, base + last_delta)
+            yield Unreadable(last, first_ms, None, body[at:], f"offsets {expected} to {last} cannot be read: {said(error)}")
+            return
+        row = _row(body[start:end], base, first_ms, expected)
+        yield row if not attributes & APPEND_TIME else row._replace(timestamp=last_ms)
+        at, expected = end, row.offset + 1
+
+
+def _bounds(body: bytes, at: int) -> tuple[int, int]:
+    length, start = _varint(body, at)
+    if not 0 <= length <= len(body) - start:
+        raise CorruptRecordException(f"a record of {length} bytes does not fit into its batch")
+    return start, start + length
+
+
+def _row(body: bytes, base: int, first_ms: int, expected: int) -> Row | Unreadable:
+    offset, timestamp, key, value = expected, first_ms, None, None
+    try:
+        delta_ms, at = _varint(body, 1)
+        delta, at = _varint(body, at)
+        offset, timestamp = max(base + delta, expected), first_ms + delta_ms
+        key, at = _bytes(body, at)
+        value, at = _bytes(body, at)
+        headers = _headers(body, at)
+    except Exception as error:  # noqa: BLE001 - whatever the damaged bytes lead to
+        flaw = f"the record cannot be read: {said(error)}"
+        return Unreadable(offset, timestamp, key, body if value is None else value, flaw)
+    return Row(offset, timestamp, key, value, headers)
+
+
+def _headers(body: bytes, at: int) -> Headers:
+    count, at = _varint(body, at)
+    if not 0 <= count <= len(body) - at:
+        raise CorruptRecordException(f"{count} headers")
+    found: list[tuple[str, bytes | None]] = []
+    for _ in range(count):
+        name, at = _bytes(body, at)
+        if name is None:
+            raise CorruptRecordException("a header without a name")
+        value, at = _bytes(body, at)
+        found.append((name.decode(), value))
+    if at != len(body):
+        raise CorruptRecordException("it is longer than what is in it")
+    return found  # type: ignore[return-value]  # Kafka allows a header without a value
+
+
+def _bytes(body: bytes, at: int) -> tuple[bytes | None, int]:
+    length, at = _varint(body, at)
+    if length > len(body) - at:
+        raise CorruptRecordException(f"{length} bytes do not fit into the record")
+    return (None, at) if length < 0 else (body[at : at + length], at + length)
+
+
+def _varint(body: bytes, at: int) -> tuple[int, int]:
+    """Return the zigzag-encoded number at `at`, and where it ends (Protocol Buffers, encoding)."""
+    value = shift = 0
+    while True:
+        byte = body[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004
+            return (value >> 1) ^ -(value & 1), at
+        shift += 7
+        if shift > 63:  # noqa: PLR2004
+            raise CorruptRecordException("a number without an end")
+
+
+def said(error: Exception) -> str:
+    """Return an error in one line of bounded length."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:SAID_CHARACTERS]

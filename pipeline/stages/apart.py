@@ -1,0 +1,140 @@
+"""What becomes of a record that a stage cannot judge: it is put aside with its bytes and one line; the rest goes on."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.domain.dead_letter import DeadLetter, DeadReason
+from pipeline.flow import DEAD_LETTERS, KEY_BYTES
+from pipeline.log import Output, Overlay, Record
+from pipeline.records.codec import UnknownSchema, UnknownVersion
+from pipeline.records.registry import SchemaNotHere
+from pipeline.records.writing import dead_letter_value, single_object
+from pipeline.stages.step import Step
+
+log = logging.getLogger(__name__)
+
+STOPS = (SchemaNotHere, UnknownVersion)
+"""What is wrong with the worker, not with a record: the whole step waits, or ends."""
+ERROR_CHARACTERS = 500
+NO_OFFSET = -1
+"""Of what a table holds: where it once stood is not known any more."""
+
+Act = Callable[[Record, Overlay, Step], object]
+Refuse = Callable[[Record, str, Overlay, Step], object]
+
+
+class Unreadable(Exception):
+    """The client library could not parse a record; the message says why."""
+
+
+def bytes_of(record: Record) -> bytes:
+    """Return the value of a record of an internal topic. Raises Unreadable for one that could not be parsed."""
+    if record.flaw is not None:
+        raise Unreadable(record.flaw)
+    return record.value or b""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Writes the dead letters of one stage."""
+
+    bury: Callable[[DeadLetter], bytes]
+    prefix: str = ""
+    """Of topic names, for the letters' source."""
+
+    def letter(self, record: Record, error: str, now_ms: int, *, reason: DeadReason = DeadReason.UNDECODABLE,
+               touch_id: str | None = None, partition: int | None = None) -> Output:  # fmt: skip
+        """Return the dead letter of `record`, for `partition` (absent: the record's own number)."""
+        letter = DeadLetter(reason, error, self.prefix + record.topic, record.partition, record.offset, record.key,
+                            record.value, record.headers, touch_id, now_ms)  # fmt: skip
+        key = None if record.key is None else record.key[:KEY_BYTES]
+        return Output(DEAD_LETTERS, record.partition if partition is None else partition, key, self.bury(letter))
+
+    def put(self, step: Step, record: Record, error: str, now_ms: int, touch_id: str | None = None) -> None:
+        """Add the dead letter of `record` to `step`, and count it."""
+        step.outputs.append(self.letter(record, error, now_ms, touch_id=touch_id))
+        step.counts["dead", DeadReason.UNDECODABLE.value] += 1
+
+
+PLAIN = Aside(partial(dead_letter_value, single_object))
+"""For whoever runs a stage without a Kafka."""
+
+
+def apply_each(
+    batch: Sequence[Record], view: Overlay, act: Act, refuse: Sequence[Refuse], again: Callable[[], object] = lambda: None
+) -> Step:
+    """Apply every record to `view`; one that trips a bug changes nothing, and is refused in the first way that does not trip.
+
+    A step is a pure function: it is done again, each record on its own, only when one of them has tripped; `again` is
+    called before that.
+    """
+    inner, step = Overlay(view), Step()
+    try:
+        for record in batch:
+            act(record, inner, step)
+    except UnknownVersion as newer:
+        raise UnknownVersion(newer.what, where(record)) from None
+    except STOPS:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is: which record it was is found out below
+        again()
+        return _one_by_one(batch, view, act, refuse)
+    view.changes.update(inner.changes)
+    return step
+
+
+def _one_by_one(batch: Iterable[Record], view: Overlay, act: Act, refuse: Sequence[Refuse]) -> Step:
+    step = Step()
+    for record in batch:
+        inner, own = _applied(record, view, act, refuse)
+        view.changes.update(inner.changes)
+        step.outputs += own.outputs
+        step.counts += own.counts
+    return step
+
+
+def _applied(record: Record, view: Overlay, act: Act, refuse: Sequence[Refuse]) -> tuple[Overlay, Step]:
+    inner, own = Overlay(view), Step()
+    try:
+        act(record, inner, own)
+    except STOPS:
+        raise
+    except Exception as tripped:  # noqa: BLE001
+        error = told(where(record), tripped)
+    else:
+        return inner, own
+    for way in refuse:
+        inner, own = Overlay(view), Step()
+        try:
+            way(record, error, inner, own)
+        except Exception as again:  # noqa: BLE001 - the next way asks for less
+            log.error("%s cannot be answered: %s", where(record), what(again))  # noqa: TRY400
+        else:
+            return inner, own
+    return Overlay(view), Step()
+
+
+def where(record: Record) -> str:
+    """Return topic[partition]@offset."""
+    return f"{record.topic}[{record.partition}]@{record.offset}"
+
+
+def told(place: str, error: Exception) -> str:
+    """Write the one line about what is put aside, and return what its dead letter says."""
+    is_theirs = isinstance(error, Unreadable | UnknownSchema)
+    said = str(error) if is_theirs else f"internal error: {what(error)}"
+    log.error("%s is put aside: %s", place, said)
+    return said
+
+
+def what(error: Exception) -> str:
+    """Return an error in one line, with the place in the code it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:ERROR_CHARACTERS] + at
