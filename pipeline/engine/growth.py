@@ -36,7 +36,7 @@ async def misfits(
     """
     held = await _beyond(connection, {t.name: (t.partitions, existing[t.name]) for t in needed
                                       if existing.get(t.name, 0) > t.partitions})  # fmt: skip
-    return [judge(topic, existing[topic.name], held.get(topic.name, (0, 0)), _known(needed, existing),
+    return [judge(topic, existing[topic.name], held.get(topic.name, (0, 0)), _known(needed, existing, topic),
                   connection["bootstrap_servers"][0])
             for topic in needed if existing.get(topic.name, topic.partitions) != topic.partitions]  # fmt: skip
 
@@ -44,7 +44,7 @@ async def misfits(
 def judge(topic: TopicNeeded, found: int, beyond: Held, known: frozenset[int], server: str) -> tuple[bool, str]:
     """Return whether it stops a worker that `topic` has `found` partitions, and what to say of it.
 
-    `known` are the partition counts of what the pipeline keeps its state in: none before its first start.
+    `known` are the partition counts of the other topics that the pipeline keeps its state in: none before its first start.
     """
     has = f"topic {topic.name} has {found} partitions, configured are {topic.partitions}"
     if found < topic.partitions:
@@ -66,8 +66,9 @@ def grown(topic: str, known: int, found: int, waiting: int | None) -> str:
             "there (docs/operations.md, 'A topic that has grown', brings them over)")  # fmt: skip
 
 
-def _known(needed: Iterable[TopicNeeded], existing: Mapping[str, int]) -> frozenset[int]:
-    return frozenset(existing[t.name] for t in needed if t.name in existing and not t.is_public and not t.may_grow)
+def _known(needed: Iterable[TopicNeeded], existing: Mapping[str, int], topic: TopicNeeded) -> frozenset[int]:
+    others = (t for t in needed if t.name in existing and t is not topic)
+    return frozenset(existing[t.name] for t in others if not t.is_public and not t.may_grow)
 
 
 async def _beyond(connection: Mapping[str, Any], grown_topics: Mapping[str, tuple[int, int]]) -> dict[str, Held]:
