@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import faust
 import faust.streams
@@ -18,7 +18,7 @@ from faust.serializers.schemas import Schema
 
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.consumer import Expelled, Transport
-from pipeline.engine.growth import keep_saying
+from pipeline.engine.growth import keep_covered, keep_saying
 from pipeline.engine.identity import watch_topics
 from pipeline.engine.ownership import Duty, Ownership
 from pipeline.engine.producer import Fenced
@@ -30,6 +30,8 @@ from pipeline.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from aiokafka import TopicPartition
 
     from pipeline.engine.place import Place
 
@@ -103,6 +105,7 @@ class Application(faust.App):
         self.add_future(keep_trimming(self, self.place.connection))
         self._topics_watched = self.add_future(watch_topics(self))
         self.add_future(keep_saying(self))
+        self.add_future(keep_covered(self))
 
     async def on_shutdown(self) -> None:
         """Wind up."""
@@ -167,6 +170,15 @@ class Application(faust.App):
         for topic, agent in self.agents.items():
             for actor in list(agent._actors):  # noqa: SLF001 - faust names them nowhere else
                 yield f"the agent {topic}", actor.actor_task
+
+    def is_covered(self, partition: TopicPartition) -> bool:
+        """Whether a worker of the group has `partition`, as this one was told last."""
+        return cast("PartitionAssignor", self.assignor).is_covered(partition)
+
+    def rejoin(self) -> None:
+        """Ask the group to hand out its partitions anew."""
+        consumer: Any = self.consumer
+        consumer.rejoin()
 
     def partitions_of(self, topic: str) -> int:
         """Return how many partitions a subscribed topic has, as the consumer knows; 0 before it knows."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import TopicPartition
 from faust.assignor import client_assignment, partition_assignor
+from faust.types import TP
 from yarl import URL
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class PartitionAssignor(partition_assignor.PartitionAssignor):
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
         """Hand out the partitions that the pipeline knows; a topic that has grown keeps the others for itself."""
         return super()._perform_assignment(_Known(cluster, cast("Any", self.app).place), member_metadata)
+
+    def is_covered(self, partition: TopicPartition) -> bool:
+        """Whether the assignment that this worker was handed last gives `partition` to any worker of the group."""
+        return TP(*partition) in self._external_tps_url
 
     def on_assignment(self, assignment: Any) -> None:
         """Take over what the group's leader decided, whichever address this worker had when it joined."""

@@ -140,6 +140,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
         )
 
+    def rejoin(self) -> None:
+        """Ask the group to hand out its partitions anew."""
+        if self._consumer is not None:
+            self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)  # noqa: SLF001
+
     async def fetch(self, wanted: frozenset[TopicPartition], epoch: int) -> list[Batch]:
         """Return what was fetched of the `wanted` partitions (none: only show the coordinator that we live)."""
         batches: list[Batch] = await self.call_thread(self._fetch, wanted, epoch)
@@ -235,6 +240,10 @@ class Consumer(driver.Consumer):
     def partitions_of(self, topic: str) -> int:
         """Return how many partitions a subscribed topic has; 0 before that is known."""
         return self._thread.partitions_of(topic)
+
+    def rejoin(self) -> None:
+        """Ask the group to hand out its partitions anew."""
+        self._thread.rejoin()
 
     def thread_answers(self) -> bool:
         """Return whether the consumer's thread has done something since this was last asked."""

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.engine.host import Host
     from pipeline.engine.topics import TopicNeeded
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 10.0
 """At what the consumer knows anyway."""
 SAY_EVERY_S = 3_600.0
+COVERED_EVERY_S = 2.0
 PATIENCE_S = 30.0
 
 Held = tuple[int, int]
@@ -109,3 +110,28 @@ async def _say(app: Host, topic: str, known: int, found: int) -> None:
         log.debug("the partitions beyond %d of %s are not looked at: %r", known, topic, error)
         return
     log.warning("%s", grown(topic, known, found, waiting))
+
+
+async def keep_covered(app: Host) -> None:
+    """Ask the group for a new assignment when one of the partitions that the pipeline knows is nobody's.
+
+    A static member that comes back is handed what it had; if a topic was missing when that was made, and is there again
+    before this process first looked, nothing would ever tell the group of it.
+    """
+    missing: set[TopicPartition] = set()
+    while not app.should_stop:
+        await asyncio.sleep(COVERED_EVERY_S)
+        if app.rebalancing or not app.ownership.is_ready:
+            continue
+        seen = {tp for tp in _known_inputs(app) if not app.is_covered(tp)}
+        if seen & missing:
+            log.warning("%s[%d] is assigned to no worker: the group is asked to hand out its partitions anew", *min(seen & missing))
+            app.rejoin()
+            seen = set()
+        missing = seen
+
+
+def _known_inputs(app: Host) -> Iterator[TopicPartition]:
+    for topic in app.ownership.agents:
+        for number in range(min(app.place.partitions.get(topic, 0), app.partitions_of(topic))):
+            yield TopicPartition(topic, number)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aiokafka import TopicPartition
+
     from pipeline.engine.ownership import Ownership
     from pipeline.engine.place import Place
 
@@ -30,6 +32,12 @@ class Host(Protocol):
 
     def expelled(self) -> NoReturn:
         """End the process, whose partitions have been given to another one."""
+
+    def is_covered(self, partition: TopicPartition) -> bool:
+        """Whether a worker of the group has `partition`, as this one was told last."""
+
+    def rejoin(self) -> None:
+        """Ask the group to hand out its partitions anew."""
 
     def on_rebalance_end(self) -> None:
         """Note that records flow again."""
