@@ -274,6 +274,7 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
 ) -> None:
     schemas: list[str] = [(ROOT / "schemas" / "touch.avsc").read_text()]
     answers = {"ok": True}
+    subjects: list[str] = []
 
     async def by_id(request: web.Request) -> web.Response:
         if not answers["ok"]:
@@ -283,6 +284,7 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
 
     async def register(request: web.Request) -> web.Response:
         schemas.append((await request.json())["schema"])
+        subjects.append(request.match_info["subject"])
         return web.json_response({"id": len(schemas) - 1})
 
     app = web.Application()
@@ -318,6 +320,7 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
         rows = [r for rows in (await consumer.getmany(timeout_ms=5_000)).values() for r in rows]
         await consumer.stop()
         assert rows
+        assert subjects == [f"{topic_prefix}{topic}-value" for topic in ("touches", "touches.status", "touches.dead-letters")]
         assert all(row.value[:1] == b"\x00" and "Status" in schemas[int.from_bytes(row.value[1:5], "big")] for row in rows)
     finally:
         stack.stop_all()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import time
 import tracemalloc
 
@@ -238,3 +241,18 @@ def test_the_folder_tells_what_is_in_it_and_what_is_wrong_with_it(room):
     assert files.found() == {"bad": ["sms.txt"], "t": ["sms.txt", "subject.txt"]}
     assert files.faults() == ["bad/sms.txt: line 1: it is not UTF-8 (byte 0xff)"]
     assert TemplateFiles(room.folder / "nowhere").found() == {}
+
+
+@pytest.mark.parametrize(("is_there", "told"), [(False, "templates: found {folder}, which is no folder"), (True, "templates in {folder}: welcome (sms.txt)")])
+def test_a_folder_that_is_configured_must_be_there_and_the_start_says_what_is_in_it(tmp_path, is_there, told):
+    folder = tmp_path / "words"
+    if is_there:
+        (folder / "welcome").mkdir(parents=True)
+        (folder / "welcome" / "sms.txt").write_text("Hi")
+    (tmp_path / "p.toml").write_text('templates = "words"\n[kafka]\nbootstrap_servers = ["127.0.0.1:1"]\n')
+    ran = subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "pipeline", "worker", "--without-web"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PIPELINE_CONFIG": "p.toml"}, check=False,
+    )
+    assert told.format(folder=folder) in ran.stderr + ran.stdout
+    assert ran.returncode == (1 if is_there else 2), "Kafka is not there; that comes after"
