@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -230,10 +231,27 @@ def _look(stranger: Stranger) -> None:
     ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline worker -l crit", 1, "Kafka at 127.0.0.1:1 cannot be used"),
     ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline status", 1, "Kafka at 127.0.0.1:1 cannot be reached"),
     ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline dead-letters list", 1, "cannot be reached"),
+    ("mkdir w; echo 'x = 1' > w/p.toml; PIPELINE_CONFIG=p.toml faust -A pipeline --workdir w check", 2, "x: found an unknown key"),
     ("faust -A pipeline version", 0, "touch-pipeline "),
+    ("faust -A pipeline --version", 0, "Faust"),
 ])  # fmt: skip
 def test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code(stranger: Stranger, line: str, code: int, said: str):
     found, out, err = stranger.type(line)
     assert (found, said in out + err) == (code, True), out + err
     assert "Traceback" not in out + err
     assert len(err.splitlines()) <= 4, err
+
+
+def test_a_worker_without_kafka_shows_what_quiet_logfile_and_without_web_do(stranger: Stranger):
+    line = "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, out, err = stranger.type(f"{line} worker -p {port} --logfile run.log")
+        assert (code, "touch-pipeline" in out, f"web port {port} of 127.0.0.1 is in use" in err) == (1, True, True), out + err
+        code, out, err = stranger.type(f"{line} --quiet worker -p {port} --without-web --logfile run.log")
+    assert (code, out.strip(), "Kafka at 127.0.0.1:1 cannot be used" in err) == (1, "", True), out + err
+    log = (stranger.folder / "run.log").read_text()
+    assert "email default: sends to " in log
+    assert "cannot be used" in log
