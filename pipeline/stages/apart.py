@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.flow import DEAD_LETTERS, KEY_BYTES
-from pipeline.log import Output, Overlay, Record
+from pipeline.log import Output, Overlay, Record, TableFailed
 from pipeline.records.codec import UnknownSchema, UnknownVersion
 from pipeline.records.registry import SchemaNotHere
 from pipeline.records.writing import dead_letter_value, single_object
@@ -19,7 +19,7 @@ from pipeline.stages.step import Step
 
 log = logging.getLogger(__name__)
 
-STOPS = (SchemaNotHere, UnknownVersion)
+STOPS = (SchemaNotHere, UnknownVersion, TableFailed)
 """What is wrong with the worker, not with a record: the whole step waits, or ends."""
 ERROR_CHARACTERS = 500
 NO_OFFSET = -1
@@ -113,6 +113,8 @@ def _applied(record: Record, view: Overlay, act: Act, refuse: Sequence[Refuse]) 
         inner, own = Overlay(view), Step()
         try:
             way(record, error, inner, own)
+        except STOPS:
+            raise
         except Exception as again:  # noqa: BLE001 - the next way asks for less
             log.error("%s cannot be answered: %s", where(record), what(again))  # noqa: TRY400
         else:
