@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pipeline.agents.held_back import HeldBack
+from pipeline.agents.held_back import TELL_MS, HeldBack
 from pipeline.domain.verdict import AskLater, Unknown
 from pipeline.stages.lane import Outcome
 
@@ -46,6 +46,7 @@ class LaneAgent:
         self._sender = sender
         self._labels = (channel, name)
         self._told_paused: str | None = None
+        self._told_paused_ms = 0
         self._account = HeldBack()
         self._held_back = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -102,12 +103,17 @@ class LaneAgent:
         self._tell_what_holds()
         if step.repeats:
             self._metrics.repeats_dropped(self._labels[0], step.repeats)
-        if step.pause_error != self._told_paused:
-            self._told_paused = step.pause_error
-            if step.pause_error is not None:
+        self._tell_of_the_pause(step)
+
+    def _tell_of_the_pause(self, step: LaneStep) -> None:
+        """Say why the lane is paused, and when it is at work again; a text that differs at each probe, once a minute."""
+        before, self._told_paused = self._told_paused, step.pause_error
+        if step.pause_error is not None and step.pause_error != before:
+            if before is None or self._now_ms() >= self._told_paused_ms + TELL_MS:
+                self._told_paused_ms = self._now_ms()
                 log.warning("%s lane of %s is paused, %d wait: %s", *self._labels, step.waiting, step.pause_error)
-            else:
-                log.warning("%s lane of %s is at work again, %d wait", *self._labels, step.waiting)
+        elif step.pause_error is None and before is not None:
+            log.warning("%s lane of %s is at work again, %d wait", *self._labels, step.waiting)
 
     def _tell_what_holds(self) -> None:
         """Say once a minute what has held the lane back, and how many wait; ask again while there is something to say."""
