@@ -204,11 +204,10 @@ class _Arrival:
         else:
             touch = replace(touch, to=normal("to", normal_phone, touch.to, policy.region, policy.numbers))
         mark = digest(touch)
-        if touch.reply_to is not None:
-            touch = replace(touch, reply_to=normal("reply_to", normal_mailbox, touch.reply_to))
-        if touch.headers:
-            headers = {name: normal(f"headers.{name}", normal_header, name, value) for name, value in touch.headers.items()}
-            touch = replace(touch, headers=headers)
+        reply_to = None if touch.reply_to is None else normal("reply_to", normal_mailbox, touch.reply_to)
+        headers = {name: normal(f"headers.{name}", normal_header, name, value) for name, value in touch.headers.items()}
+        if reply_to != touch.reply_to or headers != touch.headers:
+            touch = replace(touch, reply_to=reply_to, headers=headers)
         faults += link_faults(touch.attachments, policy.attachment_urls)
         if faults:
             raise InvalidTouch(faults, _story(touch))
