@@ -243,7 +243,9 @@ class Partition:
 
     def _pace(self, count: int, took_s: float) -> None:
         """Take fewer records up when they take long, whatever makes them slow; more again when they do not."""
-        if took_s > LONG_S and count:
+        if not count:
+            return
+        if took_s > LONG_S:
             self._most = max(1, min(count, self._most) // 2)
         elif took_s < SHORT_S:
             self._most = min(STEP_RECORDS, self._most * 2)

@@ -9,7 +9,7 @@ from faust.cli.faust import cli
 
 from pipeline.agents import crew
 from pipeline.flow import RESULTS
-from pipeline.records import decode_event, decode_scheduled
+from pipeline.records import decode_scheduled
 from pipeline.stages import route, schedule
 from pipeline.stages.lane import claims, lane, settle
 
@@ -36,7 +36,6 @@ plant(settle, "_sent", "settle", lambda _, claim, __: claim.works[0].touch_id)
 plant(schedule.Scheduler, "_take_in", "schedule", lambda _, record, *__: decode_scheduled(record.value).touch_id)
 plant(schedule, "Output", "hand-back", lambda topic, _, key, *__: "" if topic == RESULTS else key.decode())
 plant(crew, "status_value", "dedup", lambda _, event, __: event.touch_id if event.metadata else "")
-assert decode_event
 
 if __name__ == "__main__":
     sys.argv[0] = "faust"

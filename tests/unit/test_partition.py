@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.engine.batch import Batch
-from pipeline.engine.partition import KEEPALIVE_S, MUCH, ROOM_RECORDS, STEP_RECORDS, Hole, NotYet, Partition
+from pipeline.engine.partition import KEEPALIVE_S, MUCH, ROOM_RECORDS, STEP_BYTES, STEP_RECORDS, Hole, NotYet, Partition
 from pipeline.engine.turns import AT_ONCE, Turns
 from pipeline.log import Record
 
@@ -202,3 +202,49 @@ async def test_a_commit_that_hangs_keeps_nobody_else_from_his_turn(monkeypatch, 
         while len(at_it(crowded)) < len(crowded):
             await asyncio.sleep(0.01)
     assert not any(partition.table.commits for partition in crowded)
+
+def heavy(start, end, size):
+    return Batch("t", 0, start, end, 1, [Record("t", 0, o, 0, None, bytes(size)) for o in range(start, end)])
+
+
+async def test_a_step_takes_up_a_bounded_number_of_bytes_and_a_partition_holds_a_bounded_number(running):
+    running.table.gate.clear()
+    running.deliver(heavy(10, 22, 1_000_000))
+    assert not running.has_room, "twelve records, and twelve megabytes"
+    await until(lambda: len(running.stage.seen) == 5)
+    running.table.gate.set()
+    await until(lambda: running.applied == 22)
+    assert [position for _, position in running.table.commits] == [15, 20, 22]
+    assert running.has_room
+
+
+async def test_a_record_larger_than_a_step_is_a_step_of_its_own(running):
+    running.deliver(heavy(10, 12, STEP_BYTES + 1))
+    await until(lambda: running.applied == 12)
+    assert [position for _, position in running.table.commits] == [11, 12]
+
+
+async def test_steps_that_take_long_are_halved_until_they_do_not_and_grow_again(running, monkeypatch):
+    sizes, cost_s = [], 0.01
+    now = [0.0]
+    monkeypatch.setattr("pipeline.engine.partition.time.monotonic", lambda: now[0])
+    step = running.stage.step
+
+    def slow(records, table, now_ms):
+        sizes.append(len(records))
+        now[0] += cost_s * len(records)
+        return step(records, table, now_ms)
+
+    running.stage.step = slow
+    running.deliver(batch(10, 510))
+    await until(lambda: running.applied == 510)
+    assert sizes[0] == 500
+    assert sizes[1:5] == [], "nothing is left of them"
+    running.deliver(batch(510, 1010))
+    await until(lambda: running.applied == 1010)
+    cost_s = 0.00001
+    running.deliver(batch(1010, 1510))
+    await until(lambda: running.applied == 1510)
+    slow_ones = [size for size in sizes[1:] if size and size <= 250]
+    assert slow_ones[:5] == [250, 125, 62, 31, 15]
+    assert max(sizes[-4:]) > 60

@@ -14,12 +14,13 @@ from pipeline.composer import TemplateComposer
 from pipeline.domain.home import home_of
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.work import Channel
-from pipeline.flow import DEAD_LETTERS, RESULTS, TOUCH_MESSAGE_BYTES, TOUCHES
+from pipeline.flow import DEAD_LETTERS, RESULTS, TOUCH_BYTES, TOUCH_MESSAGE_BYTES, TOUCHES
 from pipeline.log import MemoryTable, Record
 from pipeline.records import decode_event, decode_work
 from pipeline.records.codec import decode, encode
 from pipeline.records.framing import TouchReader
 from pipeline.records.writing import dead_letter_value, single_object
+from pipeline.stages import route
 from pipeline.stages.route import Door, Router
 
 NOW = 1_700_000_000_000
@@ -410,3 +411,80 @@ def test_each_id_has_one_story_and_one_send_wherever_its_records_come_to(records
     assert len(quarters.works) == len(ids)
     first = {each: next(body for touch_id, body, _ in records if touch_id == each) for each in ids}
     assert len(quarters.dead) == sum(body != first[touch_id] for touch_id, body, _ in records)
+
+@pytest.mark.parametrize(("broken", "told"), [
+    ("digest", [("failed", "invalid")]), ("find_sender", [("failed", "invalid")]), ("parse_touch", [("failed", "invalid")]),
+    ("encode_work", [("failed", "invalid")]), ("encode_event", []),
+])  # fmt: skip
+def test_a_record_that_trips_a_bug_is_answered_where_its_touch_is_known_and_the_others_are_unharmed(door, broken, told, monkeypatch, caplog):
+    whole = getattr(route, broken)
+
+    def trips(*given, **more):
+        if "t2" in repr(given) or "2125552369" in repr(given):
+            raise KeyError("planted")
+        return whole(*given, **more)
+
+    monkeypatch.setattr(route, broken, trips)
+    door.give(SMS, {**SMS, "touch_id": "t2", "to": "+1 212 555 2369"}, {**SMS, "touch_id": "t3", "to": "+1 212 555 2367"})
+    assert [(e.state.value, e.reason.value) for e in door.events if e.touch_id == "t2"] == told
+    assert [work.touch_id for _, _, work in door.works] == ["t1", "t3"]
+    assert [(letter["source_offset"], letter["touch_id"]) for letter in door.dead] == [(1, "t2" if told else None)]
+    assert "touches[0]@1 is put aside: internal error: KeyError: 'planted'" in caplog.text
+    assert caplog.text.count("is put aside") == 1
+
+
+def test_what_could_not_be_parsed_is_a_dead_letter_with_what_there_is_of_it(door):
+    record = Record("touches", 0, 5, NOW, None, b"raw", (), "the batch of offsets 5 to 9 cannot be read: its checksum is wrong")
+    step = door.router.step([record], door.table, NOW)
+    (letter,) = [decode("dead_letter", o.value) for o in step.outputs]
+    assert (letter["reason"], letter["value"], letter["source_offset"], letter["error"]) == ("undecodable", b"raw", 5, record.flaw)
+
+
+@pytest.mark.parametrize(("touch", "told"), [
+    ({**SMS, "body": "x" * 6_000_000}, [("failed", "invalid")]),
+    ({**SMS, "variables": {"v": "x" * 1_200_000}}, [("failed", "invalid")]),
+    ({**EMAIL, "headers": {"h": "x" * 3_000_000}}, [("failed", "invalid")]),
+    ({**SMS, "touch_id": "not one!", "body": "x" * 2_000_000}, []),
+    (b"[" + b"1," * 1_000_000 + b"1]", []), (b"x" * 2_000_000, []), (bytes(3_000_000), []),
+    ({**SMS, "body": "x" * 9_000_000}, []),
+    (encode("touch", {**SMS, "body": "x" * 2_000_000, "variables": {}, "attachments": [], "headers": {}, "priority": 5, "metadata": {}}),
+     [("failed", "invalid")]),
+    ({**SMS, "body": "ä" * 1_000_000}, [("failed", "invalid")]),
+], ids=range(10))  # fmt: skip
+def test_a_value_that_is_too_long_is_refused_with_the_limit_and_the_others_go(door, touch, told):
+    door.give(touch, {**SMS, "touch_id": "t9"})
+    assert [(e.state.value, e.reason.value) for e in door.events if e.touch_id != "t9"] == told
+    assert [letter["reason"] for letter in door.dead] == ["invalid" if told else "undecodable"]
+    assert f"at most {TOUCH_BYTES}" in door.dead[0]["error"]
+    assert [work.touch_id for _, _, work in door.works] == ["t9"]
+
+
+def test_a_touch_that_grows_too_large_when_it_is_composed_is_invalid_with_the_limit(tmp_path):
+    (tmp_path / "long").mkdir()
+    (tmp_path / "long" / "email.html").write_text("{{ v }}" * 4)
+    (tmp_path / "long" / "subject.txt").write_text("s")
+    door = Entrance(tmp_path).give({**EMAIL, "body": None, "template": "long", "variables": {"v": "x" * 700_000}})
+    assert door.told() == [("failed", "invalid")]
+    assert door.works == []
+
+
+def test_a_stray_that_is_too_long_is_answered_by_its_home_and_buried_once(quarters):
+    home = home_of("t1", PARTITIONS)
+    away = (home + 1) % PARTITIONS
+    refused = quarters.doors[away].give({**SMS, "body": "x" * 2_000_000}, partition=away)
+    assert (refused.told(), [letter["reason"] for letter in refused.dead]) == ([], ["invalid"])
+    (hop,) = refused.hops
+    assert (hop.partition, len(hop.value) < 1_000) == (home, True)
+    at_home = quarters.doors[home].give(hop.value, partition=home, headers=hop.headers)
+    assert (at_home.told(), at_home.dead) == ([("failed", "invalid")], [])
+    assert f"at most {TOUCH_BYTES}" in at_home.events[0].error
+    again = quarters.doors[home].give(hop.value, partition=home, headers=hop.headers)
+    assert again.told() == []
+
+
+def test_a_stray_that_is_too_long_does_not_end_the_story_of_another_touch_with_its_id(quarters):
+    home = home_of("t1", PARTITIONS)
+    away = (home + 1) % PARTITIONS
+    quarters.doors[home].give(SMS, partition=home)
+    (hop,) = quarters.doors[away].give({**SMS, "body": "x" * 2_000_000}, partition=away).hops
+    assert quarters.doors[home].give(hop.value, partition=home, headers=hop.headers).told() == []

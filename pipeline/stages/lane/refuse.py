@@ -50,21 +50,21 @@ class Refusal:
         with suppress(Exception):
             work = decode_work(value or b"")
 
-        def end() -> None:
+        def take() -> None:
             assert work is not None
             shelf.take(cycle.view, cycle.state, key, work)
-            cycle.end(work, State.FAILED, reason=Reason.INVALID, error=said)
-            self._bury(cycle, record, said, work)
 
         def drop() -> None:
             cycle.view.delete(key)
             cycle.state.waiting -= 1
 
-        def bury() -> None:
-            drop()
-            self._bury(cycle, record, said, work)
+        def end() -> None:
+            assert work is not None
+            cycle.end(work, State.FAILED, reason=Reason.INVALID, error=said)
 
-        _first(cycle, [end, bury, drop])
+        _first(cycle, [take, drop] if work is not None else [drop])
+        _first(cycle, [end] if work is not None else [])
+        _first(cycle, [lambda: self._bury(cycle, record, said, work)])
 
     def claim(self, cycle: Cycle, claim: Claim, error: Exception) -> None:
         """Close a claim that nothing can be done with, and put it aside: nobody knows what became of its call."""
