@@ -61,7 +61,7 @@ MUTANTS = [
     ("a lost batch fails for its replays", "pipeline/stages/lane/settle.py", "counts and not claim.lost:", "counts:", f"{LANE} -k 'again_and_again'"),
     ("a 5xx on a replay never counts", "pipeline/stages/lane/settle.py", "replace(work, last_call_ms=outcome.started_ms)", "work", f"{LANE} -k 'again_and_again'"),
     ("a warm-up instead of the limit", "pipeline/stages/lane/limits.py", "    if limit is not None:\n        yield", "    if limit is not None and step is None:\n        yield", LANE),
-    ("a forbidden replay is final", "pipeline/channels/email/resolve.py", "answer.status == httpx.codes.FORBIDDEN", "False", "tests/contract/test_senders_email.py"),
+    ("a forbidden replay is final", "pipeline/channels/email/verdict.py", "status == httpx.codes.FORBIDDEN or", "", "tests/contract/test_senders_email.py"),
     ("no question is left", "pipeline/stages/lane/settle.py", "            cycle.leave_open(work, claim, error)\n", "", LANE),
     ("a batch's bytes in each question", "pipeline/stages/lane/cycle.py", 'replace(claim.request, body=b"") if self.mind.replays else claim.request', "claim.request", LANE),
     ("its twin's message is found", "pipeline/console/unconfirmed.py", "known = _ids_told_later(found, left) | await _ids_sent(desk, left, complain, progress)", "known = frozenset()",

@@ -75,7 +75,8 @@ async def test_a_replay_that_is_forbidden_now_says_nothing_of_the_first_request_
     sender = await rig.sender()
     claim = rig.claim(sender)
     await sender.call(claim)  # accepted; the answer is lost, then the domain loses its right
-    rig.fake.moods = [said("validation_error", 403), said("missing_required_field", 422)]
+    rig.fake.moods = [said("validation_error", 403), said("missing_required_field", 403), said("missing_required_field", 422)]
+    assert isinstance(await sender.ask(claim, NOBODY), Paused)
     assert isinstance(await sender.ask(claim, NOBODY), Paused)
     assert isinstance(await sender.ask(claim, NOBODY), Split)
 

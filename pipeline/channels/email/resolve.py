@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
 from pipeline.channels.email.verdict import NAMES, Meaning
 from pipeline.channels.email.verdict import judge as judge_call
-from pipeline.domain.verdict import AskLater, Rejected, Resolution, Split, Unanswerable, Unknown
+from pipeline.domain.verdict import AskLater, Resolution, Unanswerable, Unknown
 
 if TYPE_CHECKING:
     from pipeline.channels.http import Answer
@@ -29,14 +27,11 @@ def too_late(claim: Claim, now_ms: int) -> Unanswerable | None:
 def judge(answer: Answer, count: int, now_ms: int) -> Resolution:
     """Return what the answer to a replay says about the claim.
 
-    As for a call, with two exceptions. A first request still running is to be asked again. So is a 403: the domain or
-    the key may have lost its right since; that the same bytes are wrong in themselves (400, 422) they were from the
-    beginning. Paused, Refused, Unbegun and Unknown judge the replay only: whether the first request was accepted stays
-    open.
+    As for a call, with one exception: a first request still running is to be asked again. That the same bytes are wrong in
+    themselves (400, 422) they were from the beginning. Paused (a 403: the domain or the key may have lost its right
+    since), Refused, Unbegun and Unknown judge the replay only: whether the first request was accepted stays open.
     """
     verdict = judge_call(answer, count, now_ms)
     if isinstance(verdict, Unknown) and NAMES.get(verdict.code) is Meaning.RUNNING:
-        return AskLater(verdict.error)
-    if isinstance(verdict, Rejected | Split) and answer.status == httpx.codes.FORBIDDEN:
         return AskLater(verdict.error)
     return verdict
