@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
+from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.story import Event, State
 from pipeline.domain.verdict import Refused, Sent
 from pipeline.domain.work import Channel, Scheduled
@@ -276,4 +277,14 @@ def test_a_step_hands_back_no_more_than_it_can_commit():
         table.apply(step.changes)
         records = []
         sizes.append(len(step.outputs))
+    assert sizes == [5, 5, 2, 0]
+
+
+def test_a_lane_looks_at_no_more_bytes_in_a_step_than_it_can_commit():
+    senders = (SenderPolicy("default", 0, is_enabled=False), SenderPolicy("other", 1))
+    rig = Rig(sms(senders=senders))
+    sizes = []
+    for works in ([work(f"t{n}", body="x" * 1_000_000) for n in range(12)], [], [], []):
+        rig.step(*works)
+        sizes.append(len(rig.forwarded) - sum(sizes))
     assert sizes == [5, 5, 2, 0]
