@@ -215,7 +215,6 @@ def create_application(
         PartitionAssignor=PartitionAssignor,
         processing_guarantee="at_least_once",
         consumer_group_instance_id=instance_id,
-        consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=1024 * 1024,
         consumer_metadata_max_age_ms=METADATA_MS,
         broker_session_timeout=session_timeout_s,
