@@ -20,8 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 test: setup  ## Run all tests (a real Kafka is started for them)
 	$(BIN)/python -m pytest
 
-check: setup  ## All that CI runs: lint, types, architecture, tests
+check: setup  ## All that CI runs: lint, format, types, architecture, tests
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest

@@ -46,8 +46,10 @@ async def measure(channel: str, count: int, kafka: LocalKafka, folder: Path) -> 
         wall = time.monotonic() - before[2] - 1.0  # the reader's last look
         used = (cpu_s(worker) - before[0], cpu_s(broker) - before[1])
         stack.judge()
-        return (f"| {channel} | {count:,} | {count / wall:,.0f} | {used[0] / count * 1e6:,.0f} | {used[1] / count * 1e6:,.0f} "
-                f"| {peak_mib(worker):,.0f} |")
+        return (
+            f"| {channel} | {count:,} | {count / wall:,.0f} | {used[0] / count * 1e6:,.0f} | {used[1] / count * 1e6:,.0f} "
+            f"| {peak_mib(worker):,.0f} |"
+        )
     finally:
         stack.stop_all()
 
@@ -57,7 +59,9 @@ async def main() -> None:
     parser.add_argument("--touches", type=int, default=20_000, help="per channel (default: 20000)")
     count = parser.parse_args().touches
     with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder) / "kafka") as kafka:
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker")
+        print(
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker"
+        )
         print("| channel | touches | touches/s | worker CPU µs/touch | broker CPU µs/touch | worker peak MiB |")
         print("|---|---|---|---|---|---|")
         for channel in ("email", "sms"):

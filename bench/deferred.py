@@ -50,8 +50,10 @@ class Table(list[Row]):
         say(f"  {what}: {found}")
 
     def show(self, took_s: float) -> None:
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker, one broker; "
-              f"{took_s:.0f} s in all")
+        print(
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker, one broker; "
+            f"{took_s:.0f} s in all"
+        )
         print("| what | measured | wanted |\n|---|---|---|")
         for row in self:
             print(f"| {row.what} | {row.found} | {row.wanted} |")
@@ -90,7 +92,11 @@ async def warm_up(site: Site) -> int:
 
 async def restarts(site: Site, table: Table, what: str) -> None:
     """Restart in three ways; RSS is what the worker holds after each, with nothing to do."""
-    for how, more in (("SIGTERM", {"gently": True}), ("kill -9", {}), ("kill -9, data folder lost", {"loses_folder": True})):
+    for how, more in (
+        ("SIGTERM", {"gently": True}),
+        ("kill -9", {}),
+        ("kill -9, data folder lost", {"loses_folder": True}),
+    ):
         took_s = await site.ready_again_s(**more)
         rss = await settled(site)
         table.add(f"{what}: {how}, start to ready", f"{took_s:.1f} s (then {rss / MIB:,.0f} MiB)", "<= 60 s")
@@ -102,9 +108,16 @@ async def costs(site: Site, table: Table, count: int, what: str, *, before: int,
     after = await settled(site)
     memory, peak = f"VmRSS {before / MIB:,.0f} → {after / MIB:,.0f} MiB", f"{site.memory()['VmHWM'] / MIB:,.0f}"
     table.add(f"{what}: memory ({memory}, peak {peak})", f"{(after - before) / count:,.0f} bytes a touch", "<= 300")
-    table.add(f"{what}: worker's disk", f"{site.tables().total() / count:,.0f} bytes a touch ({shown(site.tables(), count)})")
-    table.add(f"{what}: broker's disk", f"{site.topics().total() / count:,.0f} bytes a touch ({shown(site.topics(), count)})")
-    table.add(f"{what}: taken in", f"{took_s:.0f} s, {count / took_s:,.0f} touches/s, {cpu_s / count * 1e6:,.0f} µs of CPU each")
+    table.add(
+        f"{what}: worker's disk", f"{site.tables().total() / count:,.0f} bytes a touch ({shown(site.tables(), count)})"
+    )
+    table.add(
+        f"{what}: broker's disk", f"{site.topics().total() / count:,.0f} bytes a touch ({shown(site.topics(), count)})"
+    )
+    table.add(
+        f"{what}: taken in",
+        f"{took_s:.0f} s, {count / took_s:,.0f} touches/s, {cpu_s / count * 1e6:,.0f} µs of CPU each",
+    )
 
 
 # --- deferred ------------------------------------------------------------------------------------------------------
@@ -114,8 +127,12 @@ def later(count: int) -> Iterator[dict[str, Any]]:
     """Yield touches that are due six to eighteen hours from now."""
     first_ms = now_ms() + 6 * HOURS_MS
     for n in range(count):
-        yield touch("sms", n, not_before=first_ms + n * 7919 % (12 * HOURS_MS),
-                    body=f"Hello, this is your reminder number {n}: your appointment is on Tuesday at ten. Reply C to cancel it.")
+        yield touch(
+            "sms",
+            n,
+            not_before=first_ms + n * 7919 % (12 * HOURS_MS),
+            body=f"Hello, this is your reminder number {n}: your appointment is on Tuesday at ten. Reply C to cancel it.",
+        )
 
 
 async def deferred(site: Site, table: Table, count: int) -> float:
@@ -164,8 +181,11 @@ async def opening(site: Site, table: Table, count: int, first: int, *, rate: flo
     say(f"{count:,} are due in {(due_ms - now_ms()) / 1000:.0f} s")
     await asyncio.sleep((due_ms - now_ms()) / 1000 - FRESH_BEFORE_S)
     is_over = False
-    fresh = asyncio.create_task(site.trickle((touch("sms", 5_000_000 + first + n) for n in range(count)),
-                                             per_s=FRESH_PER_S, until=lambda: is_over))
+    fresh = asyncio.create_task(
+        site.trickle(
+            (touch("sms", 5_000_000 + first + n) for n in range(count)), per_s=FRESH_PER_S, until=lambda: is_over
+        )
+    )
     marks = [known + count * (2 * k + 1) // (2 * kills) for k in range(kills)]
 
     async def harm() -> None:
@@ -174,7 +194,9 @@ async def opening(site: Site, table: Table, count: int, first: int, *, rate: flo
             site.kill(0)
             say("  killed")
 
-    assert await site.follow(lambda: site.has_sent(crowd), deadline_s=600, meanwhile=harm if kills else None), f"{site.ended()} of {len(site.produced)}"
+    assert await site.follow(lambda: site.has_sent(crowd), deadline_s=600, meanwhile=harm if kills else None), (
+        f"{site.ended()} of {len(site.produced)}"
+    )
     is_over = True
     await fresh
     assert await site.follow(site.all_ended, deadline_s=60)
@@ -238,7 +260,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.deferred", description=__doc__)
     parser.add_argument("--touches", type=int, default=1_000_000, help="deferred, and waiting (default: 1000000)")
     parser.add_argument("--opening", type=int, default=None, help="due in one second (default: a tenth of --touches)")
-    parser.add_argument("--parts", nargs="+", choices=("deferred", "opening", "waiting"), default=("deferred", "opening", "waiting"))
+    parser.add_argument(
+        "--parts", nargs="+", choices=("deferred", "opening", "waiting"), default=("deferred", "opening", "waiting")
+    )
     told = parser.parse_args()
     told.opening = told.opening or max(told.touches // 10, 1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whatever was started is stopped

@@ -33,7 +33,8 @@ MIB = 1024 * 1024
 RECORDS = 1_000
 """Per batch that is produced."""
 
-CONFIG = """
+CONFIG = (
+    """
 data_dir = "{data}"
 [kafka]
 bootstrap_servers = {servers}
@@ -44,14 +45,20 @@ limit = "none"
 [channels.sms]
 window = "always"
 limit = {limit}
-""" + "".join(f"""
+"""
+    + "".join(
+        f"""
 [[channels.email.senders]]
 name = "mail{lane}"
 lane = {lane}
 base_url = "{{sandbox}}/resend"
 api_key = "re_{lane}"
 from = "Me <me{lane}@example.com>"
-""" for lane in range(EMAIL_LANES)) + "".join(f"""
+"""
+        for lane in range(EMAIL_LANES)
+    )
+    + "".join(
+        f"""
 [[channels.sms.senders]]
 name = "number{lane}"
 lane = {lane}
@@ -59,7 +66,10 @@ base_url = "{{sandbox}}/twilio"
 account_sid = "AC{lane}"
 auth_token = "t"
 from = "+1500555000{lane}"
-""" for lane in range(SMS_LANES))
+"""
+        for lane in range(SMS_LANES)
+    )
+)
 
 
 def say(text: str) -> None:
@@ -166,13 +176,17 @@ class Site(Stack):
         """Return the bytes of this site's topics on the broker's disk, by topic."""
         logs = Path(self.kafka._data) / "broker-0" / "log"  # noqa: SLF001 - the bench looks at its own broker
         mine = _sizes(logs, lambda name: name.rpartition("-")[0])
-        return Counter({name.removeprefix(self.prefix): size for name, size in mine.items() if name.startswith(self.prefix)})
+        return Counter(
+            {name.removeprefix(self.prefix): size for name, size in mine.items() if name.startswith(self.prefix)}
+        )
 
     # --- touches -----------------------------------------------------------------------------------------------
 
     async def pour(self, touches: Iterable[dict[str, Any]], *, judged: bool = False) -> None:
         """Produce as fast as it goes; only what is `judged` is remembered here."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.servers, enable_idempotence=True, max_batch_size=4 * MIB, max_request_size=4 * MIB)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.servers, enable_idempotence=True, max_batch_size=4 * MIB, max_request_size=4 * MIB
+        )
         await producer.start()
         try:
             waiting: list[list[tuple[bytes, bytes]]] = [[] for _ in range(self.partitions)]
@@ -202,7 +216,9 @@ class Site(Stack):
                     return
                 each["created_at"] = now_ms()
                 self.produced[each["touch_id"]] = each
-                await producer.send_and_wait(f"{self.prefix}touches", key=each["touch_id"].encode(), value=orjson.dumps(each))
+                await producer.send_and_wait(
+                    f"{self.prefix}touches", key=each["touch_id"].encode(), value=orjson.dumps(each)
+                )
         finally:
             await producer.stop()
 
@@ -221,7 +237,9 @@ class Site(Stack):
         """Follow only the statuses that come from now on."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, isolation_level="read_committed")
         await consumer.start()
-        self._position = await consumer.end_offsets([TopicPartition(f"{self.prefix}touches.status", p) for p in range(self.partitions)])
+        self._position = await consumer.end_offsets(
+            [TopicPartition(f"{self.prefix}touches.status", p) for p in range(self.partitions)]
+        )
         await consumer.stop()
 
 
@@ -242,4 +260,3 @@ def _sizes(folder: Path, group: Callable[[str], str]) -> Counter[str]:
 def shown(sizes: Counter[str], count: int) -> str:
     """Return the largest of `sizes`, per touch."""
     return ", ".join(f"{name} {size / count:,.0f}" for name, size in sizes.most_common(5))
-

@@ -166,7 +166,9 @@ def _servers(connection: Mapping[str, Any]) -> list[str]:
 
 def _is_refusal(error: BaseException) -> bool:
     """Whether a broker was there and said no: that tells more than a server that is down."""
-    return (isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError)) or isinstance(error, ssl.SSLError)
+    return (isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError)) or isinstance(
+        error, ssl.SSLError
+    )
 
 
 _REASONS: Final[dict[type[BaseException], str]] = {

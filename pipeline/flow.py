@@ -78,19 +78,43 @@ def _for(days: int) -> dict[str, str]:
 
 
 ROAD: tuple[Stretch, ...] = (
-    Stretch(TOUCHES, "the producer's", "Touch", "producers", "router", "accepted",
-            settings={
-                **_KEPT, "max.message.bytes": str(TOUCH_MESSAGE_BYTES), "message.timestamp.type": "LogAppendTime",
-            }),
-    *(Stretch(channel_topic(channel), "touch_id", "Work", "router, scheduler", f"{channel.value} lanes",
-              f"lanes-{channel.value}", Split.LANES, trims=True, settings=_KEPT) for channel in Channel),
+    Stretch(
+        TOUCHES,
+        "the producer's",
+        "Touch",
+        "producers",
+        "router",
+        "accepted",
+        settings={**_KEPT, "max.message.bytes": str(TOUCH_MESSAGE_BYTES), "message.timestamp.type": "LogAppendTime"},
+    ),
+    *(
+        Stretch(
+            channel_topic(channel),
+            "touch_id",
+            "Work",
+            "router, scheduler",
+            f"{channel.value} lanes",
+            f"lanes-{channel.value}",
+            Split.LANES,
+            trims=True,
+            settings=_KEPT,
+        )
+        for channel in Channel
+    ),
     Stretch(SCHEDULED, "touch_id", "Scheduled", "lanes", "scheduler", "deferred", trims=True, settings=_KEPT),
     Stretch(RESULTS, "touch_id", "Event", "router, lanes", "dedup", "states", trims=True, settings=_KEPT),
     Stretch(STATUS, "touch_id", "Status", "dedup", None, None, settings=_for(STATUS_DAYS)),
     Stretch(DEAD_LETTERS, "the producer's", "DeadLetter", "router", None, None, settings=_for(90)),
-    Stretch(UNCONFIRMED, "touch_id", "Unconfirmed", "lanes, unconfirmed resolve", None, None,
-            settings={**_for(90), "max.message.bytes": str(CLAIM_BYTES)}),
-)  # fmt: skip
+    Stretch(
+        UNCONFIRMED,
+        "touch_id",
+        "Unconfirmed",
+        "lanes, unconfirmed resolve",
+        None,
+        None,
+        settings={**_for(90), "max.message.bytes": str(CLAIM_BYTES)},
+    ),
+)
 
 
 def changelog(table: str) -> str:

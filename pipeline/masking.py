@@ -19,7 +19,9 @@ _PHONE: Final = re.compile(
     rf"(?:[+\uff0b]|%2[Bb])\d[\d ().-]{{4,22}}\d|\d{{6,20}}(?={_AT}(?:c\.us|s\.whatsapp\.net|lid|g\.us)\b)|(?<=phone=)\d{{6,20}}"
 )
 _LABEL: Final = r"[^\W_](?:[\w-]{0,62}[^\W_])?"
-_MAIL: Final = re.compile(rf"(?:\"[^\"\n]{{1,64}}\"|[^\s\"'<>()\[\],;:=/\\{{}}?&]{{1,64}}){_AT}(?:{_LABEL}\.){{1,10}}{_LABEL}")
+_MAIL: Final = re.compile(
+    rf"(?:\"[^\"\n]{{1,64}}\"|[^\s\"'<>()\[\],;:=/\\{{}}?&]{{1,64}}){_AT}(?:{_LABEL}\.){{1,10}}{_LABEL}"
+)
 _BYTES: Final = re.compile(r"""\bb(?:'(?:[^'\\]|\\.)+'|"(?:[^"\\]|\\.)+")""", re.DOTALL)
 """Bytes as repr writes them: keys, values, logins."""
 _PROSE: Final = r"(?=[^{0}\n]{{0,200}}(?:[^\x21-\x7e]|\\))(?:[^{0}\\]|\\.){{12,}}"

@@ -32,56 +32,82 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._touches = Counter(
-            "pipeline_touches", "Status records committed by this process.", ["channel", "state", "reason"],
+            "pipeline_touches",
+            "Status records committed by this process.",
+            ["channel", "state", "reason"],
             registry=registry,
         )
         self._throttled = Counter(
-            "pipeline_throttled_seconds", "Seconds a lane had work and waited for its limit, warm-up, daily cap or pause.", ["channel", "sender"],
+            "pipeline_throttled_seconds",
+            "Seconds a lane had work and waited for its limit, warm-up, daily cap or pause.",
+            ["channel", "sender"],
             registry=registry,
         )
         self._backlog = Gauge(
-            "pipeline_lane_backlog", "Touches waiting in the lane, deferred ones not included.", ["channel", "sender"],
+            "pipeline_lane_backlog",
+            "Touches waiting in the lane, deferred ones not included.",
+            ["channel", "sender"],
             registry=registry,
         )
         self._calls = Counter(
-            "pipeline_calls", "Calls to providers by what their answer meant.", ["channel", "sender", "verdict"],
+            "pipeline_calls",
+            "Calls to providers by what their answer meant.",
+            ["channel", "sender", "verdict"],
             registry=registry,
         )
         self._call_seconds = Histogram(
-            "pipeline_call_seconds", "How long calls to providers took.", ["channel", "sender"],
-            buckets=CALL_SECONDS, registry=registry,
+            "pipeline_call_seconds",
+            "How long calls to providers took.",
+            ["channel", "sender"],
+            buckets=CALL_SECONDS,
+            registry=registry,
         )
         self._lookups = Counter(
-            "pipeline_lookups", "Questions about unknown outcomes by what was answered.",
-            ["channel", "sender", "resolution"], registry=registry,
+            "pipeline_lookups",
+            "Questions about unknown outcomes by what was answered.",
+            ["channel", "sender", "resolution"],
+            registry=registry,
         )
         self._open_claims = Gauge(
-            "pipeline_open_claims", "Claims without a settled outcome.", ["channel", "sender"], registry=registry,
+            "pipeline_open_claims", "Claims without a settled outcome.", ["channel", "sender"], registry=registry
         )
         self._paused = Gauge(
-            "pipeline_lane_paused", "1 while the lane is paused by an outage, else 0.", ["channel", "sender"],
+            "pipeline_lane_paused",
+            "1 while the lane is paused by an outage, else 0.",
+            ["channel", "sender"],
             registry=registry,
         )
         self._repeats = Counter(
-            "pipeline_repeats_dropped", "Touches dropped because they were accepted before.", ["channel"],
+            "pipeline_repeats_dropped",
+            "Touches dropped because they were accepted before.",
+            ["channel"],
             registry=registry,
         )
         self._missed = Counter(
-            "pipeline_records_missed", "Input records that were deleted before they were read.", ["topic"], registry=registry,
+            "pipeline_records_missed",
+            "Input records that were deleted before they were read.",
+            ["topic"],
+            registry=registry,
         )
         self._strays = Counter(
-            "pipeline_strays", "Touches that came to another partition than their home and were sent on.", registry=registry,
+            "pipeline_strays",
+            "Touches that came to another partition than their home and were sent on.",
+            registry=registry,
         )
         self._dead_letters = Counter(
-            "pipeline_dead_letters", "Records put into touches.dead-letters.", ["reason"], registry=registry,
+            "pipeline_dead_letters", "Records put into touches.dead-letters.", ["reason"], registry=registry
         )
         self._unknown_members = Counter(
-            "pipeline_unknown_members", "Members of JSON touches that are not in the schema, ignored.",
+            "pipeline_unknown_members",
+            "Members of JSON touches that are not in the schema, ignored.",
             registry=registry,
         )
         self._commit_seconds = Histogram(
-            "pipeline_commit_seconds", "How long committing a batch took.", ["stage"],
-            buckets=COMMIT_SECONDS, registry=registry,
+            "pipeline_commit_seconds",
+            "How long committing a batch took.",
+            ["stage"],
+            buckets=COMMIT_SECONDS,
+            registry=registry,
         )
 
     def told(self, channel: str, state: str, reason: str | None, count: int = 1) -> None:

@@ -116,7 +116,15 @@ def _pattern() -> re.Pattern[str] | None:
 def _forms(text: str) -> set[str]:
     """As it is, and as repr, JSON, URLs and basic authentication write it."""
     raw = text.encode()
-    written = {text, repr(text)[1:-1], repr(raw)[2:-1], json.dumps(text)[1:-1], quote(text, safe=""), quote(text), b64encode(raw).decode()}
+    written = {
+        text,
+        repr(text)[1:-1],
+        repr(raw)[2:-1],
+        json.dumps(text)[1:-1],
+        quote(text, safe=""),
+        quote(text),
+        b64encode(raw).decode(),
+    }
     return {form for form in written if len(form) >= _LEAST_CHARS}
 
 

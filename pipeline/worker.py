@@ -116,28 +116,43 @@ class Worker:
         self.notices = tuple(notices)
         self.metrics = Metrics()
         self.folder = DataFolder(folder)
-        self.registry = None if settings.kafka.schema_registry_url is None else Registry(settings.kafka.schema_registry_url)
+        self.registry = (
+            None if settings.kafka.schema_registry_url is None else Registry(settings.kafka.schema_registry_url)
+        )
         self.senders = {
             (channel, each.name): make_sender(settings, channel, each.name)
-            for channel, policy in settings.channels.items() for each in policy.senders
-        }  # fmt: skip
+            for channel, policy in settings.channels.items()
+            for each in policy.senders
+        }
         self._writer: Writer = single_object
-        self.place = Place(connection_of(settings), settings.kafka.topic_prefix + APPLICATION,
-                           settings.kafka.topic_prefix, folder / "tables",
-                           partitions={topic.name: topic.partitions for topic in needed_topics(settings)})  # fmt: skip
+        self.place = Place(
+            connection_of(settings),
+            settings.kafka.topic_prefix + APPLICATION,
+            settings.kafka.topic_prefix,
+            folder / "tables",
+            partitions={topic.name: topic.partitions for topic in needed_topics(settings)},
+        )
         self.app = self._create()
 
     def _create(self) -> Application:
         app = create_application(
-            self.place, self._crew().duties(), now_ms,
-            instance_id=None, session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
-            datadir=str(self.folder.path), **WEB_SETTINGS,
-        )  # fmt: skip
+            self.place,
+            self._crew().duties(),
+            now_ms,
+            instance_id=None,
+            session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
+            datadir=str(self.folder.path),
+            **WEB_SETTINGS,
+        )
         app.prepare = self._prepare
         app.wind_up = self._wind_up
         app.renounce = self.folder.renew
-        add_endpoints(app, self.metrics, lambda: None if app.ownership.is_ready else "partitions are being taken over",
-                      app.not_taking_part)  # fmt: skip
+        add_endpoints(
+            app,
+            self.metrics,
+            lambda: None if app.ownership.is_ready else "partitions are being taken over",
+            app.not_taking_part,
+        )
         make_ours()
         install(partial(make_desk, self.settings))
         return app
@@ -145,10 +160,19 @@ class Worker:
     def _crew(self) -> Crew:
         settings = self.settings
         return Crew(
-            settings.channels, self.senders, self.metrics, settings.dedup_for_ms, settings.templates,
-            settings.kafka.topic_prefix, self.registry, lambda: self._writer, now_ms, steady_ms, random.random,
+            settings.channels,
+            self.senders,
+            self.metrics,
+            settings.dedup_for_ms,
+            settings.templates,
+            settings.kafka.topic_prefix,
+            self.registry,
+            lambda: self._writer,
+            now_ms,
+            steady_ms,
+            random.random,
             settings.kafka.partitions,
-        )  # fmt: skip
+        )
 
     # --- before anything is consumed -------------------------------------------------------------------------
 
@@ -161,7 +185,9 @@ class Worker:
         if why := await why_unreachable(self.place.connection):
             _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {why}")
         try:
-            created = await ensure_topics(self.place.connection, needed_topics(self.settings), self.settings.kafka.replication_factor)
+            created = await ensure_topics(
+                self.place.connection, needed_topics(self.settings), self.settings.kafka.replication_factor
+            )
         except TopicsDiffer as error:
             _stop(EXIT_FAILED, *str(error).splitlines())
         except (KafkaError, OSError) as error:
@@ -182,11 +208,15 @@ class Worker:
         folder = self.settings.templates
         if not folder.is_dir():
             if self.settings.templates_named:
-                _stop(EXIT_USAGE, f"templates: found {folder}, which is no folder; allowed: the folder of the templates")
+                _stop(
+                    EXIT_USAGE, f"templates: found {folder}, which is no folder; allowed: the folder of the templates"
+                )
             log.info("no templates: there is no folder %s, and touches with a template are refused", folder)
             return
         files = TemplateFiles(folder)
-        log.info("templates in %s: %s", folder, described(files.found()) or "none, and touches with a template are refused")
+        log.info(
+            "templates in %s: %s", folder, described(files.found()) or "none, and touches with a template are refused"
+        )
         for fault in files.faults():
             log.warning("template %s", fault)
 
@@ -208,11 +238,18 @@ class Worker:
         wanted = conf.web_port
         listener = bind(conf.web_bind, wanted, tries=1 if asked else PORTS_TRIED)
         if listener is None:
-            _stop(EXIT_FAILED, f"web port {conf.web_port} of {conf.web_bind} is in use (another worker?); "
-                               "choose another with --web-port, or --without-web")  # fmt: skip
+            _stop(
+                EXIT_FAILED,
+                f"web port {conf.web_port} of {conf.web_bind} is in use (another worker?); "
+                "choose another with --web-port, or --without-web",
+            )
         serve_on(self.app, listener)
         if conf.web_port != wanted:
-            log.warning("web port %d is in use: /live, /ready and /metrics are on %d (--web-port chooses)", wanted, conf.web_port)
+            log.warning(
+                "web port %d is in use: /live, /ready and /metrics are on %d (--web-port chooses)",
+                wanted,
+                conf.web_port,
+            )
 
     async def _wind_up(self) -> None:
         for sender in self.senders.values():
@@ -225,13 +262,14 @@ class Worker:
             self._offer_schema(self.registry)
             if self.settings.kafka.status_format == "json":
                 return json_object
-            return Confluent({
-                name: self.registry.register(self.place.topic_name(topic), name)
-                for topic, name in ((flow.STATUS, "status"), (flow.DEAD_LETTERS, "dead_letter"))
-            })  # fmt: skip
+            return Confluent(
+                {
+                    name: self.registry.register(self.place.topic_name(topic), name)
+                    for topic, name in ((flow.STATUS, "status"), (flow.DEAD_LETTERS, "dead_letter"))
+                }
+            )
         except RegistryAway as error:
             _stop(EXIT_FAILED, str(error))
-
 
     def _offer_schema(self, registry: Registry) -> None:
         """Register what producers look for; a registry that has a schema of theirs under this name may keep it."""
@@ -266,17 +304,27 @@ def make_desk(settings: Settings) -> Desk:
     fetch = None if url is None else reading.registry(url)
 
     def desired() -> Desired:
-        senders = [(f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
-                   for channel, policy in settings.channels.items() for each in policy.senders]  # fmt: skip
+        senders = [
+            (f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
+            for channel, policy in settings.channels.items()
+            for each in policy.senders
+        ]
         urls = [each.base_url for each in settings.waha.values()]
         urls += [each.base_url for each in settings.resend.values()]
         urls += [each.base_url for each in settings.twilio.values()]
         return Desired(
-            {topic.name: topic.partitions for topic in topics}, settings.kafka.replication_factor, senders,
-            [channel.value for channel, policy in settings.channels.items() if not policy.senders], url,
-            settings.source, urls, prefix + APPLICATION, partial(topic_faults, connection, topics),
-            settings.templates, templates_named=settings.templates_named,
-        )  # fmt: skip
+            {topic.name: topic.partitions for topic in topics},
+            settings.kafka.replication_factor,
+            senders,
+            [channel.value for channel, policy in settings.channels.items() if not policy.senders],
+            url,
+            settings.source,
+            urls,
+            prefix + APPLICATION,
+            partial(topic_faults, connection, topics),
+            settings.templates,
+            templates_named=settings.templates_named,
+        )
 
     def sender_of(channel: Channel, name: str) -> Sender | None:
         return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
@@ -284,28 +332,39 @@ def make_desk(settings: Settings) -> Desk:
     return Desk(
         console_place.Place(connection, prefix, settings.kafka.partitions),
         lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
-        reading.Reader("status", fetch), reading.Reader("dead_letter", fetch), reading.Reader("touch", fetch),
-        desired, settings.channels, time.time, sender_of,
-    )  # fmt: skip
+        reading.Reader("status", fetch),
+        reading.Reader("dead_letter", fetch),
+        reading.Reader("touch", fetch),
+        desired,
+        settings.channels,
+        time.time,
+        sender_of,
+    )
 
 
 def connection_of(settings: Settings) -> Connection:
     """Return the arguments with which whatever connects to Kafka connects."""
     kafka = settings.kafka
     return Connection(
-        bootstrap_servers=list(kafka.bootstrap_servers), security_protocol=kafka.security_protocol,
-        **_tls(kafka), **_login(kafka),
-    )  # fmt: skip
+        bootstrap_servers=list(kafka.bootstrap_servers),
+        security_protocol=kafka.security_protocol,
+        **_tls(kafka),
+        **_login(kafka),
+    )
 
 
 def _tls(kafka: KafkaSettings) -> dict[str, Any]:
     if "SSL" not in kafka.security_protocol:
         return {}
     password = kafka.ssl_key_password
-    return {"ssl_context": create_ssl_context(
-        cafile=kafka.ssl_cafile, certfile=kafka.ssl_certfile, keyfile=kafka.ssl_keyfile,
-        password=None if password is None else password.reveal(),
-    )}  # fmt: skip
+    return {
+        "ssl_context": create_ssl_context(
+            cafile=kafka.ssl_cafile,
+            certfile=kafka.ssl_certfile,
+            keyfile=kafka.ssl_keyfile,
+            password=None if password is None else password.reveal(),
+        )
+    }
 
 
 def _login(kafka: KafkaSettings) -> dict[str, Any]:
@@ -323,7 +382,13 @@ def _login(kafka: KafkaSettings) -> dict[str, Any]:
 def needed_topics(settings: Settings) -> list[TopicNeeded]:
     """Return every topic the configuration needs, by its name in Kafka."""
     kafka = settings.kafka
-    specs = flow.topics(partitions=kafka.partitions, lanes=kafka.lanes, replication=kafka.replication_factor,
-                        dedup_for_ms=settings.dedup_for_ms)  # fmt: skip
-    return [TopicNeeded(kafka.topic_prefix + spec.name, spec.partitions, spec.settings, spec.is_public, spec.may_grow)
-            for spec in specs]  # fmt: skip
+    specs = flow.topics(
+        partitions=kafka.partitions,
+        lanes=kafka.lanes,
+        replication=kafka.replication_factor,
+        dedup_for_ms=settings.dedup_for_ms,
+    )
+    return [
+        TopicNeeded(kafka.topic_prefix + spec.name, spec.partitions, spec.settings, spec.is_public, spec.may_grow)
+        for spec in specs
+    ]

@@ -22,9 +22,16 @@ def varint(number: int) -> bytes:
 
 
 def record(
-    delta: int, value: bytes, headers: Sequence[tuple[bytes | None, bytes]] = (), *, key: bytes | None = b"k",
-    header_count: int | None = None, more: bytes = b"", key_length: int | None = None, value_length: int | None = None,
-) -> bytes:  # fmt: skip
+    delta: int,
+    value: bytes,
+    headers: Sequence[tuple[bytes | None, bytes]] = (),
+    *,
+    key: bytes | None = b"k",
+    header_count: int | None = None,
+    more: bytes = b"",
+    key_length: int | None = None,
+    value_length: int | None = None,
+) -> bytes:
     """One record of format 2; what is given by name is written as it is, right or wrong."""
     said = [b"\0", varint(0), varint(delta)]
     said += [varint(len(key or b"") if key_length is None else key_length), key or b""]
@@ -37,15 +44,34 @@ def record(
 
 
 def batch(
-    records: Sequence[bytes], *, base: int = 0, codec: int = 0, attributes: int | None = None, producer: int = -1,
-    count: int | None = None, last: int | None = None, timestamp: int = 1000,
-) -> bytes:  # fmt: skip
+    records: Sequence[bytes],
+    *,
+    base: int = 0,
+    codec: int = 0,
+    attributes: int | None = None,
+    producer: int = -1,
+    count: int | None = None,
+    last: int | None = None,
+    timestamp: int = 1000,
+) -> bytes:
     """A batch of format 2; `attributes` may claim another codec than the one it is written with."""
     number = len(records) if count is None else count
     head = struct.pack(
-        ">qiibIhiqqqhii", base, 0, 0, 2, 0, codec, number - 1 if last is None else last, timestamp, timestamp, producer, 0,
-        -1 if producer < 0 else 0, number,
-    )  # fmt: skip
+        ">qiibIhiqqqhii",
+        base,
+        0,
+        0,
+        2,
+        0,
+        codec,
+        number - 1 if last is None else last,
+        timestamp,
+        timestamp,
+        producer,
+        0,
+        -1 if producer < 0 else 0,
+        number,
+    )
     return sealed(head + PACK[codec](b"".join(records)), attributes=codec if attributes is None else attributes)
 
 

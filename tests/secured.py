@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 
     from tests.certificates import Pair
 
-PASSWORDS = {"pipeline": "pipeline's-long-password", "shop": "shop-password", "reporting": "reporting-password", "stranger": "stranger-password"}
+PASSWORDS = {
+    "pipeline": "pipeline's-long-password",
+    "shop": "shop-password",
+    "reporting": "reporting-password",
+    "stranger": "stranger-password",
+}
 RESOURCES = {"topic": 2, "group": 3, "transactional_id": 5}
-OPERATIONS = {name: number for number, name in enumerate(
-    ["All", "Read", "Write", "Create", "Delete", "Alter", "Describe", "ClusterAction", "DescribeConfigs"], start=2)}
+OPERATIONS = {
+    name: number
+    for number, name in enumerate(
+        ["All", "Read", "Write", "Create", "Delete", "Alter", "Describe", "ClusterAction", "DescribeConfigs"], start=2
+    )
+}
 PATTERNS = {"literal": 3, "prefixed": 4}
 ALLOW = 3
 
@@ -63,7 +72,13 @@ def acls_of(text: str, prefix: str) -> Iterator[Acl]:
             for kind, number in RESOURCES.items():
                 for name in getattr(said, kind):
                     for operation in said.operation:
-                        yield Acl(number, name, PATTERNS[said.resource_pattern_type], said.allow_principal, OPERATIONS[operation])
+                        yield Acl(
+                            number,
+                            name,
+                            PATTERNS[said.resource_pattern_type],
+                            said.allow_principal,
+                            OPERATIONS[operation],
+                        )
 
 
 def token_of(user: str, *, lasts_s: int = 3_600) -> str:
@@ -85,7 +100,10 @@ class Way(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"KAFKA_BOOTSTRAP_SERVERS": ",".join(self.servers), **{f"KAFKA_{key.upper()}": value for key, value in self.keys.items()}}
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(self.servers),
+            **{f"KAFKA_{key.upper()}": value for key, value in self.keys.items()},
+        }
 
 
 class SecuredKafka:
@@ -119,15 +137,21 @@ class SecuredKafka:
         await client.bootstrap()
         try:
             for acl in acls_of(text, prefix):
-                answer = await client.send(client.get_random_node(), CreateAclsRequest(
-                    acl.resource, acl.name, acl.pattern, acl.principal, "*", acl.operation, ALLOW))
+                answer = await client.send(
+                    client.get_random_node(),
+                    CreateAclsRequest(acl.resource, acl.name, acl.pattern, acl.principal, "*", acl.operation, ALLOW),
+                )
                 assert answer.creation_responses[0][0] == 0, answer
         finally:
             await client.close()
 
     def by_password(self, user: str, protocol: str, mechanism: str, password: str | None = None) -> Way:
-        said = {"security_protocol": protocol, "sasl_mechanism": mechanism, "sasl_username": user,
-                "sasl_password": PASSWORDS[user] if password is None else password}
+        said = {
+            "security_protocol": protocol,
+            "sasl_mechanism": mechanism,
+            "sasl_username": user,
+            "sasl_password": PASSWORDS[user] if password is None else password,
+        }
         return Way(self._kafka.secured_servers(protocol), {**said, **self._trust(protocol)})
 
     def by_certificate(self, user: str) -> Way:
@@ -143,7 +167,9 @@ class SecuredKafka:
         return Way(self._kafka.secured_servers(protocol), {**said, **self._trust(protocol)})
 
     def without_login(self, protocol: str, listener: str, **keys: str) -> Way:
-        return Way(self._kafka.secured_servers(listener), {"security_protocol": protocol, **self._trust(protocol), **keys})
+        return Way(
+            self._kafka.secured_servers(listener), {"security_protocol": protocol, **self._trust(protocol), **keys}
+        )
 
     def _trust(self, protocol: str) -> dict[str, Any]:
         return {"ssl_cafile": str(self._cafile)} if protocol.endswith("SSL") else {}

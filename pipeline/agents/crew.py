@@ -61,20 +61,35 @@ class Crew:
         """Return what is done with each topic of the road that has a reader."""
         composer = TemplateComposer(self.templates)
         stages: dict[str, Callable[[int], Stage[Any]]] = {
-            "router": partial(self._router, composer), "scheduler": self._scheduler, "dedup": self._dedup,
+            "router": partial(self._router, composer),
+            "scheduler": self._scheduler,
+            "dedup": self._dedup,
             **{f"{channel.value} lanes": partial(self._lane, channel) for channel in Channel},
-        }  # fmt: skip
+        }
         return [
-            Duty(stretch.topic, stretch.table, stages[stretch.read_by], stretch.read_by,
-                 partial(self.metrics.committed, stretch.read_by), partial(self.metrics.missed, stretch.topic), stretch.trims)
-            for stretch in flow.ROAD if stretch.read_by is not None and stretch.table is not None
-        ]  # fmt: skip
+            Duty(
+                stretch.topic,
+                stretch.table,
+                stages[stretch.read_by],
+                stretch.read_by,
+                partial(self.metrics.committed, stretch.read_by),
+                partial(self.metrics.missed, stretch.topic),
+                stretch.trims,
+            )
+            for stretch in flow.ROAD
+            if stretch.read_by is not None and stretch.table is not None
+        ]
 
     def _router(self, composer: TemplateComposer, _: int) -> RouterAgent:
         door = Door(
-            self.channels, TouchReader(self.registry), composer,
-            lambda letter: dead_letter_value(self.writer(), letter), self.dedup_for_ms, self.prefix, self.partitions,
-        )  # fmt: skip
+            self.channels,
+            TouchReader(self.registry),
+            composer,
+            lambda letter: dead_letter_value(self.writer(), letter),
+            self.dedup_for_ms,
+            self.prefix,
+            self.partitions,
+        )
         return RouterAgent(Router(door), self.registry, self.metrics)
 
     def _aside(self) -> Aside:
@@ -85,7 +100,9 @@ class Crew:
 
     def _dedup(self, _: int) -> SteadyAgent:
         return SteadyAgent(
-            Dedup(lambda event, sequence: status_value(self.writer(), event, sequence), self.dedup_for_ms, self._aside()),
+            Dedup(
+                lambda event, sequence: status_value(self.writer(), event, sequence), self.dedup_for_ms, self._aside()
+            ),
             self.metrics,
         )
 
@@ -94,14 +111,25 @@ class Crew:
         at_work = policy.sender_on(number)
         sender = None if at_work is None else self.senders[channel, at_work.name]
         lane = Lane(
-            policy, number, _no_request if sender is None else sender.request,
-            replays=channel is Channel.EMAIL, by_text=policy.asks_by_text(at_work),
-            dedup_for_ms=self.dedup_for_ms, aside=self._aside(),
-        )  # fmt: skip
+            policy,
+            number,
+            _no_request if sender is None else sender.request,
+            replays=channel is Channel.EMAIL,
+            by_text=policy.asks_by_text(at_work),
+            dedup_for_ms=self.dedup_for_ms,
+            aside=self._aside(),
+        )
         return LaneAgent(
-            lane, sender, channel=channel.value, name="" if at_work is None else at_work.name, now_ms=self.now_ms,
-            steady_ms=self.steady_ms, draw=self.draw, drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S, metrics=self.metrics,
-        )  # fmt: skip
+            lane,
+            sender,
+            channel=channel.value,
+            name="" if at_work is None else at_work.name,
+            now_ms=self.now_ms,
+            steady_ms=self.steady_ms,
+            draw=self.draw,
+            drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S,
+            metrics=self.metrics,
+        )
 
 
 def _no_request(works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None) -> Request:

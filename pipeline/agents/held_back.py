@@ -45,7 +45,9 @@ class HeldBack:
         if self._begun_ms is None or now_ms < self._begun_ms + TELL_MS:
             return None
         causes = ", ".join(f"{why} ({spent / 1000:.1f} s)" for why, spent in self._spent_ms.most_common())
-        said = f"held back for {self._spent_ms.total() / 1000:.1f} s of {(now_ms - self._begun_ms) / 1000:.1f} s: {causes}"
+        said = (
+            f"held back for {self._spent_ms.total() / 1000:.1f} s of {(now_ms - self._begun_ms) / 1000:.1f} s: {causes}"
+        )
         self._begun_ms = None if self._hold is None else now_ms
         self._spent_ms.clear()
         return said

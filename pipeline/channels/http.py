@@ -146,8 +146,15 @@ class Unreached(Exception):
 class Wire:
     """One account's pooled connections. Opened once, inside the running loop; closed at the end."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str], *, request_timeout_ms: int, now_ms: Clock,
-                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        request_timeout_ms: int,
+        now_ms: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._origin = _origin(httpx.URL(self._base_url))
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}

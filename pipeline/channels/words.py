@@ -18,9 +18,18 @@ READ: Final = 20_000
 """Bytes of a text or page that are looked at for its words."""
 DEEPEST: Final = 4
 SPOKEN: Final = (
-    "title", "message", "detail", "error", "error_message", "errorMessage", "error_description", "reason", "description",
-    "exception", "errors",
-)  # fmt: skip
+    "title",
+    "message",
+    "detail",
+    "error",
+    "error_message",
+    "errorMessage",
+    "error_description",
+    "reason",
+    "description",
+    "exception",
+    "errors",
+)
 """Members in which errors speak (RFC 9457; NestJS; Twilio; Resend). No others: WAHA's 500 repeats the request, address
 and text included."""
 NAMED: Final = ("name", "code", "type", "error", "errors", "exception")
@@ -54,7 +63,9 @@ def says_failure(parsed: object) -> bool:
         return True
     if not isinstance(parsed, dict):
         return False
-    if any(parsed.get(name) for name in ("error", "errors", "exception", "error_code", "error_message", "errorMessage")):
+    if any(
+        parsed.get(name) for name in ("error", "errors", "exception", "error_code", "error_message", "errorMessage")
+    ):
         return True
     if any(parsed.get(name) is False for name in ("success", "ok", "sent")) or parsed.get("ack") == -1:
         return True

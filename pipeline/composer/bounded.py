@@ -45,7 +45,9 @@ _SLOW: Final = {
     **dict.fromkeys(("sum", "groupby"), 10_000),
 }
 """Characters for what is not linear, or slow."""
-_WIDE: Final = frozenset({"center", "indent", "wordwrap", "truncate", "batch", "slice", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"})
+_WIDE: Final = frozenset(
+    {"center", "indent", "wordwrap", "truncate", "batch", "slice", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"}
+)
 """What makes text as wide as a number says."""
 _REMOVED: Final = frozenset({"pprint", "random", "xmlattr"})
 _WIDTH = re.compile(r"\d{4}|\*|\{[^{}]*\{")
@@ -166,7 +168,9 @@ def _bounded(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
         _weigh(name, [*given[skipped:], *named.values()])
         if name == "format":
             _check_format(name, given[skipped])
-        elif name == "round" and any(isinstance(each, int) and abs(each) > MOST_PLACES for each in (*given[1:], *named.values())):
+        elif name == "round" and any(
+            isinstance(each, int) and abs(each) > MOST_PLACES for each in (*given[1:], *named.values())
+        ):
             raise TooMuch(f"round to more than {MOST_PLACES} places")
         made = filter_(*given, **named)
         if not isinstance(made, Iterator):
@@ -272,10 +276,20 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             _weigh("%", (left, right))
         weighed = weight(left), weight(right)
         if operator == "*":
-            sizes = [abs(each) if isinstance(each, int) else size for each, size in zip((left, right), weighed, strict=True)]
-            if not all(isinstance(each, int | float) for each in (left, right)) and sizes[0] * sizes[1] > MOST_CHARACTERS:
+            sizes = [
+                abs(each) if isinstance(each, int) else size for each, size in zip((left, right), weighed, strict=True)
+            ]
+            if (
+                not all(isinstance(each, int | float) for each in (left, right))
+                and sizes[0] * sizes[1] > MOST_CHARACTERS
+            ):
                 raise TooMuch(f"a value is larger than {MOST_CHARACTERS} characters")
-        if operator == "**" and isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > MOST_BITS:
+        if (
+            operator == "**"
+            and isinstance(left, int)
+            and isinstance(right, int)
+            and left.bit_length() * abs(right) > MOST_BITS
+        ):
             raise TooMuch("a number is too large")
         made = super().call_binop(context, operator, left, right)
         weight(made)

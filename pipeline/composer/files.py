@@ -107,7 +107,11 @@ class TemplateFiles(BaseLoader):
     def _tell_gone(self, template: str, error: OSError) -> None:
         if template not in self._gone:
             self._gone.add(template)
-            log.warning("template file %s is gone (%s): its last text goes on until this worker is restarted", template, error.strerror)
+            log.warning(
+                "template file %s is gone (%s): its last text goes on until this worker is restarted",
+                template,
+                error.strerror,
+            )
 
 
 def _stamp(path: str) -> Stamp:

@@ -72,9 +72,13 @@ async def _look_up(client: AIOKafkaClient, kind: CoordinationType, name: str) ->
 
 async def _ask_group(place: Place, application: str, partitions: list[TopicPartition]) -> None:
     consumer = AIOKafkaConsumer(
-        **place.connection, group_id=application, enable_auto_commit=False, isolation_level="read_committed",
-        auto_offset_reset="latest", fetch_max_wait_ms=100,
-    )  # fmt: skip
+        **place.connection,
+        group_id=application,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="latest",
+        fetch_max_wait_ms=100,
+    )
     try:
         await consumer.start()
         consumer.assign(partitions)

@@ -30,10 +30,22 @@ def touch_again(work: Work) -> dict[str, Any]:
     """Return `work` as a datum of the Touch schema: composed already, so without template; due at once."""
     said = work.content
     return {
-        "touch_id": again_id(work.touch_id), "campaign_id": work.campaign_id, "lead_id": work.lead_id,
-        "channel": work.channel.value, "to": work.to, "subject": said.subject, "body": said.body, "text": said.text,
-        "sender": work.sender if work.pinned else None, "time_zone": work.time_zone, "expires_at": work.expires_at_ms,
-        "attachments": [asdict(each) for each in said.attachments], "from": said.from_, "reply_to": said.reply_to,
-        "headers": said.headers, "variables": {}, "priority": work.priority,
+        "touch_id": again_id(work.touch_id),
+        "campaign_id": work.campaign_id,
+        "lead_id": work.lead_id,
+        "channel": work.channel.value,
+        "to": work.to,
+        "subject": said.subject,
+        "body": said.body,
+        "text": said.text,
+        "sender": work.sender if work.pinned else None,
+        "time_zone": work.time_zone,
+        "expires_at": work.expires_at_ms,
+        "attachments": [asdict(each) for each in said.attachments],
+        "from": said.from_,
+        "reply_to": said.reply_to,
+        "headers": said.headers,
+        "variables": {},
+        "priority": work.priority,
         "metadata": {**work.metadata, RESENDS: work.touch_id},
-    }  # fmt: skip
+    }

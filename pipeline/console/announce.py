@@ -20,8 +20,10 @@ def introduction(settings: Settings, version: str) -> Iterator[str]:
     kafka = settings.kafka
     yield f"{version}; configuration: {settings.source}"
     prefix = f", topic prefix {kafka.topic_prefix}" if kafka.topic_prefix else ""
-    yield (f"Kafka {', '.join(kafka.bootstrap_servers)} ({kafka.security_protocol}){prefix}; "
-           f"statuses as {_framing(settings)}")  # fmt: skip
+    yield (
+        f"Kafka {', '.join(kafka.bootstrap_servers)} ({kafka.security_protocol}){prefix}; "
+        f"statuses as {_framing(settings)}"
+    )
     for channel, name, address in _senders(settings):
         yield f"{channel.value} {name}: sends to {address}{_whose(channel, address)}"
     off = [channel.value for channel, policy in settings.channels.items() if not policy.senders]
@@ -37,8 +39,10 @@ def half(settings: Settings) -> str | None:
     real = [each for each in found if each not in stand_ins and urlsplit(each[2]).netloc not in hosts]
     if not stand_ins or not real:
         return None
-    return (f"half sandbox, half real? {_names(real)}: at the provider; {_names(stand_ins)}: at another address. If that is a "
-            "sandbox, what goes there is told as sent and reaches nobody")  # fmt: skip
+    return (
+        f"half sandbox, half real? {_names(real)}: at the provider; {_names(stand_ins)}: at another address. If that is a "
+        "sandbox, what goes there is told as sent and reaches nobody"
+    )
 
 
 def _senders(settings: Settings) -> Iterator[tuple[Channel, str, str]]:
@@ -58,13 +62,19 @@ def _whose(channel: Channel, address: str) -> str:
     if channel not in _OWN:
         return ", a WAHA server or the sandbox"
     name, host = _OWN[channel]
-    return f", not {name} itself ({host}): a sandbox, or a proxy" if _is_stand_in(channel, address) else f", {name} itself"
+    return (
+        f", not {name} itself ({host}): a sandbox, or a proxy" if _is_stand_in(channel, address) else f", {name} itself"
+    )
 
 
 def _framing(settings: Settings) -> str:
     if settings.kafka.status_format == "json":
         return "JSON"
-    return "Avro" if settings.kafka.schema_registry_url is None else f"Avro, schemas in {settings.kafka.schema_registry_url}"
+    return (
+        "Avro"
+        if settings.kafka.schema_registry_url is None
+        else f"Avro, schemas in {settings.kafka.schema_registry_url}"
+    )
 
 
 def _names(senders: list[tuple[Channel, str, str]]) -> str:

@@ -59,8 +59,12 @@ class _Log:
     def __init__(self, place: Place, counts: Mapping[str, int], progress: Callable[[int], None]) -> None:
         self._place, self._counts, self._progress = place, counts, progress
         self._kafka = AIOKafkaConsumer(
-            **place.connection, isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest",
-            fetch_max_wait_ms=100, max_partition_fetch_bytes=4 * 1024 * 1024,
+            **place.connection,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         self._read = 0
         self.starts: dict[TopicPartition, int] = {}
@@ -81,10 +85,14 @@ class _Log:
         """Return the partitions of a topic. Raises Failed when it does not exist."""
         name = self._place.topic_name(logical)
         if name not in self._counts:
-            raise Failed(f"topic {name} does not exist on {self._place.servers}: start a worker once, it creates its topics")
+            raise Failed(
+                f"topic {name} does not exist on {self._place.servers}: start a worker once, it creates its topics"
+            )
         return [TopicPartition(name, number) for number in range(self._counts[name])]
 
-    async def read(self, starts: Mapping[TopicPartition, int]) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
+    async def read(
+        self, starts: Mapping[TopicPartition, int]
+    ) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
         """Yield the records from `starts` on, up to the end."""
         waiting = {tp: start for tp, start in starts.items() if start < self.ends[tp]}
         if not waiting:
@@ -121,8 +129,12 @@ class _Reading:
         topic = flow.channel_topic(channel)
         tables = await self._tables(topic)
         arrivals = await self._beyond(topic, tables)
-        return [LaneRows(channel, number, rows, [record.value for record in arrivals[number] if self._reads(decode_work, record)])
-                for number, rows in enumerate(tables)]  # fmt: skip
+        return [
+            LaneRows(
+                channel, number, rows, [record.value for record in arrivals[number] if self._reads(decode_work, record)]
+            )
+            for number, rows in enumerate(tables)
+        ]
 
     async def _deferred(self) -> list[Scheduled]:
         tables = await self._tables(flow.SCHEDULED)
@@ -150,9 +162,14 @@ class _Reading:
 
     async def _not_accepted(self) -> int:
         """Return how many records of `touches` no router has applied. Its table is large: only the tail of it is read."""
-        positions = {tp.partition: await self._last_position(tp) for tp in self._log.partitions(flow.changelog(TABLES[flow.TOUCHES]))}
-        return sum(max(self._log.ends[tp] - max(positions.get(tp.partition, 0), self._log.starts[tp]), 0)
-                   for tp in self._log.partitions(flow.TOUCHES))  # fmt: skip
+        positions = {
+            tp.partition: await self._last_position(tp)
+            for tp in self._log.partitions(flow.changelog(TABLES[flow.TOUCHES]))
+        }
+        return sum(
+            max(self._log.ends[tp] - max(positions.get(tp.partition, 0), self._log.starts[tp]), 0)
+            for tp in self._log.partitions(flow.TOUCHES)
+        )
 
     async def _last_position(self, tp: TopicPartition) -> int:
         first, end, tail = self._log.starts[tp], self._log.ends[tp], TAIL
@@ -170,7 +187,9 @@ class _Reading:
         try:
             return decode(record.value or b"")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the lane passes it over, too
-            self._complain(f"{record.topic}[{record.partition}] offset {record.offset}: none of ours: {error!r}; skipped")
+            self._complain(
+                f"{record.topic}[{record.partition}] offset {record.offset}: none of ours: {error!r}; skipped"
+            )
             return None
 
 

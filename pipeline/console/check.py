@@ -83,12 +83,22 @@ async def check(place: Place, desired: Desired, now_s: Callable[[], float]) -> A
 
 def _templates(folder: Path, *, is_named: bool) -> Finding:
     if not folder.is_dir():
-        fix = "put the folder there, or set templates" if is_named else "touches with a template are refused; set templates"
+        fix = (
+            "put the folder there, or set templates"
+            if is_named
+            else "touches with a template are refused; set templates"
+        )
         return Finding("templates", is_ok=not is_named, what=f"no folder {folder}; {fix}")
     files = TemplateFiles(folder)
     if faults := files.faults():
-        return Finding("templates", is_ok=False, what=f"{folder}: {'; '.join(faults[:MOST_FAULTS])}; save it as UTF-8 text")
-    return Finding("templates", is_ok=True, what=f"{folder}: {described(files.found()) or 'none: touches with a template are refused'}")
+        return Finding(
+            "templates", is_ok=False, what=f"{folder}: {'; '.join(faults[:MOST_FAULTS])}; save it as UTF-8 text"
+        )
+    return Finding(
+        "templates",
+        is_ok=True,
+        what=f"{folder}: {described(files.found()) or 'none: touches with a template are refused'}",
+    )
 
 
 async def _kafka(place: Place, desired: Desired) -> list[Finding]:

@@ -100,15 +100,27 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
         option("--datadir", "-D", expose_value=False, help=_HELP["--datadir"]),
         option("--with-web/--without-web", default=True, help="Serve /live, /ready and /metrics."),
-        option("--web-port", "-p", default=None, type=params.TCPPort(),
-               help=f"Serve them on this port; by default {DEFAULT_PORT}, or the next one that is free."),
+        option(
+            "--web-port",
+            "-p",
+            default=None,
+            type=params.TCPPort(),
+            help=f"Serve them on this port; by default {DEFAULT_PORT}, or the next one that is free.",
+        ),
         option("--web-bind", "-b", default=None, help="Serve them on this address; by default 127.0.0.1."),
         option("--web-host", "-h", default=None, hidden=True),
-        option("--loglevel", "-l", default=DEFAULT_LOGLEVEL, expose_value=False,
-               type=params.CaseInsensitiveChoice(base.LOGLEVELS), help="How much to log."),
-        base.compat_option("--logfile", "-f", state_key="logfile", default=None, type=params.WritableFilePath,
-                           help=_HELP["--logfile"]),
-    ]  # fmt: skip
+        option(
+            "--loglevel",
+            "-l",
+            default=DEFAULT_LOGLEVEL,
+            expose_value=False,
+            type=params.CaseInsensitiveChoice(base.LOGLEVELS),
+            help="How much to log.",
+        ),
+        base.compat_option(
+            "--logfile", "-f", state_key="logfile", default=None, type=params.WritableFilePath, help=_HELP["--logfile"]
+        ),
+    ]
 
     @property  # type: ignore[misc]
     def loglevel(self) -> str:
@@ -126,8 +138,13 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
         conf = self.app.conf
         log = f"{worker.logfile or 'standard error'} ({self.loglevel.lower()})"
         kafka = ", ".join(str(each).removeprefix("kafka://") for each in conf.broker)
-        return [("Kafka", kafka), ("application", conf.id), ("data folder", str(conf.datadir.absolute())), ("log", log),
-                ("process", str(os.getpid()))]  # fmt: skip
+        return [
+            ("Kafka", kafka),
+            ("application", conf.id),
+            ("data folder", str(conf.datadir.absolute())),
+            ("log", log),
+            ("process", str(os.getpid())),
+        ]
 
 
 def make_ours() -> None:

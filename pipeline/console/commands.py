@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.console.desk import Desk
 
+
 def _open(_ctx: click.Context, _param: click.Parameter, path: str) -> FileIO:
     # Unbuffered: Python's own sys.stdin would be locked, at exit, by the thread that waits for input.
     return FileIO(sys.stdin.fileno(), closefd=False) if path == "-" else FileIO(path)
@@ -53,7 +54,10 @@ class produce(Shell):  # noqa: N801 - faust names the command after the class
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
         argument("file", type=click.Path(dir_okay=False, exists=True, readable=True, allow_dash=True), callback=_open),
         option(
-            "--format", "form", type=click.Choice([form.value for form in Form]), default=None,
+            "--format",
+            "form",
+            type=click.Choice([form.value for form in Form]),
+            default=None,
             help="How FILE is written; by default CSV if its name ends in .csv, else NDJSON.",
         ),
     ]
@@ -112,12 +116,17 @@ class status(Shell):  # noqa: N801
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
         argument("touch_id", required=False),
         option("--follow", "-f", is_flag=True, help="Go on with what comes."),
-        option("--timeout", "timeout_s", default=None, callback=_timeout, metavar="DURATION", help="End after so long (with --follow)."),
+        option(
+            "--timeout",
+            "timeout_s",
+            default=None,
+            callback=_timeout,
+            metavar="DURATION",
+            help="End after so long (with --follow).",
+        ),
     ]
 
-    async def serve(
-        self, desk: Desk, touch_id: str | None, *, follow: bool, timeout_s: float | None
-    ) -> int:
+    async def serve(self, desk: Desk, touch_id: str | None, *, follow: bool, timeout_s: float | None) -> int:
         """Show the records."""
         if timeout_s is not None and not follow:
             raise click.UsageError("--timeout goes with --follow", self.ctx)
@@ -128,7 +137,13 @@ class status(Shell):  # noqa: N801
             click.secho(line, fg=None if self.json else COLOURS.get(told["state"]))
 
         seen = await telling.status(
-            desk.place, desk.read_status, show=show, complain=complain, touch_id=touch_id, follow=follow, timeout_s=timeout_s
+            desk.place,
+            desk.read_status,
+            show=show,
+            complain=complain,
+            touch_id=touch_id,
+            follow=follow,
+            timeout_s=timeout_s,
         )
         if touch_id is None or (seen.records and (seen.ended or not follow)):
             return DONE

@@ -79,11 +79,16 @@ def _suffix(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 
 FILTERS: list[Any] = [
-    option("--reason", "reasons", multiple=True, type=click.Choice([str(each) for each in DeadReason]),
-           help="Only letters with this reason; may be given again."),
+    option(
+        "--reason",
+        "reasons",
+        multiple=True,
+        type=click.Choice([str(each) for each in DeadReason]),
+        help="Only letters with this reason; may be given again.",
+    ),
     option("--since", metavar="WHEN", help='Only letters since then: "10m" (ago), or 2026-11-24T09:00:00Z.'),
     option("--until", metavar="WHEN", help="Only letters before then."),
-]  # fmt: skip
+]
 
 
 class ListLetters(_Verb):
@@ -190,13 +195,27 @@ class ReplayLetters(_Verb):
         argument("spots", type=_Place(), nargs=-1, metavar="[PLACE]..."),
         *FILTERS,
         option("--all", "is_all", is_flag=True, help="All letters."),
-        option("--new-id", default=None, callback=_suffix, metavar="SUFFIX", help="Replay as other touches: put SUFFIX behind each touch_id."),
+        option(
+            "--new-id",
+            default=None,
+            callback=_suffix,
+            metavar="SUFFIX",
+            help="Replay as other touches: put SUFFIX behind each touch_id.",
+        ),
         option("--dry-run", "is_dry", is_flag=True, help="Only say how many would be replayed."),
     ]
 
     async def serve(
-        self, desk: Desk, spots: tuple[Spot, ...], *, reasons: tuple[str, ...], since: str | None, until: str | None,
-        is_all: bool, new_id: str | None, is_dry: bool,
+        self,
+        desk: Desk,
+        spots: tuple[Spot, ...],
+        *,
+        reasons: tuple[str, ...],
+        since: str | None,
+        until: str | None,
+        is_all: bool,
+        new_id: str | None,
+        is_dry: bool,
     ) -> int:
         """Choose the letters, and replay them."""
         if sum(map(bool, (spots, reasons or since or until, is_all))) != 1:

@@ -36,8 +36,13 @@ async def open_producer(place: Place) -> AsyncIterator[AIOKafkaProducer]:
     """Yield a started producer. Raises Failed when Kafka cannot be reached."""
     await reach(place)
     producer = AIOKafkaProducer(
-        **place.connection, acks="all", enable_idempotence=True, linger_ms=5, partitioner=place.partitioner(),
-        max_batch_size=256 * 1024, max_request_size=2 * LARGEST_VALUE,
+        **place.connection,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=5,
+        partitioner=place.partitioner(),
+        max_batch_size=256 * 1024,
+        max_request_size=2 * LARGEST_VALUE,
     )
     try:
         await _reach(producer, place)

@@ -52,12 +52,29 @@ class forecast(Shell):  # noqa: N801 - faust names the command after the class
     """  # noqa: D301 - \b is click's
 
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
-        option("--channel", type=click.Choice([channel.value for channel in Channel]), default=None, help="This channel only."),
-        option("--at-most", "at_most_ms", default=None, callback=_duration, metavar="DURATION",
-               help="Look so far ahead; by default a year."),
-        option("--call-takes", "latency_ms", default=None, callback=_duration, metavar="DURATION",
-               help="How long a call takes; by default as long as each lane's latest calls took, else 200ms."),
-    ]  # fmt: skip
+        option(
+            "--channel",
+            type=click.Choice([channel.value for channel in Channel]),
+            default=None,
+            help="This channel only.",
+        ),
+        option(
+            "--at-most",
+            "at_most_ms",
+            default=None,
+            callback=_duration,
+            metavar="DURATION",
+            help="Look so far ahead; by default a year.",
+        ),
+        option(
+            "--call-takes",
+            "latency_ms",
+            default=None,
+            callback=_duration,
+            metavar="DURATION",
+            help="How long a call takes; by default as long as each lane's latest calls took, else 200ms.",
+        ),
+    ]
 
     async def serve(self, desk: Desk, channel: str | None, at_most_ms: int | None, latency_ms: int | None) -> int:
         """Foresee it."""

@@ -55,18 +55,35 @@ def notes(forecast: Forecast) -> Iterator[str]:
 
 
 def _lanes(forecast: Forecast) -> Table:
-    table = _table("channel", "sender", ">waiting", ">deferred", ">expire", ">fail", "done at", "in", "held back most by")
+    table = _table(
+        "channel", "sender", ">waiting", ">deferred", ">expire", ">fail", "done at", "in", "held back most by"
+    )
     for lane in forecast.lanes:
-        _row(table, lane.channel.value, lane.sender or f"lane {lane.lane}: none", f"{lane.waiting:,}", f"{lane.deferred:,}",
-             *_endings(lane), *_done(forecast, lane), lane.held_by or "-")  # fmt: skip
+        _row(
+            table,
+            lane.channel.value,
+            lane.sender or f"lane {lane.lane}: none",
+            f"{lane.waiting:,}",
+            f"{lane.deferred:,}",
+            *_endings(lane),
+            *_done(forecast, lane),
+            lane.held_by or "-",
+        )
     return table
 
 
 def _campaigns(forecast: Forecast) -> Table:
     table = _table("campaign", "channels", ">left", ">deferred", ">expire", ">fail", "done at", "in")
     for campaign in forecast.campaigns:
-        _row(table, campaign.name, _channels(campaign), f"{campaign.left:,}", f"{campaign.deferred:,}", *_endings(campaign),
-             *_done(forecast, campaign))  # fmt: skip
+        _row(
+            table,
+            campaign.name,
+            _channels(campaign),
+            f"{campaign.left:,}",
+            f"{campaign.deferred:,}",
+            *_endings(campaign),
+            *_done(forecast, campaign),
+        )
     return table
 
 
@@ -123,22 +140,39 @@ def json_of(forecast: Forecast) -> str:
 
     def said(ending: Ending) -> dict[str, Any]:
         return {
-            "left": ending.left, "deferred": ending.deferred,
-            **{state.value: ending.ends[state] for state in (State.SENT, State.EXPIRED, State.FAILED, State.UNCONFIRMED)},
+            "left": ending.left,
+            "deferred": ending.deferred,
+            **{
+                state.value: ending.ends[state]
+                for state in (State.SENT, State.EXPIRED, State.FAILED, State.UNCONFIRMED)
+            },
             "done_at": None if ending.done_ms is None else instant(ending.done_ms),
             "sent_per_bucket": per_bucket(ending.sent_ms, start_ms, length_ms, columns),
-        }  # fmt: skip
+        }
 
-    return orjson.dumps({
-        "now": instant(forecast.now_ms), "until": instant(forecast.until_ms), "not_accepted": forecast.not_accepted,
-        "buckets": {"start": instant(start_ms), "seconds": length_ms // 1000, "count": columns},
-        "lanes": [{**_lane(lane), **said(lane)} for lane in forecast.lanes],
-        "campaigns": [{"campaign_id": each.name, "channels": sorted(each.channels), **said(each)} for each in forecast.campaigns],
-    }).decode()  # fmt: skip
+    return orjson.dumps(
+        {
+            "now": instant(forecast.now_ms),
+            "until": instant(forecast.until_ms),
+            "not_accepted": forecast.not_accepted,
+            "buckets": {"start": instant(start_ms), "seconds": length_ms // 1000, "count": columns},
+            "lanes": [{**_lane(lane), **said(lane)} for lane in forecast.lanes],
+            "campaigns": [
+                {"campaign_id": each.name, "channels": sorted(each.channels), **said(each)}
+                for each in forecast.campaigns
+            ],
+        }
+    ).decode()
 
 
 def _lane(lane: LaneOutlook) -> dict[str, Any]:
     return {
-        "channel": lane.channel, "lane": lane.lane, "sender": lane.sender, "waiting": lane.waiting, "held_by": lane.held_by,
-        "paused": lane.pause, "call_ms": lane.latency_ms, "call_ms_is_measured": lane.is_measured,
-    }  # fmt: skip
+        "channel": lane.channel,
+        "lane": lane.lane,
+        "sender": lane.sender,
+        "waiting": lane.waiting,
+        "held_by": lane.held_by,
+        "paused": lane.pause,
+        "call_ms": lane.latency_ms,
+        "call_ms_is_measured": lane.is_measured,
+    }

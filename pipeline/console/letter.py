@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.console.legible import ReadTouch
 
 
-
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A dead letter, and where in `touches.dead-letters` it stands."""
@@ -59,11 +58,21 @@ def letter_of(spot: Spot, datum: Mapping[str, Any]) -> Letter:
     """Return the letter that a record of `touches.dead-letters` holds, in any of its forms. Raises Illegible."""
     try:
         headers = [(str(each["name"]), _bytes(each["value"])) for each in datum["headers"]]
-        return Letter(spot, DeadLetter(
-            DeadReason(datum["reason"]), str(datum["error"]), str(datum["source_topic"]), int(datum["source_partition"]),
-            int(datum["source_offset"]), _bytes(datum["key"]), _bytes(datum["value"]), headers, datum["touch_id"],
-            epoch_ms(datum["occurred_at"]),
-        ))  # fmt: skip
+        return Letter(
+            spot,
+            DeadLetter(
+                DeadReason(datum["reason"]),
+                str(datum["error"]),
+                str(datum["source_topic"]),
+                int(datum["source_partition"]),
+                int(datum["source_offset"]),
+                _bytes(datum["key"]),
+                _bytes(datum["value"]),
+                headers,
+                datum["touch_id"],
+                epoch_ms(datum["occurred_at"]),
+            ),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise Illegible(f"no dead_letter: {type(error).__name__}: {error}") from error
 
@@ -85,10 +94,15 @@ def json_of(letter: Letter, *, whole: bool = False) -> str:
     """Return one line of JSON, absent members left out; with `whole` also key, value and headers, bytes as base64."""
     dead = letter.dead
     members = {
-        "place": str(letter.spot), "occurred_at": dead.occurred_at_ms, "reason": dead.reason, "error": dead.error,
-        "source_topic": dead.source_topic, "source_partition": dead.source_partition,
-        "source_offset": dead.source_offset, "touch_id": dead.touch_id,
-    }  # fmt: skip
+        "place": str(letter.spot),
+        "occurred_at": dead.occurred_at_ms,
+        "reason": dead.reason,
+        "error": dead.error,
+        "source_topic": dead.source_topic,
+        "source_partition": dead.source_partition,
+        "source_offset": dead.source_offset,
+        "touch_id": dead.touch_id,
+    }
     if whole:
         headers = [{"name": name, "value": value} for name, value in dead.headers]
         members |= {"key": dead.key, "value": dead.value, "headers": headers}

@@ -34,8 +34,10 @@ class Place:
         kafkas = DefaultPartitioner()
 
         def choose(key: bytes | None, partitions: list[int], available: list[int]) -> int:
-            known, usable = (sorted(p for p in each if self.partitions is None or p < self.partitions)
-                             for each in (partitions, available))  # fmt: skip
+            known, usable = (
+                sorted(p for p in each if self.partitions is None or p < self.partitions)
+                for each in (partitions, available)
+            )
             return int(kafkas(key, known, usable))
 
         return choose

@@ -73,6 +73,8 @@ def registry(address: Address) -> FetchSchema:
             )
             return str(answer.raise_for_status().json()["schema"])
         except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise Failed(f"the schema registry does not give schema {number}: {type(error).__name__}: {error}") from error
+            raise Failed(
+                f"the schema registry does not give schema {number}: {type(error).__name__}: {error}"
+            ) from error
 
     return fetch

@@ -74,7 +74,12 @@ async def choose(letters: AsyncGenerator[Letter, None], wanted: Wanted) -> Chose
 
 
 async def replay(
-    place: Place, letters: AsyncGenerator[Letter, None], *, new_id: str | None, refuse: Refuse, progress: Callable[[int], None],
+    place: Place,
+    letters: AsyncGenerator[Letter, None],
+    *,
+    new_id: str | None,
+    refuse: Refuse,
+    progress: Callable[[int], None],
 ) -> int:
     """Produce `letters` again and return how many Kafka has acknowledged.
 
@@ -91,7 +96,9 @@ async def replay(
             await delivery.settle(keep=0)
             progress(delivery.delivered)
         except Lost as error:
-            raise Failed(f"{error}; {delivery.delivered:,} letters are replayed; replay again, repeats are dropped") from error
+            raise Failed(
+                f"{error}; {delivery.delivered:,} letters are replayed; replay again, repeats are dropped"
+            ) from error
         finally:
             delivery.abandon()
     return delivery.delivered

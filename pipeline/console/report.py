@@ -21,7 +21,11 @@ class Counting:
     """Counts up to a total nobody knows; `share` says how much of the work is done (0 to 1), or None."""
 
     def __init__(
-        self, what: str, share: Callable[[], float | None], *, out: TextIO | None = None,
+        self,
+        what: str,
+        share: Callable[[], float | None],
+        *,
+        out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._share = what, share
@@ -62,6 +66,9 @@ class Counting:
 
 def _bar(out: TextIO) -> rich.progress.Progress:
     return rich.progress.Progress(
-        rich.progress.BarColumn(), rich.progress.TextColumn("{task.fields[count]} {task.description}"),
-        rich.progress.TimeElapsedColumn(), console=Console(file=out), transient=True,
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("{task.fields[count]} {task.description}"),
+        rich.progress.TimeElapsedColumn(),
+        console=Console(file=out),
+        transient=True,
     )

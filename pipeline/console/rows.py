@@ -223,7 +223,9 @@ def _touch_of(number: int, columns: list[str], cells: list[str]) -> Row | Broken
         return Broken(number, f"{len(cells)} cells, but the header has {len(columns)}")
     touch: dict[str, Any] = {}
     for at, (column, cell) in enumerate(zip(columns, cells, strict=False)):
-        if not column and cell.strip() and not (at == 0 and cell.isdecimal()):  # the first may be a data frame's row number
+        if (
+            not column and cell.strip() and not (at == 0 and cell.isdecimal())
+        ):  # the first may be a data frame's row number
             return Broken(number, f"a cell under no column: {cell[:40]!r}")
         if column and cell:  # empty is absent: an empty variable would leave a hole in a message
             _set(touch, column, cell)
@@ -257,10 +259,28 @@ _WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
 _NOTHING = frozenset({"", "nan", "NaN", "None", "NaT", "NULL", "null", "<NA>", "#N/A"})
 """What pandas and databases write for nothing, where a number or an instant belongs."""
 _IDS = frozenset({"touch_id", "channel"})
-_MEMBERS = frozenset({
-    "touch_id", "campaign_id", "lead_id", "channel", "to", "subject", "body", "text", "template", "sender", "time_zone", "not_before",
-    "expires_at", "attachments", "from", "reply_to", "priority", "created_at",
-})  # fmt: skip
+_MEMBERS = frozenset(
+    {
+        "touch_id",
+        "campaign_id",
+        "lead_id",
+        "channel",
+        "to",
+        "subject",
+        "body",
+        "text",
+        "template",
+        "sender",
+        "time_zone",
+        "not_before",
+        "expires_at",
+        "attachments",
+        "from",
+        "reply_to",
+        "priority",
+        "created_at",
+    }
+)
 
 
 def _json_or_text(cell: str) -> Any:

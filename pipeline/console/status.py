@@ -63,9 +63,7 @@ async def status(
     return seen
 
 
-def _source(
-    place: Place, read: Read, complain: Callable[[str], None], touch_id: str | None
-) -> Source[Told]:
+def _source(place: Place, read: Read, complain: Callable[[str], None], touch_id: str | None) -> Source[Told]:
     key = touch_id.encode() if touch_id is not None else None
 
     def read_record(record: ConsumerRecord) -> Told | None:

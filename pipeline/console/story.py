@@ -15,11 +15,22 @@ if TYPE_CHECKING:
 ENDS = frozenset({*(str(state) for state in TERMINAL), "suppressed", "cancelled"})
 """Terminal states, those reserved for later included."""
 
-COLOURS = {"sent": "green", "failed": "red", "expired": "red", "unconfirmed": "yellow", "deferred": "cyan", "retrying": "yellow"}
+COLOURS = {
+    "sent": "green",
+    "failed": "red",
+    "expired": "red",
+    "unconfirmed": "yellow",
+    "deferred": "cyan",
+    "retrying": "yellow",
+}
 
 EXTRAS = {
-    "next_attempt_at": "next", "attempt": "attempt", "sender": "sender", "provider_message_id": "id",
-    "error_code": "code", "error": "error",
+    "next_attempt_at": "next",
+    "attempt": "attempt",
+    "sender": "sender",
+    "provider_message_id": "id",
+    "error_code": "code",
+    "error": "error",
 }
 
 
@@ -31,7 +42,10 @@ def occurred_ms(told: Mapping[str, Any]) -> int:
 def line_of(told: Mapping[str, Any]) -> str:
     """Return the line; its first four words are always time, id, state and reason (`-` for none)."""
     words = [
-        time_of(told["occurred_at"]), printable(told["touch_id"]), f"{told['state']:<11}", f"{told.get('reason') or '-':<11}",
+        time_of(told["occurred_at"]),
+        printable(told["touch_id"]),
+        f"{told['state']:<11}",
+        f"{told.get('reason') or '-':<11}",
     ]
     extras = [f"{name}={_extra(member, told[member])}" for member, name in EXTRAS.items() if told.get(member)]
     return " ".join([*words, *extras]).rstrip()

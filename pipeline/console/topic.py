@@ -104,8 +104,12 @@ async def _partitions(source: Source[T]) -> list[TopicPartition]:
 
 def _consumer(place: Place) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
-        **place.connection, isolation_level="read_committed", auto_offset_reset="earliest", enable_auto_commit=False,
-        fetch_max_wait_ms=100, max_partition_fetch_bytes=4 * 1024 * 1024,
+        **place.connection,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
     )
 
 

@@ -87,7 +87,11 @@ def resolved(left: Unconfirmed, answer: Answer, now_ms: int) -> Unconfirmed | No
         raise Failed(f"{told(left)} since {time_of(left.resolved_at_ms)}; --force records it otherwise")
     resent_as = again_id(left.work.touch_id) if answer.resolution is Resolved.NOT_SENT else left.resent_as
     return replace(
-        left, resolution=answer.resolution, resolved_at_ms=now_ms, provider_message_id=answer.message_id, resent_as=resent_as
+        left,
+        resolution=answer.resolution,
+        resolved_at_ms=now_ms,
+        provider_message_id=answer.message_id,
+        resent_as=resent_as,
     )
 
 
@@ -113,8 +117,10 @@ async def record(
     except (ProducerFenced, InvalidProducerEpoch):
         raise Failed("somebody else is resolving at this moment, nothing was recorded: try again") from None
     except MessageSizeTooLargeError:
-        raise Failed(f"{touch_id} is too large to be produced again as it was composed, nothing was recorded: "
-                     "produce it from its source under another touch_id, and record it with --sent") from None  # fmt: skip
+        raise Failed(
+            f"{touch_id} is too large to be produced again as it was composed, nothing was recorded: "
+            "produce it from its source under another touch_id, and record it with --sent"
+        ) from None
     except (KafkaError, OSError, TimeoutError) as error:
         raise await unreached(place, error) from error
 
@@ -123,7 +129,10 @@ async def record(
 async def _alone(place: Place) -> AsyncIterator[AIOKafkaProducer]:
     """Yield a producer that has fenced every other one of this kind: what is read now is what will be written upon."""
     producer = AIOKafkaProducer(
-        **place.connection, transactional_id=place.topic_name("pipeline-unconfirmed"), acks="all", max_request_size=CLAIM_BYTES,
+        **place.connection,
+        transactional_id=place.topic_name("pipeline-unconfirmed"),
+        acks="all",
+        max_request_size=CLAIM_BYTES,
         partitioner=place.partitioner(),
     )
     try:
@@ -157,7 +166,10 @@ async def _write(producer: AIOKafkaProducer, place: Place, left: Unconfirmed) ->
 
 
 async def ask(
-    desk: Desk, found: Mapping[str, Unconfirmed], left: Unconfirmed, complain: Callable[[str], None],
+    desk: Desk,
+    found: Mapping[str, Unconfirmed],
+    left: Unconfirmed,
+    complain: Callable[[str], None],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Sent | None:
     """Ask the provider of `left` what became of it: the message it has, or None if it has none. Sends nothing.
@@ -189,11 +201,15 @@ def _asked(desk: Desk, left: Unconfirmed) -> Sender:
     if sender is None:
         raise Failed(f"{work.channel} has no sender {work.sender!r} any more, whose account could be asked")
     if sender.replays:
-        raise Failed("Resend can only be asked by sending the same request again, which may send: look for it at "
-                     f"https://resend.com/emails (to {work.to}, from {time_of(claim.claimed_ms)} on), then resolve with --sent or --not-sent")  # fmt: skip
+        raise Failed(
+            "Resend can only be asked by sending the same request again, which may send: look for it at "
+            f"https://resend.com/emails (to {work.to}, from {time_of(claim.claimed_ms)} on), then resolve with --sent or --not-sent"
+        )
     if not claim.request.handle and desk.now_ms() - claim.claimed_ms > STATUS_DAYS * DAY_MS:
-        raise Failed(f"it is older than {STATUS_DAYS} days: the statuses that tell which message is whose are gone; "
-                     "look into the provider's console, then resolve with --sent or --not-sent")  # fmt: skip
+        raise Failed(
+            f"it is older than {STATUS_DAYS} days: the statuses that tell which message is whose are gone; "
+            "look into the provider's console, then resolve with --sent or --not-sent"
+        )
     return sender
 
 

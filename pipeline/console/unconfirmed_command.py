@@ -100,12 +100,21 @@ class ResolveUnconfirmed(_Verb):
         option("--sent", "is_sent", is_flag=True, help="It was sent."),
         option("--not-sent", "is_not_sent", is_flag=True, help="It was not: send it again, as another touch."),
         option("--ask-provider", "is_asked", is_flag=True, help="Ask the provider now."),
-        option("--id", "message_id", metavar="PROVIDER_MESSAGE_ID", help="The provider's id of the message (with --sent)."),
+        option(
+            "--id", "message_id", metavar="PROVIDER_MESSAGE_ID", help="The provider's id of the message (with --sent)."
+        ),
         option("--force", "is_forced", is_flag=True, help="Whatever was recorded before."),
     ]
 
     async def serve(
-        self, desk: Desk, touch_id: str, *, is_sent: bool, is_not_sent: bool, is_asked: bool, message_id: str | None,
+        self,
+        desk: Desk,
+        touch_id: str,
+        *,
+        is_sent: bool,
+        is_not_sent: bool,
+        is_asked: bool,
+        message_id: str | None,
         is_forced: bool,
     ) -> int:
         """Record it."""
@@ -155,4 +164,7 @@ def _what_follows(left: Unconfirmed, now_ms: int) -> list[str]:
     expires_ms = left.work.expires_at_ms
     is_late = expires_ms is not None and expires_ms <= now_ms
     end = [f"its time was over at {time_of(expires_ms)}: it will end `expired`, and not be sent"] if is_late else []
-    return [f"it is produced again as {left.resent_as}; follow it with: faust -A pipeline status --follow {left.resent_as}", *end]
+    return [
+        f"it is produced again as {left.resent_as}; follow it with: faust -A pipeline status --follow {left.resent_as}",
+        *end,
+    ]

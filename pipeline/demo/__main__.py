@@ -125,8 +125,10 @@ def _disagreements(tally: Tally, accepted: Mapping[str, frozenset[str]]) -> list
         told = [each["provider_message_id"] for each in tally.told("sent") if each["channel"] == channel]
         if len(told) != len(set(told)) or set(told) != accepted[channel]:
             unknown, untold = set(told) - accepted[channel], accepted[channel] - set(told)
-            lines.append(f"{channel}: {len(told)} sent, {len(accepted[channel])} accepted; "
-                         f"not accepted: {sorted(unknown)[:3]}, not told: {sorted(untold)[:3]}")
+            lines.append(
+                f"{channel}: {len(told)} sent, {len(accepted[channel])} accepted; "
+                f"not accepted: {sorted(unknown)[:3]}, not told: {sorted(untold)[:3]}"
+            )
     return lines
 
 
@@ -172,7 +174,9 @@ def _progress(tally: Tally, expected: set[str]) -> str:
     states = tally.states()
     counts = [f"{sum(states[channel, state] for channel in CHANNELS)} {state}" for state in COLUMNS]
     moving = _moving(tally, expected)
-    return f"{moving} of {len(expected)} touches on their way; {', '.join(counts)}; {len(tally.dead_letters)} dead letters"
+    return (
+        f"{moving} of {len(expected)} touches on their way; {', '.join(counts)}; {len(tally.dead_letters)} dead letters"
+    )
 
 
 def _later_ms() -> int:

@@ -65,6 +65,10 @@ def config_of(kafka: str, sandbox: str, templates: str, now_s: float) -> str:
     """Return the configuration as TOML; `now_s` is where the windows are set."""
     home = datetime.fromtimestamp(now_s, UTC).astimezone(ZoneInfo(HOME))
     return _CONFIG.substitute(
-        kafka=kafka, sandbox=sandbox, templates=templates, home=HOME,
-        opens=f"{home - BEFORE:%H:%M}", closes=f"{home + AFTER:%H:%M}",
+        kafka=kafka,
+        sandbox=sandbox,
+        templates=templates,
+        home=HOME,
+        opens=f"{home - BEFORE:%H:%M}",
+        closes=f"{home + AFTER:%H:%M}",
     )

@@ -84,7 +84,9 @@ def findings(tally: Tally, measured: Measured) -> list[Finding]:
         Finding("a send on each channel", ", ".join(sent) if len(sent) == len(CHANNELS) else ""),
         Finding("a failure that is retried", _first(sorted(tally.stories.values(), key=len, reverse=True), _retried)),
         Finding("throttling: time the limits held touches back", ", ".join(throttled)),
-        Finding("outside its window: deferred to the next opening", _first(tally.told("deferred", "window"), _deferred)),
+        Finding(
+            "outside its window: deferred to the next opening", _first(tally.told("deferred", "window"), _deferred)
+        ),
         Finding("a repeat is dropped", f"{repeats:.0f} dropped" if repeats else ""),
         Finding("a bad number is refused", _first(tally.told("failed", "invalid"), _refused)),
         Finding("garbage is put aside as dead letters", _first(tally.dead_letters, _undecodable)),

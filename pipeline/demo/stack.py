@@ -113,8 +113,13 @@ class Stack:
         with self.log(name).open("ab") as log:
             # A session of its own: Ctrl-C reaches only us, and we stop the rest in order.
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-u", "-m", *module], cwd=ROOT, env=self.environment,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                [sys.executable, "-u", "-m", *module],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._remember()
 

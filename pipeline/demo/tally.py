@@ -72,7 +72,10 @@ async def watch(place: Place, tally: Tally) -> None:
     counts = await partition_counts(place)
     topics = {place.topic_name(STATUS): Reader("status"), place.topic_name(DEAD_LETTERS): Reader("dead_letter")}
     kafka = AIOKafkaConsumer(
-        **place.connection, isolation_level="read_committed", auto_offset_reset="earliest", enable_auto_commit=False,
+        **place.connection,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
         fetch_max_wait_ms=100,
     )
     await kafka.start()

@@ -63,7 +63,9 @@ class Calendar:
 
     def _binds(self, number: str) -> bool:
         prefix = f"+{self.country_code}"
-        return number.startswith(prefix) and (self._area(number) is not None or _region(number) in {*self.regions, None})
+        return number.startswith(prefix) and (
+            self._area(number) is not None or _region(number) in {*self.regions, None}
+        )
 
     def _area(self, number: str) -> tuple[str, ...] | None:
         prefix = f"+{self.country_code}"

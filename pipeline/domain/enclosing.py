@@ -94,7 +94,12 @@ def _content(name: str, value: object, complain: Complain) -> bytes | None:
 def _url(name: str, value: object, complain: Complain) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not value.startswith(("https://", "http://")) or len(value) > URL_LENGTH or not is_one_line(value):
+    if (
+        not isinstance(value, str)
+        or not value.startswith(("https://", "http://"))
+        or len(value) > URL_LENGTH
+        or not is_one_line(value)
+    ):
         complain(name, value, f"an http(s) address of at most {URL_LENGTH} characters")
         return None
     return value

@@ -22,7 +22,9 @@ class Never:
     """Window and calendar are never open together."""
 
 
-def gate(window: Window | None, calendar: Calendar | None, time_zone: str | None, to: str, now_ms: int) -> Open | Closed | Never:
+def gate(
+    window: Window | None, calendar: Calendar | None, time_zone: str | None, to: str, now_ms: int
+) -> Open | Closed | Never:
     """Tell whether `to` may be called at `now_ms`, and until when; or from when on."""
     if calendar is None:
         return windows.gate(window, zones_of(window, time_zone, to), now_ms)
@@ -37,7 +39,9 @@ def gate(window: Window | None, calendar: Calendar | None, time_zone: str | None
     return answer
 
 
-def first_open_ms(window: Window | None, calendar: Calendar | None, time_zone: str | None, to: str, at_ms: int) -> int | None:
+def first_open_ms(
+    window: Window | None, calendar: Calendar | None, time_zone: str | None, to: str, at_ms: int
+) -> int | None:
     """Return the first instant, `at_ms` or later, at which `to` may be called; None: never."""
     if calendar is None:
         return windows.first_open_ms(window, zones_of(window, time_zone, to), at_ms)

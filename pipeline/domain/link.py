@@ -14,9 +14,25 @@ from pipeline.domain.work import Attachment
 PUBLIC: Final = "public"
 ANY: Final = "any"
 _PRIVATE_NAMES: Final = (
-    "localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa", "test", "invalid", "onion",
-    "localtest.me", "lvh.me", "nip.io", "sslip.io", "xip.io",
-)  # fmt: skip
+    "localhost",
+    "localdomain",
+    "local",
+    "internal",
+    "intranet",
+    "private",
+    "corp",
+    "home",
+    "lan",
+    "home.arpa",
+    "test",
+    "invalid",
+    "onion",
+    "localtest.me",
+    "lvh.me",
+    "nip.io",
+    "sslip.io",
+    "xip.io",
+)
 """Names, and what is under them, that lead into somebody's own network or back to the host. Sources: RFC 6761, 6762, 8375,
 ICANN's `.internal`; the last ones are public names of private addresses."""
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")

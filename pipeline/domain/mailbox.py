@@ -81,7 +81,9 @@ def _validated(text: str, *, with_name: bool) -> ValidatedEmail:
 
 def _ascii(found: ValidatedEmail) -> str:
     if not found.local_part.isascii():
-        raise BadAddress("not an e-mail address that is delivered everywhere: before the @ only ASCII is taken (no SMTPUTF8)")
+        raise BadAddress(
+            "not an e-mail address that is delivered everywhere: before the @ only ASCII is taken (no SMTPUTF8)"
+        )
     return f"{found.local_part}@{found.ascii_domain.lower()}"
 
 
@@ -104,7 +106,9 @@ def _mailto(found: re.Match[str]) -> str:
 def _mailboxes(value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
-    return ", ".join(normal_mailbox(f"{_quoted(name)} <{address}>" if name else address) for name, address in getaddresses([value]))
+    return ", ".join(
+        normal_mailbox(f"{_quoted(name)} <{address}>" if name else address) for name, address in getaddresses([value])
+    )
 
 
 def _quoted(name: str) -> str:
@@ -112,9 +116,26 @@ def _quoted(name: str) -> str:
 
 
 _WITH_ADDRESSES: Final[dict[str, Callable[[str], str]]] = {
-    **dict.fromkeys(("list-unsubscribe", "list-subscribe", "list-help", "list-owner", "list-post", "list-archive"), _uris),
-    **dict.fromkeys(("sender", "return-path", "errors-to", "disposition-notification-to", "return-receipt-to",
-                     "resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc", "mail-reply-to",
-                     "mail-followup-to", "x-confirm-reading-to"), _mailboxes),
-}  # fmt: skip
+    **dict.fromkeys(
+        ("list-unsubscribe", "list-subscribe", "list-help", "list-owner", "list-post", "list-archive"), _uris
+    ),
+    **dict.fromkeys(
+        (
+            "sender",
+            "return-path",
+            "errors-to",
+            "disposition-notification-to",
+            "return-receipt-to",
+            "resent-from",
+            "resent-sender",
+            "resent-to",
+            "resent-cc",
+            "resent-bcc",
+            "mail-reply-to",
+            "mail-followup-to",
+            "x-confirm-reading-to",
+        ),
+        _mailboxes,
+    ),
+}
 """Headers with addresses (RFC 2369, RFC 5322 section 3.6, RFC 8098 and what is used beside them)."""

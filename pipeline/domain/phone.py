@@ -21,20 +21,33 @@ LONGEST: Final = 100
 """Characters of a number with all that surrounds it; E.164 has 15 digits."""
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _PLUS = re.compile(r"[\uff0b\ufe62\u207a\u208a\u2795]")
-_MARKS = {**dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc\uff0d"), "-"), ord("\uff08"): "(", ord("\uff09"): ")", ord("\uff0e"): ".", ord("\uff0f"): "/",
-          ord("\u2044"): "/", ord("\u2019"): "'"}  # fmt: skip
+_MARKS = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc\uff0d"), "-"),
+    ord("\uff08"): "(",
+    ord("\uff09"): ")",
+    ord("\uff0e"): ".",
+    ord("\uff0f"): "/",
+    ord("\u2044"): "/",
+    ord("\u2019"): "'",
+}
 _GRAMMAR = re.compile(r"\(?[+0-9][0-9 ()./-]*[0-9]")
 _CHAT_ID = re.compile(r"(?a:([1-9]\d{6,14}))@(?:c\.us|s\.whatsapp\.net)")
 """WhatsApp's own name of a person: the number with its country code."""
 _TRUNK = re.compile(r"\(0\)")
-_NAMED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple((re.compile(pattern, re.IGNORECASE), why) for pattern, why in (
-    (r"[0-9][.,]?[0-9]*e[+-]?[0-9]", "it looks like a spreadsheet's exponent (4.9E+11): its digits are lost; format the column as text"),
-    (r"@g\.us$", "a phone number must be a person's, not a group's"),
-    (r"phone-context", "phone-context leaves the number to guess; write it whole, with +"),
-    (r"[;#]|\bext|\bdurchwahl|[0-9] *(x|,,) *[0-9]", "a phone number must have no extension"),
-    (r"\+.*\+|[,|\n]|\bor\b|[0-9] *& *[0-9]", "one phone number is allowed"),
-    (r"[^\W\d_]", "a phone number must have no letters"),
-))  # fmt: skip
+_NAMED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
+    (re.compile(pattern, re.IGNORECASE), why)
+    for pattern, why in (
+        (
+            r"[0-9][.,]?[0-9]*e[+-]?[0-9]",
+            "it looks like a spreadsheet's exponent (4.9E+11): its digits are lost; format the column as text",
+        ),
+        (r"@g\.us$", "a phone number must be a person's, not a group's"),
+        (r"phone-context", "phone-context leaves the number to guess; write it whole, with +"),
+        (r"[;#]|\bext|\bdurchwahl|[0-9] *(x|,,) *[0-9]", "a phone number must have no extension"),
+        (r"\+.*\+|[,|\n]|\bor\b|[0-9] *& *[0-9]", "one phone number is allowed"),
+        (r"[^\W\d_]", "a phone number must have no letters"),
+    )
+)
 """What is refused, by what it is; the first that is found is told."""
 
 
@@ -101,16 +114,23 @@ def _international(written: str, numbers: str, judge: Callable[[PhoneNumber], bo
     if "(0)" not in written:
         if (found := _e164(kept)) == bare:
             return _judged(kept, numbers, judge)
-        if bare == f"+{kept.country_code}0{found.removeprefix(f'+{kept.country_code}')}" and not judge(_with_zero(kept)):
+        if bare == f"+{kept.country_code}0{found.removeprefix(f'+{kept.country_code}')}" and not judge(
+            _with_zero(kept)
+        ):
             return _judged(kept, numbers, judge)
         raise BadAddress(f"its digits can be read in two ways; write it as it is dialled from abroad (perhaps {found})")
     if not written.replace("(+", "+").startswith((f"+{kept.country_code}(0)", f"+{kept.country_code})(0)")):
         raise BadAddress("(0) may stand behind the country code only")
     dropped = _parsed(_TRUNK.sub("", written).replace("(", "").replace(")", ""), None, numbers)
-    readings = {_e164(each) for each in (kept, dropped) if judge(each) and _e164(each) in (bare, _without_trunk(written))}
+    readings = {
+        _e164(each) for each in (kept, dropped) if judge(each) and _e164(each) in (bare, _without_trunk(written))
+    }
     if len(readings) != 1:
-        raise BadAddress("(0) can be read in two ways; write the number as it is dialled from abroad"
-                         if readings else f"not a {numbers} phone number")  # fmt: skip
+        raise BadAddress(
+            "(0) can be read in two ways; write the number as it is dialled from abroad"
+            if readings
+            else f"not a {numbers} phone number"
+        )
     return readings.pop()
 
 

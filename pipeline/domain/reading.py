@@ -40,18 +40,24 @@ def _fields(read: _Reader, timestamp_ms: int) -> dict[str, Any]:
         "channel": read.channel(),
         "to": read.text("to", required=True, rule=_is_line, allowed="an address"),
         "subject": read.text("subject", rule=_is_short, allowed=f"at most {LINE_LENGTH} characters"),
-        "body": read.text("body"), "text": read.text("text"),
+        "body": read.text("body"),
+        "text": read.text("text"),
         "template": read.text("template", rule=_is_line, allowed="the name of a template"),
         "variables": read.mapping("variables", MOST_ENTRIES),
         "sender": read.text("sender", rule=_is_line, allowed="the name of a sender"),
         "time_zone": read.text("time_zone", rule=is_zone, allowed="an IANA time zone"),
-        "not_before_ms": read.instant("not_before", latest_ms=FARTHEST_MS), "expires_at_ms": read.instant("expires_at"),
-        "attachments": read.attachments(), "from_": read.text("from", rule=_is_short, allowed="one of the sender's addresses"),
+        "not_before_ms": read.instant("not_before", latest_ms=FARTHEST_MS),
+        "expires_at_ms": read.instant("expires_at"),
+        "attachments": read.attachments(),
+        "from_": read.text("from", rule=_is_short, allowed="one of the sender's addresses"),
         "reply_to": read.text("reply_to", rule=_is_short, allowed="an address"),
-        "headers": read.mapping("headers", MOST_HEADERS), "priority": read.priority(),
+        "headers": read.mapping("headers", MOST_HEADERS),
+        "priority": read.priority(),
         "metadata": read.mapping("metadata", MOST_ENTRIES),
-        "created_at_ms": timestamp_ms if (at := read.instant("created_at", earliest_ms=0)) is None else at,  # decides nothing
-    }  # fmt: skip
+        "created_at_ms": timestamp_ms
+        if (at := read.instant("created_at", earliest_ms=0)) is None
+        else at,  # decides nothing
+    }
 
 
 _NAME = "1-256 characters, no control characters"
@@ -193,6 +199,7 @@ def as_text(value: object) -> str | None:
 
 def _story(datum: Mapping[str, Any]) -> Story:
     """What can be told of a touch that is not valid."""
+
     def text(name: str) -> str:
         value = datum.get(name)
         return value[:NAME_LENGTH] if isinstance(value, str) else ""
@@ -201,9 +208,12 @@ def _story(datum: Mapping[str, Any]) -> Story:
     known = metadata.items() if isinstance(metadata, Mapping) and len(metadata) <= MOST_ENTRIES else ()
     touch_id = datum.get("touch_id")
     return Story(
-        str(touch_id) if is_touch_id(touch_id) else None, text("campaign_id"), text("lead_id"), text("channel"),
+        str(touch_id) if is_touch_id(touch_id) else None,
+        text("campaign_id"),
+        text("lead_id"),
+        text("channel"),
         {str(key): said for key, value in known if len(key) <= KEY_LENGTH and (said := as_text(value)) is not None},
-    )  # fmt: skip
+    )
 
 
 def _shown(value: object) -> str:

@@ -64,7 +64,14 @@ class Event:
 def event_of(work: Work, state: State, now_ms: int, **more: object) -> Event:
     """Return the event that `work` is in `state` at `now_ms`; `more` are further fields of `Event`."""
     return Event(
-        touch_id=work.touch_id, campaign_id=work.campaign_id, lead_id=work.lead_id, channel=work.channel,
-        state=state, occurred_at_ms=now_ms, attempt=work.attempt, sender=work.sender, metadata=work.metadata,
+        touch_id=work.touch_id,
+        campaign_id=work.campaign_id,
+        lead_id=work.lead_id,
+        channel=work.channel,
+        state=state,
+        occurred_at_ms=now_ms,
+        attempt=work.attempt,
+        sender=work.sender,
+        metadata=work.metadata,
         **more,  # type: ignore[arg-type]
     )

@@ -76,9 +76,20 @@ def _listed(faults: list[str]) -> str:
 def digest(touch: Touch) -> bytes:
     """Return 16 bytes that are equal for two touches exactly when they are the same (`to` normalised)."""
     said = [
-        touch.channel.value, touch.to, touch.subject, touch.body, touch.text, touch.template,
-        sorted(touch.variables.items()), touch.sender, touch.from_, touch.reply_to, sorted(touch.headers.items()),
-        [(a.filename, a.content_type, None if a.content is None else blake2b(a.content).hexdigest(), a.url)
-         for a in touch.attachments],
-    ]  # fmt: skip
+        touch.channel.value,
+        touch.to,
+        touch.subject,
+        touch.body,
+        touch.text,
+        touch.template,
+        sorted(touch.variables.items()),
+        touch.sender,
+        touch.from_,
+        touch.reply_to,
+        sorted(touch.headers.items()),
+        [
+            (a.filename, a.content_type, None if a.content is None else blake2b(a.content).hexdigest(), a.url)
+            for a in touch.attachments
+        ],
+    ]
     return blake2b(json.dumps(said).encode(), digest_size=16).digest()

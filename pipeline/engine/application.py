@@ -127,8 +127,12 @@ class Application(faust.App):
             self._end(Expelled(f"out of touch with the group for {silent_s:.0f} s (frozen, or cut off from Kafka)"))
         if self.renounce is not None:
             self.renounce()
-        self._end(Expelled("another worker has joined the group with the same instance id: is its data folder a copy of "
-                           "this one's? This worker takes a new id at its next start"))  # fmt: skip
+        self._end(
+            Expelled(
+                "another worker has joined the group with the same instance id: is its data folder a copy of "
+                "this one's? This worker takes a new id at its next start"
+            )
+        )
 
     def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
         """End the process when a thread breaks: the consumer's is the only one that lasts."""

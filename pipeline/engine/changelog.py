@@ -122,7 +122,8 @@ class ChangelogReader:
     async def _fetched(self, waiting: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, Sequence[Any]]:
         try:
             fetched: Mapping[TopicPartition, Sequence[Any]] = await self._kafka.getmany(
-                *waiting, timeout_ms=200, max_records=PORTION_RECORDS)  # fmt: skip
+                *waiting, timeout_ms=200, max_records=PORTION_RECORDS
+            )
         except (CorruptRecordException, UnsupportedCodecError) as error:
             # Written by us alone: damage, not poison. To go on without it would forget claims, and send again.
             at = ", ".join([f"{tp.topic}[{tp.partition}]@{await self._kafka.position(tp)}" for tp in waiting])

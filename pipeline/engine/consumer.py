@@ -176,19 +176,30 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _out_of_range(self, positions: Mapping[TopicPartition, int]) -> None:
         for tp, offset in positions.items():
             if self._covered.get(tp) == offset:  # not of a position that was left since
-                cast("Host", self.app).die(InputGone(
-                    f"{tp.topic}[{tp.partition}] has no offset {offset} any more: its records were deleted before they were "
-                    "read, or the topic was created anew; the restart looks which"))  # fmt: skip
+                cast("Host", self.app).die(
+                    InputGone(
+                        f"{tp.topic}[{tp.partition}] has no offset {offset} any more: its records were deleted before they were "
+                        "read, or the topic was created anew; the restart looks which"
+                    )
+                )
 
     def _batch(self, tp: TopicPartition, rows: list[Any], assignment: Any, epoch: int) -> Batch:
         start, end = self._covered.get(tp, 0), assignment.state_value(tp)._position  # noqa: SLF001
         self._covered[tp] = end
         topic = cast("Host", self.app).ownership.logical(tp.topic)
         records = [
-            Record(topic, tp.partition, r.offset, r.timestamp or 0, r.key, r.value, r.headers,
-                   r.flaw if type(r) is Unreadable else None)
+            Record(
+                topic,
+                tp.partition,
+                r.offset,
+                r.timestamp or 0,
+                r.key,
+                r.value,
+                r.headers,
+                r.flaw if type(r) is Unreadable else None,
+            )
             for r in rows
-        ]  # fmt: skip
+        ]
         return Batch(tp.topic, tp.partition, start, end, epoch, records)
 
     async def seek_all(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
@@ -209,7 +220,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         owned = consumer.assignment()
         try:
-            await consumer.commit({TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items() if tp in owned})
+            await consumer.commit(
+                {TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items() if tp in owned}
+            )
         except Exception as error:  # noqa: BLE001
             self.log.debug("group commit failed: %r", error)
             return False
@@ -266,8 +279,17 @@ class Consumer(driver.Consumer):
 
     def _message(self, tp: TP, batch: Batch) -> ConsumerMessage:
         return ConsumerMessage(
-            batch.topic, batch.partition, batch.end - 1, 0.0, 0, None, None, cast("bytes", batch), None,
-            tp=tp, generation_id=self.app.consumer_generation_id,
+            batch.topic,
+            batch.partition,
+            batch.end - 1,
+            0.0,
+            0,
+            None,
+            None,
+            cast("bytes", batch),
+            None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
         )
 
     async def perform_seek(self) -> None:

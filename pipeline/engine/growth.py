@@ -35,11 +35,20 @@ async def misfits(
 
     `existing` has the partition count of each topic that exists. Raises KafkaError.
     """
-    held = await _beyond(connection, {t.name: (t.partitions, existing[t.name]) for t in needed
-                                      if existing.get(t.name, 0) > t.partitions})  # fmt: skip
-    return [judge(topic, existing[topic.name], held.get(topic.name, (0, 0)), _known(needed, existing, topic),
-                  connection["bootstrap_servers"][0])
-            for topic in needed if existing.get(topic.name, topic.partitions) != topic.partitions]  # fmt: skip
+    held = await _beyond(
+        connection, {t.name: (t.partitions, existing[t.name]) for t in needed if existing.get(t.name, 0) > t.partitions}
+    )
+    return [
+        judge(
+            topic,
+            existing[topic.name],
+            held.get(topic.name, (0, 0)),
+            _known(needed, existing, topic),
+            connection["bootstrap_servers"][0],
+        )
+        for topic in needed
+        if existing.get(topic.name, topic.partitions) != topic.partitions
+    ]
 
 
 def judge(topic: TopicNeeded, found: int, beyond: Held, known: frozenset[int], server: str) -> tuple[bool, str]:
@@ -63,8 +72,10 @@ def grown(topic: str, known: int, found: int, waiting: int | None) -> str:
     has = f"topic {topic} has {found} partitions, configured are {known}: the pipeline goes on with those"
     if waiting is None:
         return f"{has}, the others stay empty"
-    return (f"{has}; {waiting} records wait unread in partitions {known} to {found - 1}, and so will what producers write "
-            "there (docs/operations.md, 'A topic that has grown', brings them over)")  # fmt: skip
+    return (
+        f"{has}; {waiting} records wait unread in partitions {known} to {found - 1}, and so will what producers write "
+        "there (docs/operations.md, 'A topic that has grown', brings them over)"
+    )
 
 
 def _known(needed: Iterable[TopicNeeded], existing: Mapping[str, int], topic: TopicNeeded) -> frozenset[int]:
@@ -76,7 +87,9 @@ async def _beyond(connection: Mapping[str, Any], grown_topics: Mapping[str, tupl
     """Return what the partitions beyond the known ones hold, by topic; given are (known, found)."""
     if not grown_topics:
         return {}
-    partitions = [TopicPartition(topic, p) for topic, (known, found) in grown_topics.items() for p in range(known, found)]
+    partitions = [
+        TopicPartition(topic, p) for topic, (known, found) in grown_topics.items() for p in range(known, found)
+    ]
     consumer = AIOKafkaConsumer(**connection, enable_auto_commit=False)
     await consumer.start()
     try:
@@ -84,8 +97,13 @@ async def _beyond(connection: Mapping[str, Any], grown_topics: Mapping[str, tupl
             begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
-    return {topic: (sum(end[tp] - begin[tp] for tp in partitions if tp.topic == topic),
-                    sum(end[tp] for tp in partitions if tp.topic == topic)) for topic in grown_topics}  # fmt: skip
+    return {
+        topic: (
+            sum(end[tp] - begin[tp] for tp in partitions if tp.topic == topic),
+            sum(end[tp] for tp in partitions if tp.topic == topic),
+        )
+        for topic in grown_topics
+    }
 
 
 async def keep_saying(app: Host) -> None:
@@ -125,7 +143,10 @@ async def keep_covered(app: Host) -> None:
             continue
         seen = {tp for tp in _known_inputs(app) if not app.is_covered(tp)}
         if seen & missing:
-            log.warning("%s[%d] is assigned to no worker: the group is asked to hand out its partitions anew", *min(seen & missing))
+            log.warning(
+                "%s[%d] is assigned to no worker: the group is asked to hand out its partitions anew",
+                *min(seen & missing),
+            )
             app.rejoin()
             seen = set()
         missing = seen

@@ -54,22 +54,45 @@ class _MetadataResponse(Response):
     API_VERSION = 10
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        ("brokers", CompactArray(
-            ("node_id", Int32), ("host", CompactString("utf-8")), ("port", Int32), ("rack", CompactString("utf-8")), ("tags", TaggedFields),
-        )),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
         ("cluster_id", CompactString("utf-8")),
         ("controller_id", Int32),
-        ("topics", CompactArray(
-            ("error_code", Int16), ("name", CompactString("utf-8")), ("topic_id", _Uuid), ("is_internal", Boolean),
-            ("partitions", CompactArray(
-                ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
-                ("replicas", CompactArray(Int32)), ("isr", CompactArray(Int32)), ("offline", CompactArray(Int32)), ("tags", TaggedFields),
-            )),
-            ("authorized_operations", Int32), ("tags", TaggedFields),
-        )),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
         ("cluster_authorized_operations", Int32),
         ("tags", TaggedFields),
-    )  # fmt: skip
+    )
 
 
 class _MetadataStruct(RequestStruct):
@@ -161,8 +184,16 @@ async def watch_topics(app: Host) -> None:
             continue
         for topic, identity in opened.items():
             if NO_ID not in (identity, found.of(topic)) and found.of(topic) != identity:
-                app.die(TopicReplaced(f"topic {topic} was deleted and created anew while this worker ran; the restart reads it anew"))
+                app.die(
+                    TopicReplaced(
+                        f"topic {topic} was deleted and created anew while this worker ran; the restart reads it anew"
+                    )
+                )
         gone = {topic for topic, identity in opened.items() if identity != NO_ID and topic not in found.topics}
         if gone & missing:
-            app.die(TopicReplaced(f"topic {min(gone & missing)} was deleted while this worker ran; the restart creates it anew"))
+            app.die(
+                TopicReplaced(
+                    f"topic {min(gone & missing)} was deleted while this worker ran; the restart creates it anew"
+                )
+            )
         missing = gone

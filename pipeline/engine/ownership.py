@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True, slots=True)
 class Duty:
     """What is done with one input topic: which table, which stage."""
@@ -147,8 +148,15 @@ class Ownership:
 
     def _start(self, tp: TopicPartition, opened: OpenTable) -> None:
         duty, table = self._duties[tp.topic], opened.table
-        partition = Partition(tp.topic, tp.partition, table, duty.stage(tp.partition), self._now_ms,
-                              observe=duty.observe, turns=self._turns)  # fmt: skip
+        partition = Partition(
+            tp.topic,
+            tp.partition,
+            table,
+            duty.stage(tp.partition),
+            self._now_ms,
+            observe=duty.observe,
+            turns=self._turns,
+        )
         resumes_at, missed = resume_at(tp, table.next_offset, opened)
         duty.missed(missed)
         partition.open(resumes_at)
@@ -186,11 +194,22 @@ def resume_at(tp: TopicPartition, known: int, opened: OpenTable) -> tuple[int, i
     if changed is None and known > end:
         changed = f"ends at {end}, but {known} was applied (truncated?)"
     if changed is not None:
-        log.error("%s[%d] %s; it is read from its beginning, %d: what was applied before is recognised",
-                  tp.topic, tp.partition, changed, begin)
+        log.error(
+            "%s[%d] %s; it is read from its beginning, %d: what was applied before is recognised",
+            tp.topic,
+            tp.partition,
+            changed,
+            begin,
+        )
         known = 0
     elif known < begin:
-        log.error("%s[%d]: records %d to %d were deleted before they were read (retention?): %d touches or events are lost",
-                  tp.topic, tp.partition, known, begin - 1, begin - known)
+        log.error(
+            "%s[%d]: records %d to %d were deleted before they were read (retention?): %d touches or events are lost",
+            tp.topic,
+            tp.partition,
+            known,
+            begin - 1,
+            begin - known,
+        )
         return begin, begin - known
     return max(known, begin), 0

@@ -115,8 +115,17 @@ class Hole(Exception):
 class Partition:
     """Runs one stage over one partition, one transaction at a time."""
 
-    def __init__(self, topic: str, number: int, table: CommittedTable, stage: Stage[Any], now_ms: Callable[[], int], *,
-                 observe: Callable[[float], None] = lambda _: None, turns: Turns | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        topic: str,
+        number: int,
+        table: CommittedTable,
+        stage: Stage[Any],
+        now_ms: Callable[[], int],
+        *,
+        observe: Callable[[float], None] = lambda _: None,
+        turns: Turns | None = None,
+    ) -> None:
         self.topic = topic
         self.number = number
         self.table = table

@@ -91,17 +91,30 @@ class Place:
     ) -> dict[TopicPartition, str]:
         """Return why an input is not the one whose records were applied, by partition."""
         marks = {tp: mark for tp, table in tables.items() if (mark := table.mark) is not None}
-        changed = {tp: "was deleted and created anew" for tp, mark in marks.items()
-                   if NO_ID not in (mark.identity, tables[tp].input_identity) and mark.identity != tables[tp].input_identity}
-        kept = {tp: mark.offset for tp, mark in marks.items() if tp not in changed
-                and bounds[tp][0] <= mark.offset < bounds[tp][1] and mark.offset < tables[tp].next_offset}  # fmt: skip
+        changed = {
+            tp: "was deleted and created anew"
+            for tp, mark in marks.items()
+            if NO_ID not in (mark.identity, tables[tp].input_identity) and mark.identity != tables[tp].input_identity
+        }
+        kept = {
+            tp: mark.offset
+            for tp, mark in marks.items()
+            if tp not in changed
+            and bounds[tp][0] <= mark.offset < bounds[tp][1]
+            and mark.offset < tables[tp].next_offset
+        }
         if not kept:
             return changed
         async with ChangelogReader(self.connection, delete_retention_s=self.delete_retention_s) as reader:
             found = await reader.peek(kept)
-        others = {tp for tp, row in found.items()
-                  if Mark.of(marks[tp].identity, row.offset, row.timestamp, row.key, row.value) != marks[tp]}
-        return changed | dict.fromkeys(others, "has other records than those that were applied (unclean leader election?)")
+        others = {
+            tp
+            for tp, row in found.items()
+            if Mark.of(marks[tp].identity, row.offset, row.timestamp, row.key, row.value) != marks[tp]
+        }
+        return changed | dict.fromkeys(
+            others, "has other records than those that were applied (unclean leader election?)"
+        )
 
     async def _demand_memory(self, tables: Mapping[TopicPartition, FencedTable]) -> None:
         """Demand of each table that it knows all that was applied: the group was told only what was committed. Raises TableLost."""

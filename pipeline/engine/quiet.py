@@ -13,9 +13,7 @@ from aiokafka.errors import (
 
 YOUNG_S = 60.0
 COORDINATOR_LOOKED_UP = ("Group Coordinator Request failed: %s", "FindCoordinator Request failed: %s")
-COORDINATOR_NOT_YET = (
-    GroupCoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorForGroupError,
-)  # fmt: skip
+COORDINATOR_NOT_YET = (GroupCoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorForGroupError)
 LINES = 5
 PER_S = 30.0
 
@@ -56,7 +54,10 @@ class Expected(logging.Filter):
 
 
 def _is_expected(record: logging.LogRecord) -> bool:
-    if record.msg in ("Topic %s not found in cluster metadata", "Topic %s is not available during auto-create initialization"):
+    if record.msg in (
+        "Topic %s not found in cluster metadata",
+        "Topic %s is not available during auto-create initialization",
+    ):
         return True
     found = record.args[0] if isinstance(record.args, tuple) and record.args else None
     return record.msg in COORDINATOR_LOOKED_UP and isinstance(found, COORDINATOR_NOT_YET)
@@ -70,7 +71,10 @@ class OneLine(logging.Filter):
         if record.exc_info and record.name.partition(".")[0] in ("faust", "mode", "aiokafka"):
             error = record.exc_info[1]
             if error is not None:
-                record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}".replace("\n", " "), ()
+                record.msg, record.args = (
+                    f"{record.getMessage()}: {type(error).__name__}: {error}".replace("\n", " "),
+                    (),
+                )
             record.exc_info = record.exc_text = None
         return True
 

@@ -50,7 +50,9 @@ def rows_of(raw: memoryview, body: bytes) -> Iterator[Row | Unreadable]:
             start, end = _bounds(body, at)
         except Exception as error:  # noqa: BLE001 - where the next record begins is unknown
             last = max(expected, base + last_delta)
-            yield Unreadable(last, first_ms, None, body[at:], f"offsets {expected} to {last} cannot be read: {said(error)}")
+            yield Unreadable(
+                last, first_ms, None, body[at:], f"offsets {expected} to {last} cannot be read: {said(error)}"
+            )
             return
         row = _row(body[start:end], base, first_ms, expected)
         yield row if not attributes & APPEND_TIME else row._replace(timestamp=last_ms)

@@ -35,8 +35,10 @@ class Fault:
 
     def line(self, servers: str) -> str:
         """Return what is wrong, and the command that mends it."""
-        fix = (f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {self.topic} "
-               f"--add-config {self.key}={_quoted(self.needed)}")  # fmt: skip
+        fix = (
+            f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {self.topic} "
+            f"--add-config {self.key}={_quoted(self.needed)}"
+        )
         return f"topic {self.topic} has {self.key}={self.found}, needed is {self.needed}; mend it with: {fix}"
 
 
@@ -56,9 +58,16 @@ async def settings_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict
 
 def faults(topic: TopicNeeded, found: Mapping[str, str]) -> list[Fault]:
     """Return which settings of an existing topic differ from what it needs."""
-    needed = {"retention.bytes": UNLIMITED, **topic.settings} if "delete" in topic.settings.get("cleanup.policy", "") else topic.settings
-    return [Fault(topic.name, key, found[key], value, _breaks(topic, key), topic.is_public)
-            for key, value in needed.items() if key in found and not _is_enough(key, found[key], value)]  # fmt: skip
+    needed = (
+        {"retention.bytes": UNLIMITED, **topic.settings}
+        if "delete" in topic.settings.get("cleanup.policy", "")
+        else topic.settings
+    )
+    return [
+        Fault(topic.name, key, found[key], value, _breaks(topic, key), topic.is_public)
+        for key, value in needed.items()
+        if key in found and not _is_enough(key, found[key], value)
+    ]
 
 
 def _is_enough(key: str, found: str, needed: str) -> bool:
@@ -81,11 +90,16 @@ def _breaks(topic: TopicNeeded, key: str) -> bool:
     return key in ("retention.ms", "retention.bytes") and topic.settings.get("retention.ms") == UNLIMITED
 
 
-async def mend(admin: AIOKafkaAdminClient, topic: str, wrong: Iterable[Fault], found: Mapping[str, tuple[str, bool]]) -> None:
+async def mend(
+    admin: AIOKafkaAdminClient, topic: str, wrong: Iterable[Fault], found: Mapping[str, tuple[str, bool]]
+) -> None:
     """Set what is wrong on a topic, and leave its other settings as they are. Raises KafkaError."""
-    own = {key: value for key, (value, is_own) in found.items() if is_own}  # this request would drop those it does not name
-    [answer] = await admin.alter_configs([
-        ConfigResource(ConfigResourceType.TOPIC, topic, {**own, **{each.key: each.needed for each in wrong}})])
+    own = {
+        key: value for key, (value, is_own) in found.items() if is_own
+    }  # this request would drop those it does not name
+    [answer] = await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic, {**own, **{each.key: each.needed for each in wrong}})]
+    )
     for code, message, *_ in answer.resources:
         if code:
             raise for_code(code)(f"cannot set {', '.join(each.key for each in wrong)} on topic {topic}: {message}")

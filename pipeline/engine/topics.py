@@ -67,7 +67,9 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNee
         await admin.close()
 
 
-async def _look_at_settings(admin: AIOKafkaAdminClient, existing: list[TopicNeeded], connection: Mapping[str, Any]) -> None:
+async def _look_at_settings(
+    admin: AIOKafkaAdminClient, existing: list[TopicNeeded], connection: Mapping[str, Any]
+) -> None:
     try:
         found = await settings_of(admin, [topic.name for topic in existing])
     except KafkaError as error:
@@ -101,13 +103,20 @@ async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicNeed
         described = await admin.describe_topics(listed) if listed else []
     finally:
         await admin.close()
-    sizes = await misfits(connection, list(wanted.values()), {each["topic"]: len(each["partitions"]) for each in described})
+    sizes = await misfits(
+        connection, list(wanted.values()), {each["topic"]: len(each["partitions"]) for each in described}
+    )
     servers = connection["bootstrap_servers"][0]
-    return sizes + [(each.breaks, each.line(servers)) for name, own in found.items()
-            for each in faults(wanted[name], {key: value for key, (value, _) in own.items()})]  # fmt: skip
+    return sizes + [
+        (each.breaks, each.line(servers))
+        for name, own in found.items()
+        for each in faults(wanted[name], {key: value for key, (value, _) in own.items()})
+    ]
 
 
-async def _mends(admin: AIOKafkaAdminClient, topic: TopicNeeded, wrong: list[Fault], found: Mapping[str, tuple[str, bool]]) -> bool:
+async def _mends(
+    admin: AIOKafkaAdminClient, topic: TopicNeeded, wrong: list[Fault], found: Mapping[str, tuple[str, bool]]
+) -> bool:
     """Mend a public topic; False when the worker may not."""
     try:
         await mend(admin, topic.name, wrong, found)
@@ -115,16 +124,22 @@ async def _mends(admin: AIOKafkaAdminClient, topic: TopicNeeded, wrong: list[Fau
         log.warning("topic %s is not as it must be, and this worker cannot mend it: %s", topic.name, error)
         return False
     for each in wrong:
-        log.warning("topic %s had %s=%s; set to %s, without which touches could vanish or not fit", topic.name, each.key, each.found, each.needed)
+        log.warning(
+            "topic %s had %s=%s; set to %s, without which touches could vanish or not fit",
+            topic.name,
+            each.key,
+            each.found,
+            each.needed,
+        )
     return True
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[TopicNeeded], replication: int) -> None:
     if not missing:
         return
-    answer = await admin.create_topics([
-        NewTopic(t.name, t.partitions, replication, topic_configs=dict(t.settings)) for t in missing
-    ])
+    answer = await admin.create_topics(
+        [NewTopic(t.name, t.partitions, replication, topic_configs=dict(t.settings)) for t in missing]
+    )
     for name, code, *rest in answer.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:  # another worker was quicker
@@ -151,5 +166,8 @@ async def _led(admin: AIOKafkaAdminClient, names: set[str]) -> set[str]:
     """Return which of the topics exist and have a leader for every partition."""
     listed = names & set(await admin.list_topics())
     described = await admin.describe_topics(sorted(listed)) if listed else []
-    return {topic["topic"] for topic in described
-            if topic["partitions"] and all(each["leader"] >= 0 for each in topic["partitions"])}  # fmt: skip
+    return {
+        topic["topic"]
+        for topic in described
+        if topic["partitions"] and all(each["leader"] >= 0 for each in topic["partitions"])
+    }

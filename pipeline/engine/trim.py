@@ -27,7 +27,11 @@ async def keep_trimming(app: Host, connection: Mapping[str, Any]) -> None:
     trimmed: dict[TopicPartition, int] = {}
     while not app.should_stop:
         await asyncio.sleep(TRIM_EVERY_S)
-        due = {tp: offset for tp, offset in app.ownership.trimmable().items() if offset - trimmed.get(tp, 0) >= WORTH_RECORDS}
+        due = {
+            tp: offset
+            for tp, offset in app.ownership.trimmable().items()
+            if offset - trimmed.get(tp, 0) >= WORTH_RECORDS
+        }
         if due:
             try:
                 await trim(connection, due)

@@ -7,5 +7,13 @@ from pipeline.forecast.outlook import CampaignOutlook, Forecast, LaneOutlook, pe
 from pipeline.forecast.rehearsal import AT_MOST_MS, Rehearsal, forecast
 
 __all__ = [
-    "AT_MOST_MS", "Backlog", "CampaignOutlook", "Forecast", "LaneOutlook", "LaneRows", "Rehearsal", "forecast", "per_bucket",
-]  # fmt: skip
+    "AT_MOST_MS",
+    "Backlog",
+    "CampaignOutlook",
+    "Forecast",
+    "LaneOutlook",
+    "LaneRows",
+    "Rehearsal",
+    "forecast",
+    "per_bucket",
+]

@@ -45,12 +45,21 @@ class LaneAtWork:
         typical_ms = LATENCY_MS if measured_ms is None else measured_ms
         pause = shelf.LaneState.unpack(self._table.get(shelf.STATE)).pause
         self.outlook = LaneOutlook(
-            channel=policy.channel, lane=found.lane, sender=None if sender is None else sender.name,
+            channel=policy.channel,
+            lane=found.lane,
+            sender=None if sender is None else sender.name,
             latency_ms=max(1, typical_ms if latency_ms is None else latency_ms),
-            is_measured=latency_ms is None and measured_ms is not None, pause=None if pause is None else pause.error,
-        )  # fmt: skip
-        self._lane = Lane(policy, found.lane, _request, replays=policy.channel is Channel.EMAIL,
-                          by_text=policy.asks_by_text(sender), dedup_for_ms=FOR_EVER_MS)  # fmt: skip
+            is_measured=latency_ms is None and measured_ms is not None,
+            pause=None if pause is None else pause.error,
+        )
+        self._lane = Lane(
+            policy,
+            found.lane,
+            _request,
+            replays=policy.channel is Channel.EMAIL,
+            by_text=policy.asks_by_text(sender),
+            dedup_for_ms=FOR_EVER_MS,
+        )
         self._topic = channel_topic(policy.channel)
         self._order = count()
         self._agenda: list[tuple[int, int, Record | Outcome]] = []
@@ -127,7 +136,9 @@ class LaneAtWork:
 def _measured_ms(table: SortedTable, open_claims: list[Claim], policy: ChannelPolicy) -> int | None:
     """Return how long the latest calls took on average, from claim to answer; None: none is remembered."""
     still_open = {claim.claim_id for claim in open_claims}
-    took = [call.end_ms - call.start_ms for call, claim_id in shelf.last_calls(table).values() if claim_id not in still_open]
+    took = [
+        call.end_ms - call.start_ms for call, claim_id in shelf.last_calls(table).values() if claim_id not in still_open
+    ]
     # A call that nobody saw end is noted with the longest it can have lasted.
     known = [each for each in took if each <= policy.request_timeout_ms]
     return round(sum(known) / len(known)) if known else None

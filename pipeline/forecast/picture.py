@@ -14,9 +14,11 @@ TICK_EVERY = 12
 """Columns between two labels of the axis."""
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 ROUND_MS = [
-    *(n * _SECOND for n in (1, 2, 5, 10, 15, 30)), *(n * _MINUTE for n in (1, 2, 5, 10, 15, 30)),
-    *(n * _HOUR for n in (1, 2, 3, 6, 12)), *(n * _DAY for n in (1, 2, 7, 28)),
-]  # fmt: skip
+    *(n * _SECOND for n in (1, 2, 5, 10, 15, 30)),
+    *(n * _MINUTE for n in (1, 2, 5, 10, 15, 30)),
+    *(n * _HOUR for n in (1, 2, 3, 6, 12)),
+    *(n * _DAY for n in (1, 2, 7, 28)),
+]
 """Stretches of time a column may stand for."""
 
 
@@ -42,12 +44,20 @@ def picture(forecast: Forecast) -> list[str]:
         return []
     start_ms, length_ms, columns = bucket_of(forecast)
     width = max(len(lane_name(lane)) for lane in lanes)
-    rows = [f"{lane_name(lane):<{width}}  {_blocks(per_bucket(lane.sent_ms, start_ms, length_ms, columns))}".rstrip() for lane in lanes]
+    rows = [
+        f"{lane_name(lane):<{width}}  {_blocks(per_bucket(lane.sent_ms, start_ms, length_ms, columns))}".rstrip()
+        for lane in lanes
+    ]
     margin = " " * (width + 2)
     ticks = range(0, columns, TICK_EVERY)
     axis = "".join("┬" if at in ticks else "─" for at in range(columns))
     labels = "".join(f"{_label(start_ms + at * length_ms, length_ms):<{TICK_EVERY}}" for at in ticks).rstrip()
-    return [*rows, margin + axis, margin + labels, f"{margin}UTC; a column is {duration_text(length_ms)}, a full one each lane's busiest"]
+    return [
+        *rows,
+        margin + axis,
+        margin + labels,
+        f"{margin}UTC; a column is {duration_text(length_ms)}, a full one each lane's busiest",
+    ]
 
 
 def _blocks(counts: Sequence[int]) -> str:

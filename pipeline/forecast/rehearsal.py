@@ -21,9 +21,13 @@ TOLD_EVERY = 200
 
 
 def forecast(
-    backlog: Backlog, policies: Mapping[Channel, ChannelPolicy], now_ms: int, *,
-    at_most_ms: int = AT_MOST_MS, latency_ms: int | None = None,
-) -> Forecast:  # fmt: skip
+    backlog: Backlog,
+    policies: Mapping[Channel, ChannelPolicy],
+    now_ms: int,
+    *,
+    at_most_ms: int = AT_MOST_MS,
+    latency_ms: int | None = None,
+) -> Forecast:
     """Return what becomes of `backlog` within `at_most_ms` from `now_ms` on, if no more is produced and nothing fails.
 
     `latency_ms` is how long a call takes; by default each lane's latest calls tell.
@@ -38,9 +42,14 @@ class Rehearsal:
     """All lanes in simulated time."""
 
     def __init__(
-        self, backlog: Backlog, policies: Mapping[Channel, ChannelPolicy], now_ms: int, *,
-        at_most_ms: int, latency_ms: int | None,
-    ) -> None:  # fmt: skip
+        self,
+        backlog: Backlog,
+        policies: Mapping[Channel, ChannelPolicy],
+        now_ms: int,
+        *,
+        at_most_ms: int,
+        latency_ms: int | None,
+    ) -> None:
         self._policies = policies
         self._now_ms, self._until_ms, self._latency_ms = now_ms, now_ms + at_most_ms, latency_ms
         self._not_accepted = backlog.not_accepted

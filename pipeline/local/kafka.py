@@ -80,7 +80,10 @@ class LocalKafka:
         with (self._folder(number) / "kafka.log").open("ab") as log:
             self._running[number] = subprocess.Popen(
                 [_java(), *HEAP, "-cp", _classpath(), "kafka.Kafka", str(properties)],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         if wait:
             self._wait(number)
@@ -168,7 +171,8 @@ class LocalKafka:
             "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": listeners,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": ",".join(f"{name}:{name}" for name in PROTOCOLS) + ",CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:{name}" for name in PROTOCOLS)
+            + ",CONTROLLER:PLAINTEXT",
             "log.dirs": self._folder(number) / "log",
             "default.replication.factor": copies,
             "offsets.topic.replication.factor": copies,
@@ -242,8 +246,10 @@ def _classpath() -> str:
 
 def _not_fetched(error: Exception) -> str:
     why = " ".join(str(error).split())[:200]
-    return (f"Kafka cannot be fetched from Maven Central ({type(error).__name__}: {why}): set HTTPS_PROXY to a proxy that reaches "
-            "it (and REQUESTS_CA_BUNDLE to its certificates), or copy ~/.m2/repository from a machine that has it")  # fmt: skip
+    return (
+        f"Kafka cannot be fetched from Maven Central ({type(error).__name__}: {why}): set HTTPS_PROXY to a proxy that reaches "
+        "it (and REQUESTS_CA_BUNDLE to its certificates), or copy ~/.m2/repository from a machine that has it"
+    )
 
 
 def _free_ports(count: int) -> list[int]:

@@ -9,7 +9,9 @@ from pathlib import Path
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 BEARER = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
-UNSECURED = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler"
+UNSECURED = (
+    "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler"
+)
 AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 
 
@@ -33,19 +35,23 @@ class Security:
     def format_options(self) -> list[str]:
         """Return what the storage tool is told, so that the first start knows the users."""
         return [
-            word for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512") for user, password in self.passwords.items()
+            word
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+            for user, password in self.passwords.items()
             for word in ("--add-scram", f"{mechanism}=[name={user},password={password}]")
-        ]  # fmt: skip
+        ]
 
     def _tls(self) -> dict[str, object]:
         store = self.keyfile.with_name("broker-store.pem")
         store.write_bytes(self.keyfile.read_bytes() + self.certfile.read_bytes())
         return {
-            "ssl.keystore.type": "PEM", "ssl.keystore.location": store,
-            "ssl.truststore.type": "PEM", "ssl.truststore.location": self.cafile,
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": store,
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": self.cafile,
             "listener.name.ssl.ssl.client.auth": "required",
             "ssl.principal.mapping.rules": r"RULE:^CN=([^,]+),.*$/$1/,DEFAULT",
-        }  # fmt: skip
+        }
 
     def _sasl(self) -> dict[str, object]:
         users = " ".join(f'user_{user}="{password}"' for user, password in self.passwords.items())
@@ -63,6 +69,7 @@ class Security:
 
     def _acls(self) -> dict[str, object]:
         return {
-            "authorizer.class.name": AUTHORIZER, "super.users": "User:ANONYMOUS",
+            "authorizer.class.name": AUTHORIZER,
+            "super.users": "User:ANONYMOUS",
             "allow.everyone.if.no.acl.found": "false",
-        }  # fmt: skip
+        }

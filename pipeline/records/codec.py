@@ -31,7 +31,9 @@ class UnknownVersion(Exception):
 
     def __init__(self, what: str, where: str = "") -> None:
         self.what = what
-        super().__init__(f"{where or 'a record'} was written by a newer version of the pipeline ({what}): upgrade this worker")
+        super().__init__(
+            f"{where or 'a record'} was written by a newer version of the pipeline ({what}): upgrade this worker"
+        )
 
 
 def encode(name: str, datum: dict[str, Any]) -> bytes:
@@ -80,56 +82,125 @@ def one_of(kind: type[ValueT], value: str) -> ValueT:
 def encode_work(work: Work) -> bytes:
     """Return `work` as a record."""
     said = work.content
-    return encode("work", {
-        "touch_id": work.touch_id, "campaign_id": work.campaign_id, "lead_id": work.lead_id,
-        "channel": work.channel.value, "to": work.to, "sender": work.sender, "pinned": work.pinned,
-        "subject": said.subject, "body": said.body, "text": said.text, "from": said.from_, "reply_to": said.reply_to,
-        "headers": said.headers,
-        "attachments": [_attachment(each) for each in said.attachments] if said.attachments else [],
-        "digest": work.digest, "origin": work.origin, "priority": work.priority, "time_zone": work.time_zone,
-        "not_before_ms": work.not_before_ms, "expires_at_ms": work.expires_at_ms, "metadata": work.metadata,
-        "created_at_ms": work.created_at_ms, "attempt": work.attempt, "refusals": work.refusals,
-        "first_call_ms": work.first_call_ms, "last_call_ms": work.last_call_ms,
-        "outage_noted_ms": work.outage_noted_ms, "batch_cap": work.batch_cap, "returns": work.returns,
-    })  # fmt: skip
+    return encode(
+        "work",
+        {
+            "touch_id": work.touch_id,
+            "campaign_id": work.campaign_id,
+            "lead_id": work.lead_id,
+            "channel": work.channel.value,
+            "to": work.to,
+            "sender": work.sender,
+            "pinned": work.pinned,
+            "subject": said.subject,
+            "body": said.body,
+            "text": said.text,
+            "from": said.from_,
+            "reply_to": said.reply_to,
+            "headers": said.headers,
+            "attachments": [_attachment(each) for each in said.attachments] if said.attachments else [],
+            "digest": work.digest,
+            "origin": work.origin,
+            "priority": work.priority,
+            "time_zone": work.time_zone,
+            "not_before_ms": work.not_before_ms,
+            "expires_at_ms": work.expires_at_ms,
+            "metadata": work.metadata,
+            "created_at_ms": work.created_at_ms,
+            "attempt": work.attempt,
+            "refusals": work.refusals,
+            "first_call_ms": work.first_call_ms,
+            "last_call_ms": work.last_call_ms,
+            "outage_noted_ms": work.outage_noted_ms,
+            "batch_cap": work.batch_cap,
+            "returns": work.returns,
+        },
+    )
 
 
 def decode_work(value: bytes) -> Work:
     """Return the work of a record."""
     d = decode("work", value)
     content = Content(
-        d["subject"], d["body"], d["text"], d["from"], d["reply_to"], d["headers"],
+        d["subject"],
+        d["body"],
+        d["text"],
+        d["from"],
+        d["reply_to"],
+        d["headers"],
         tuple(Attachment(**each) for each in d["attachments"]),
-    )  # fmt: skip
+    )
     return Work(
-        d["touch_id"], d["campaign_id"], d["lead_id"], one_of(Channel, d["channel"]), d["to"], d["sender"], d["pinned"],
-        content, d["digest"], d["origin"], d["priority"], d["time_zone"], d["not_before_ms"], d["expires_at_ms"],
-        d["metadata"], d["created_at_ms"], d["attempt"], d["refusals"], d["first_call_ms"], d["last_call_ms"],
-        d["outage_noted_ms"], d["batch_cap"], d["returns"],
-    )  # fmt: skip
+        d["touch_id"],
+        d["campaign_id"],
+        d["lead_id"],
+        one_of(Channel, d["channel"]),
+        d["to"],
+        d["sender"],
+        d["pinned"],
+        content,
+        d["digest"],
+        d["origin"],
+        d["priority"],
+        d["time_zone"],
+        d["not_before_ms"],
+        d["expires_at_ms"],
+        d["metadata"],
+        d["created_at_ms"],
+        d["attempt"],
+        d["refusals"],
+        d["first_call_ms"],
+        d["last_call_ms"],
+        d["outage_noted_ms"],
+        d["batch_cap"],
+        d["returns"],
+    )
 
 
 def encode_claim(claim: Claim) -> bytes:
     """Return `claim` as a record."""
     request = claim.request
-    return encode("claim", {
-        "claim_id": claim.claim_id, "works": [encode_work(work) for work in claim.works],
-        "path": request.path, "body": request.body, "content_type": request.content_type, "handle": request.handle,
-        "claimed_ms": claim.claimed_ms, "lease_until_ms": claim.lease_until_ms, "phase": claim.phase.value,
-        "refused": claim.refused, "lost": claim.lost, "looks": claim.looks, "next_look_ms": claim.next_look_ms,
-        "resolve_until_ms": claim.resolve_until_ms, "error_code": claim.error_code, "error": claim.error,
-    })  # fmt: skip
+    return encode(
+        "claim",
+        {
+            "claim_id": claim.claim_id,
+            "works": [encode_work(work) for work in claim.works],
+            "path": request.path,
+            "body": request.body,
+            "content_type": request.content_type,
+            "handle": request.handle,
+            "claimed_ms": claim.claimed_ms,
+            "lease_until_ms": claim.lease_until_ms,
+            "phase": claim.phase.value,
+            "refused": claim.refused,
+            "lost": claim.lost,
+            "looks": claim.looks,
+            "next_look_ms": claim.next_look_ms,
+            "resolve_until_ms": claim.resolve_until_ms,
+            "error_code": claim.error_code,
+            "error": claim.error,
+        },
+    )
 
 
 def decode_claim(value: bytes) -> Claim:
     """Return the claim of a record."""
     d = decode("claim", value)
     return Claim(
-        d["claim_id"], tuple(decode_work(work) for work in d["works"]),
+        d["claim_id"],
+        tuple(decode_work(work) for work in d["works"]),
         Request(d["path"], d["body"], d["content_type"], d["handle"]),
-        d["claimed_ms"], d["lease_until_ms"], one_of(Phase, d["phase"]), d["refused"], d["lost"], d["looks"],
-        d["next_look_ms"], d["resolve_until_ms"], d["error_code"], d["error"],
-    )  # fmt: skip
+        d["claimed_ms"],
+        d["lease_until_ms"],
+        one_of(Phase, d["phase"]),
+        d["refused"],
+        d["lost"],
+        d["looks"],
+        d["next_look_ms"],
+        d["resolve_until_ms"],
+        d["error_code"],
+        d["error"],
+    )
 
 
 def shortened(text: str, most: int = ERROR_CHARACTERS) -> str:
@@ -140,13 +211,21 @@ def shortened(text: str, most: int = ERROR_CHARACTERS) -> str:
 def event_datum(event: Event) -> dict[str, Any]:
     """Return `event` with the names of the Status schema."""
     return {
-        "touch_id": event.touch_id, "campaign_id": event.campaign_id, "lead_id": event.lead_id,
-        "channel": event.channel, "state": event.state.value,
-        "reason": None if event.reason is None else event.reason.value, "attempt": event.attempt,
-        "sender": event.sender, "provider_message_id": event.provider_message_id, "error_code": event.error_code,
-        "error": None if event.error is None else shortened(event.error), "next_attempt_at": event.next_attempt_at_ms, "metadata": event.metadata,
+        "touch_id": event.touch_id,
+        "campaign_id": event.campaign_id,
+        "lead_id": event.lead_id,
+        "channel": event.channel,
+        "state": event.state.value,
+        "reason": None if event.reason is None else event.reason.value,
+        "attempt": event.attempt,
+        "sender": event.sender,
+        "provider_message_id": event.provider_message_id,
+        "error_code": event.error_code,
+        "error": None if event.error is None else shortened(event.error),
+        "next_attempt_at": event.next_attempt_at_ms,
+        "metadata": event.metadata,
         "occurred_at": event.occurred_at_ms,
-    }  # fmt: skip
+    }
 
 
 def encode_event(event: Event) -> bytes:
@@ -158,18 +237,35 @@ def decode_event(value: bytes) -> Event:
     """Return the event of a record."""
     d = decode("event", value)
     return Event(
-        d["touch_id"], d["campaign_id"], d["lead_id"], d["channel"], one_of(State, d["state"]), d["occurred_at"],
-        None if d["reason"] is None else one_of(Reason, d["reason"]), d["attempt"], d["sender"], d["provider_message_id"],
-        d["error_code"], d["error"], d["next_attempt_at"], d["metadata"],
-    )  # fmt: skip
+        d["touch_id"],
+        d["campaign_id"],
+        d["lead_id"],
+        d["channel"],
+        one_of(State, d["state"]),
+        d["occurred_at"],
+        None if d["reason"] is None else one_of(Reason, d["reason"]),
+        d["attempt"],
+        d["sender"],
+        d["provider_message_id"],
+        d["error_code"],
+        d["error"],
+        d["next_attempt_at"],
+        d["metadata"],
+    )
 
 
 def encode_scheduled(scheduled: Scheduled) -> bytes:
     """Return `scheduled` as a record."""
-    return encode("scheduled", {
-        "due_ms": scheduled.due_ms, "channel": scheduled.channel.value, "lane": scheduled.lane,
-        "touch_id": scheduled.touch_id, "work": scheduled.work,
-    })  # fmt: skip
+    return encode(
+        "scheduled",
+        {
+            "due_ms": scheduled.due_ms,
+            "channel": scheduled.channel.value,
+            "lane": scheduled.lane,
+            "touch_id": scheduled.touch_id,
+            "work": scheduled.work,
+        },
+    )
 
 
 def decode_scheduled(value: bytes) -> Scheduled:
@@ -181,22 +277,35 @@ def decode_scheduled(value: bytes) -> Scheduled:
 def encode_unconfirmed(left: Unconfirmed) -> bytes:
     """Return `left` as a record."""
     work = left.work
-    return encode("unconfirmed", {
-        "touch_id": work.touch_id, "channel": work.channel.value, "sender": work.sender,
-        "occurred_at": left.occurred_at_ms, "error": left.error, "claim": encode_claim(left.claim),
-        "resolution": None if left.resolution is None else left.resolution.value, "resolved_at": left.resolved_at_ms,
-        "provider_message_id": left.provider_message_id, "resent_as": left.resent_as,
-    })  # fmt: skip
+    return encode(
+        "unconfirmed",
+        {
+            "touch_id": work.touch_id,
+            "channel": work.channel.value,
+            "sender": work.sender,
+            "occurred_at": left.occurred_at_ms,
+            "error": left.error,
+            "claim": encode_claim(left.claim),
+            "resolution": None if left.resolution is None else left.resolution.value,
+            "resolved_at": left.resolved_at_ms,
+            "provider_message_id": left.provider_message_id,
+            "resent_as": left.resent_as,
+        },
+    )
 
 
 def decode_unconfirmed(value: bytes) -> Unconfirmed:
     """Return the touch that a record says is, or was, unconfirmed."""
     d = decode("unconfirmed", value)
     return Unconfirmed(
-        decode_claim(d["claim"]), d["occurred_at"], d["error"],
-        None if d["resolution"] is None else one_of(Resolved, d["resolution"]), d["resolved_at"], d["provider_message_id"],
+        decode_claim(d["claim"]),
+        d["occurred_at"],
+        d["error"],
+        None if d["resolution"] is None else one_of(Resolved, d["resolution"]),
+        d["resolved_at"],
+        d["provider_message_id"],
         d["resent_as"],
-    )  # fmt: skip
+    )
 
 
 def _attachment(each: Attachment) -> dict[str, Any]:

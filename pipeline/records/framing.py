@@ -23,14 +23,21 @@ CONFLUENT_BYTES = 5
 """Magic byte and schema id (Confluent wire format)."""
 LARGEST_ID = 2**31 - 1
 _KNOWN: tuple[tuple[bytes, str], ...] = (
-    (b"Obj\x01", "an Avro container file; send each touch in single-object encoding (C3 01, the schema's fingerprint, the body)"),
+    (
+        b"Obj\x01",
+        "an Avro container file; send each touch in single-object encoding (C3 01, the schema's fingerprint, the body)",
+    ),
     (b"\x1f\x8b", "compressed with gzip by hand; use the producer's compression.type"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd by hand; use the producer's compression.type"),
-    (b"PAR1", "a Parquet file"), (b"PK\x03\x04", "a ZIP file (a spreadsheet, perhaps)"),
-    (b"\xff\xfe", "UTF-16; JSON must be UTF-8"), (b"\xfe\xff", "UTF-16; JSON must be UTF-8"),
-    (b"{\x00", "UTF-16; JSON must be UTF-8"), (b"\x00{\x00", "UTF-16; JSON must be UTF-8"),
-    (b"\xac\xed\x00\x05", "Java's serialisation; send JSON or Avro"), (b"\x80\x04\x95", "Python's pickle; send JSON or Avro"),
-)  # fmt: skip
+    (b"PAR1", "a Parquet file"),
+    (b"PK\x03\x04", "a ZIP file (a spreadsheet, perhaps)"),
+    (b"\xff\xfe", "UTF-16; JSON must be UTF-8"),
+    (b"\xfe\xff", "UTF-16; JSON must be UTF-8"),
+    (b"{\x00", "UTF-16; JSON must be UTF-8"),
+    (b"\x00{\x00", "UTF-16; JSON must be UTF-8"),
+    (b"\xac\xed\x00\x05", "Java's serialisation; send JSON or Avro"),
+    (b"\x80\x04\x95", "Python's pickle; send JSON or Avro"),
+)
 """What is met in place of a touch, by its first bytes."""
 _STARTS = tuple(start for start, _ in _KNOWN)
 
@@ -70,7 +77,9 @@ class TouchReader:
             return read_json(value)
         except Undecodable as error:
             if value[:1] != b"{" and self._is_bare(value):
-                raise Undecodable("it is a bare Avro body; put C3 01 and the fingerprint of its schema before it (single-object encoding)") from None
+                raise Undecodable(
+                    "it is a bare Avro body; put C3 01 and the fingerprint of its schema before it (single-object encoding)"
+                ) from None
             raise error from None
 
     def _is_bare(self, value: bytes) -> bool:
@@ -99,10 +108,14 @@ class TouchReader:
         if self._registry is None:
             if value[CONFLUENT_BYTES:].lstrip()[:1] == b"{":
                 raise Undecodable(f"it is framed as JSON Schema (schema {schema_id}); send plain JSON, or Avro")
-            raise Undecodable(f"it is framed for a schema registry (schema {schema_id}), and none is configured: "
-                              "set kafka.schema_registry_url, or send JSON or single-object Avro")  # fmt: skip
+            raise Undecodable(
+                f"it is framed for a schema registry (schema {schema_id}), and none is configured: "
+                "set kafka.schema_registry_url, or send JSON or single-object Avro"
+            )
         if schema_id > LARGEST_ID:
-            raise Undecodable(f"it begins like a record framed for a schema registry, but no registry numbers a schema {schema_id}")
+            raise Undecodable(
+                f"it begins like a record framed for a schema registry, but no registry numbers a schema {schema_id}"
+            )
         try:
             writer = self._registry.writer(schema_id)
         except LookupError as error:
@@ -121,5 +134,3 @@ class TouchReader:
         if not isinstance(datum, dict):
             raise Undecodable("the record's schema is not a Touch")
         return datum
-
-

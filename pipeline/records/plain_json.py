@@ -51,7 +51,10 @@ def _bound(text: bytes) -> None:
 def _with_numbers_as_written(datum: dict[str, Any], text: bytes) -> dict[str, Any]:
     """Return `datum` with the text of each number in its maps: 1.10 is not 1.1, and a long id not 1.2e+23."""
     maps = [found for name in MAPS if isinstance(found := datum.get(name), dict) and len(found) <= MOST_ENTRIES]
-    if not any(type(each) is float or (type(each) is int and not each and b"-0" in text) for each in chain(*(m.values() for m in maps))):
+    if not any(
+        type(each) is float or (type(each) is int and not each and b"-0" in text)
+        for each in chain(*(m.values() for m in maps))
+    ):
         return datum
     exact = _exactly(text)
     return {**datum, **{name: exact[name] for name in MAPS if isinstance(datum.get(name), dict)}}
@@ -79,8 +82,12 @@ def _twice(text: str) -> str:
 def _is_too_deep(datum: dict[str, Any]) -> bool:
     level: list[Any] = [datum]
     for _ in range(DEEPEST):
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)
-                 if isinstance(inner, dict | list)]  # fmt: skip
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
         if not level:
             return False
     return True

@@ -64,27 +64,39 @@ def status_value(write: Writer, event: Event, sequence: int) -> bytes:
     value = write("status", datum)
     if len(value) <= STATUS_BYTES:
         return value
-    return write("status", {**datum, "metadata": {}})  # JSON can make six bytes of one: the story goes before its trimmings
+    return write(
+        "status", {**datum, "metadata": {}}
+    )  # JSON can make six bytes of one: the story goes before its trimmings
 
 
 def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:
     """Return the value of `touches.dead-letters`; what does not fit is cut, and the error says so."""
     letter = _fitting(letter)
-    return write("dead_letter", {
-        "reason": letter.reason.value, "error": letter.error, "source_topic": letter.source_topic,
-        "source_partition": letter.source_partition, "source_offset": letter.source_offset,
-        "key": letter.key, "value": letter.value,
-        "headers": [{"name": name, "value": value} for name, value in letter.headers],
-        "touch_id": letter.touch_id, "occurred_at": letter.occurred_at_ms,
-    })  # fmt: skip
+    return write(
+        "dead_letter",
+        {
+            "reason": letter.reason.value,
+            "error": letter.error,
+            "source_topic": letter.source_topic,
+            "source_partition": letter.source_partition,
+            "source_offset": letter.source_offset,
+            "key": letter.key,
+            "value": letter.value,
+            "headers": [{"name": name, "value": value} for name, value in letter.headers],
+            "touch_id": letter.touch_id,
+            "occurred_at": letter.occurred_at_ms,
+        },
+    )
 
 
 def _fitting(letter: DeadLetter) -> DeadLetter:
     """Return `letter` with what its topic takes."""
     headers = _headers_kept(letter.headers)
-    cuts = [f"{name} cut from {len(whole)} to {most} bytes"
-            for name, whole, most in (("value", letter.value, VALUE_BYTES), ("key", letter.key, KEY_BYTES))
-            if whole is not None and len(whole) > most]  # fmt: skip
+    cuts = [
+        f"{name} cut from {len(whole)} to {most} bytes"
+        for name, whole, most in (("value", letter.value, VALUE_BYTES), ("key", letter.key, KEY_BYTES))
+        if whole is not None and len(whole) > most
+    ]
     if len(headers) < len(letter.headers):
         cuts.append(f"{len(letter.headers) - len(headers)} of {len(letter.headers)} headers left out")
     if not cuts and len(letter.error) <= ERROR_CHARACTERS:
@@ -92,10 +104,12 @@ def _fitting(letter: DeadLetter) -> DeadLetter:
     where = f"{letter.source_topic}[{letter.source_partition}]@{letter.source_offset}"
     note = f" ({', '.join(cuts)}; the whole stands at {where})" if cuts else ""
     return replace(
-        letter, error=shortened(letter.error) + note, headers=headers,
+        letter,
+        error=shortened(letter.error) + note,
+        headers=headers,
         key=None if letter.key is None else letter.key[:KEY_BYTES],
         value=None if letter.value is None else letter.value[:VALUE_BYTES],
-    )  # fmt: skip
+    )
 
 
 def _headers_kept(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:

@@ -21,9 +21,16 @@ JUDGES_BYTES = (400, 422)
 """Bytes that were accepted once are not wrong now: such a refusal cannot answer a replay."""
 TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 STATUS_NAMES = {
-    400: "validation_error", 401: "missing_api_key", 403: "invalid_api_key", 404: "not_found", 409: "resource_locked",
-    422: "validation_error", 429: "rate_limit_exceeded", 500: "application_error", 503: "service_unavailable",
-}  # fmt: skip
+    400: "validation_error",
+    401: "missing_api_key",
+    403: "invalid_api_key",
+    404: "not_found",
+    409: "resource_locked",
+    422: "validation_error",
+    429: "rate_limit_exceeded",
+    500: "application_error",
+    503: "service_unavailable",
+}
 
 
 class Resend:
@@ -62,22 +69,33 @@ class Resend:
         arrival.status = answer.status
         return await after(request, rule, answer) if answer.status == 200 else answer  # noqa: PLR2004
 
-    def _judge(self, request: web.Request, body: bytes, mails: list[Any] | None, rule: Rule | None, *, is_batch: bool) -> web.Response:
+    def _judge(
+        self, request: web.Request, body: bytes, mails: list[Any] | None, rule: Rule | None, *, is_batch: bool
+    ) -> web.Response:
         if not _key_of(request):
             return _error(401, "missing_api_key", "Missing API key in the authorization header")
         if (strange := odd(rule)) is not None:
             return strange
         key = request.headers.get("Idempotency-Key")
         known = None if key is None else self._store.by_key.get(key)
-        if rule is not None and rule.status is not None and rule.answer is None and not (known is not None and rule.status in JUDGES_BYTES):
-            return _error(rule.status, rule.code or STATUS_NAMES.get(rule.status, "application_error"), "as told", rule.headers)
+        if (
+            rule is not None
+            and rule.status is not None
+            and rule.answer is None
+            and not (known is not None and rule.status in JUDGES_BYTES)
+        ):
+            return _error(
+                rule.status, rule.code or STATUS_NAMES.get(rule.status, "application_error"), "as told", rule.headers
+            )
         if (refused := self._magic(mails or [])) is not None:
             return refused
         if key is not None and not 1 <= len(key) <= 256:  # noqa: PLR2004
             return _error(400, "invalid_idempotency_key", "The key must be between 1-256 chars")
         if known is not None and self._store.now_ms() - known[0] < KEY_MS:
             if known[1] != body:
-                return _error(409, "invalid_idempotent_request", "Same idempotency key used with a different request payload")
+                return _error(
+                    409, "invalid_idempotent_request", "Same idempotency key used with a different request payload"
+                )
             return web.json_response(known[2])
         wrong = _validate(mails, is_batch=is_batch)
         if wrong is not None:
@@ -89,7 +107,11 @@ class Resend:
 
     def _magic(self, mails: list[Any]) -> web.Response | None:
         for mail in mails:
-            said = f"{mail.get('subject', '')} {mail.get('html', '')} {mail.get('text', '')}" if isinstance(mail, dict) else ""
+            said = (
+                f"{mail.get('subject', '')} {mail.get('html', '')} {mail.get('text', '')}"
+                if isinstance(mail, dict)
+                else ""
+            )
             if (found := MAGIC.search(said)) is not None:
                 mark = ("resend", said)
                 self._store.tries[mark] += 1
@@ -102,11 +124,22 @@ class Resend:
         for mail in mails:
             to = mail["to"] if isinstance(mail["to"], str) else mail["to"][0]
             message = Message(
-                "resend", str(uuid.UUID(self._store.new_id())), to, mail.get("html") or mail.get("text") or "", mail["from"],
-                self._store.now_ms(), mail["subject"], key, {tag["name"]: tag["value"] for tag in mail.get("tags", [])},
-                {"attachments": [a.get("filename") for a in mail.get("attachments", [])], "text": mail.get("text"),
-                 "headers": mail.get("headers"), "reply_to": mail.get("reply_to")},
-            )  # fmt: skip
+                "resend",
+                str(uuid.UUID(self._store.new_id())),
+                to,
+                mail.get("html") or mail.get("text") or "",
+                mail["from"],
+                self._store.now_ms(),
+                mail["subject"],
+                key,
+                {tag["name"]: tag["value"] for tag in mail.get("tags", [])},
+                {
+                    "attachments": [a.get("filename") for a in mail.get("attachments", [])],
+                    "text": mail.get("text"),
+                    "headers": mail.get("headers"),
+                    "reply_to": mail.get("reply_to"),
+                },
+            )
             ids.append({"id": self._store.accept(message).id})
         return {"data": ids} if is_batch else ids[0]
 
@@ -114,8 +147,16 @@ class Resend:
         message = self._store.by_id.get(request.match_info["id"])
         if message is None:
             return _error(404, "not_found", "Email not found")
-        return web.json_response({"object": "email", "id": message.id, "to": [message.to], "from": message.sender,
-                                  "subject": message.subject, "last_event": "sent"})  # fmt: skip
+        return web.json_response(
+            {
+                "object": "email",
+                "id": message.id,
+                "to": [message.to],
+                "from": message.sender,
+                "subject": message.subject,
+                "last_event": "sent",
+            }
+        )
 
     async def _domains(self, request: web.Request) -> web.Response:
         if not _key_of(request):
@@ -133,7 +174,11 @@ def _parse(body: bytes, *, is_batch: bool) -> list[Any] | None:
 
 def _validate(mails: list[Any] | None, *, is_batch: bool) -> web.Response | None:
     if not mails or not all(isinstance(mail, dict) for mail in mails):
-        return _error(422, "validation_error", "The body must be an array of e-mails" if is_batch else "The body must be an e-mail")
+        return _error(
+            422,
+            "validation_error",
+            "The body must be an array of e-mails" if is_batch else "The body must be an e-mail",
+        )
     if len(mails) > MOST:
         return _error(422, "validation_error", "The batch must contain at most 100 e-mails")
     for at, mail in enumerate(mails):
@@ -151,7 +196,9 @@ def _validate(mails: list[Any] | None, *, is_batch: bool) -> web.Response | None
             return _error(422, "validation_error", f"Invalid `to` field at {at}")
         for tag in mail.get("tags", []):
             if not (TAG.fullmatch(tag.get("name", "")) and TAG.fullmatch(tag.get("value", ""))):
-                return _error(422, "validation_error", "Tags should only contain ASCII letters, numbers, underscores, or dashes")
+                return _error(
+                    422, "validation_error", "Tags should only contain ASCII letters, numbers, underscores, or dashes"
+                )
     return None
 
 

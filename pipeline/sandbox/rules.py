@@ -84,14 +84,28 @@ _TEXT: Final = (lambda value: isinstance(value, str), "text")
 _YES_NO: Final = (lambda value: isinstance(value, bool), "true or false")
 _MS: Final = _whole(0, LONGEST_MS)
 MEMBERS: Final[dict[str, tuple[Any, str]]] = {
-    "provider": _one_of(*PROVIDERS), "what": _one_of("send", "ask", "session"), "to": _TEXT, "text": _TEXT,
+    "provider": _one_of(*PROVIDERS),
+    "what": _one_of("send", "ask", "session"),
+    "to": _TEXT,
+    "text": _TEXT,
     "probability": (lambda value: type(value) in (int, float) and 0 <= value <= 1, "a number from 0 to 1"),
-    "times": _whole(0, 1_000_000_000), "delay_ms": _MS, "status": _whole(200, 599),
+    "times": _whole(0, 1_000_000_000),
+    "delay_ms": _MS,
+    "status": _whole(200, 599),
     "code": (lambda value: type(value) is int or isinstance(value, str), "text or a whole number"),
-    "headers": (lambda value: isinstance(value, dict) and all(map(_is_header, value.items())), "a map of text, without line breaks"),
-    "drop": _one_of("before", "after"), "status_after": _whole(200, 599), "delay_after_ms": _MS, "limit": _whole(0, 1_000_000),
-    "per_ms": _whole(1, LONGEST_MS), "seed": _whole(-(2**63), 2**63), "answer": _one_of(*ANSWERS), "accept": _YES_NO,
-}  # fmt: skip
+    "headers": (
+        lambda value: isinstance(value, dict) and all(map(_is_header, value.items())),
+        "a map of text, without line breaks",
+    ),
+    "drop": _one_of("before", "after"),
+    "status_after": _whole(200, 599),
+    "delay_after_ms": _MS,
+    "limit": _whole(0, 1_000_000),
+    "per_ms": _whole(1, LONGEST_MS),
+    "seed": _whole(-(2**63), 2**63),
+    "answer": _one_of(*ANSWERS),
+    "accept": _YES_NO,
+}
 """Every member of a rule: what it may be, in code and in words."""
 
 

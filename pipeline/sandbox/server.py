@@ -27,8 +27,10 @@ FAR_MS = 10 * 366 * 86_400_000
 _TEXT = (lambda value: isinstance(value, str) and value != "", "text")
 _MS = (lambda value: type(value) is int and -FAR_MS <= value <= FAR_MS, "whole milliseconds, at most ten years")
 SESSION = {
-    "session": _TEXT, "engine": (lambda value: value in ("NOWEB", "GOWS", "WEBJS", "WPP"), "NOWEB, GOWS, WEBJS, WPP"), "status": _TEXT,
-}  # fmt: skip
+    "session": _TEXT,
+    "engine": (lambda value: value in ("NOWEB", "GOWS", "WEBJS", "WPP"), "NOWEB, GOWS, WEBJS, WPP"),
+    "status": _TEXT,
+}
 SETTINGS = {"clock_offset_ms": _MS, "listing_delay_ms": _MS}
 
 
@@ -40,22 +42,24 @@ class Sandbox:
         self.rules = Rules()
         self.twilio = Twilio(self.store, self.rules)
         self.app = web.Application(client_max_size=BODY_BYTES, middlewares=[_refuse_bad])
-        self.app.add_routes([
-            *Waha(self.store, self.rules).routes("/waha"),
-            *Resend(self.store, self.rules).routes("/resend"),
-            *self.twilio.routes("/twilio"),
-            web.get("/", self._page),
-            web.get("/control/counts", self._counts),
-            web.get("/control/asks", self._asks),
-            web.get("/control/accepted", self._accepted),
-            web.get("/control/duplicates", self._duplicates),
-            web.get("/control/arrivals", self._arrivals),
-            web.post("/control/rules", self._add_rule),
-            web.delete("/control/rules", self._clear_rules),
-            web.post("/control/session", self._set_session),
-            web.post("/control/settings", self._set),
-            web.post("/control/reset", self._reset),
-        ])
+        self.app.add_routes(
+            [
+                *Waha(self.store, self.rules).routes("/waha"),
+                *Resend(self.store, self.rules).routes("/resend"),
+                *self.twilio.routes("/twilio"),
+                web.get("/", self._page),
+                web.get("/control/counts", self._counts),
+                web.get("/control/asks", self._asks),
+                web.get("/control/accepted", self._accepted),
+                web.get("/control/duplicates", self._duplicates),
+                web.get("/control/arrivals", self._arrivals),
+                web.post("/control/rules", self._add_rule),
+                web.delete("/control/rules", self._clear_rules),
+                web.post("/control/session", self._set_session),
+                web.post("/control/settings", self._set),
+                web.post("/control/reset", self._reset),
+            ]
+        )
 
     async def _counts(self, _: web.Request) -> web.Response:
         return web.json_response(self.store.counts())
@@ -110,8 +114,10 @@ class Sandbox:
             f"<tr><td>{m.provider}<td>{html.escape(m.to)}<td>{html.escape(m.subject or '')}<td>{html.escape(m.text[:SHOWN])}<td>{m.id}"
             for m in reversed(self.store.accepted[-SHOWN:])
         )
-        page = (f"<!doctype html><meta charset=utf-8><title>sandbox</title><h1>Accepted: {html.escape(str(self.store.counts()))}</h1>"
-                f"<table border=1><tr><th>provider<th>to<th>subject<th>text<th>id{rows}</table>")  # fmt: skip
+        page = (
+            f"<!doctype html><meta charset=utf-8><title>sandbox</title><h1>Accepted: {html.escape(str(self.store.counts()))}</h1>"
+            f"<table border=1><tr><th>provider<th>to<th>subject<th>text<th>id{rows}</table>"
+        )
         return web.Response(text=page, content_type="text/html")
 
 

@@ -97,8 +97,11 @@ class Store:
     def duplicates(self) -> list[dict[str, Any]]:
         """Return what was accepted more than once: same provider, address, subject and text."""
         seen = Counter((m.provider, m.to, m.subject, m.text) for m in self.accepted)
-        return [{"provider": p, "to": to, "subject": subject, "text": text[:200], "count": count}
-                for (p, to, subject, text), count in seen.items() if count > 1]  # fmt: skip
+        return [
+            {"provider": p, "to": to, "subject": subject, "text": text[:200], "count": count}
+            for (p, to, subject, text), count in seen.items()
+            if count > 1
+        ]
 
     def listed(self, provider: str | None, since: int) -> list[dict[str, Any]]:
         """Return accepted messages from index `since` on."""

@@ -67,11 +67,17 @@ class Twilio:
             self._store.tries[mark] += 1
             if self._store.tries[mark] <= MAGIC_TIMES[found[1]]:
                 return _error(400, 14107, "Message rate between these numbers is too high")
-        message = self._store.accept(Message(
-            "twilio", f"SM{self._store.new_id()}", form["To"], form["Body"], form.get("From") or form["MessagingServiceSid"],
-            self._store.now_ms(),
-            extra={"status_callback": form.get("StatusCallback"), "validity_s": form.get("ValidityPeriod")},
-        ))  # fmt: skip
+        message = self._store.accept(
+            Message(
+                "twilio",
+                f"SM{self._store.new_id()}",
+                form["To"],
+                form["Body"],
+                form.get("From") or form["MessagingServiceSid"],
+                self._store.now_ms(),
+                extra={"status_callback": form.get("StatusCallback"), "validity_s": form.get("ValidityPeriod")},
+            )
+        )
         return web.json_response(_shown(message, request.match_info["sid"]), status=CREATED)
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -92,17 +98,29 @@ class Twilio:
         part, sid = found[page * size : (page + 1) * size], request.match_info["sid"]
         more = len(found) > (page + 1) * size
         path = f"{request.path}?To={query.get('To', '').replace('+', '%2B')}&PageSize={size}&Page={page + 1}"
-        return web.json_response({"messages": [_shown(m, sid) for m in part], "page": page, "page_size": size,
-                                  "next_page_uri": path if more else None})  # fmt: skip
+        return web.json_response(
+            {
+                "messages": [_shown(m, sid) for m in part],
+                "page": page,
+                "page_size": size,
+                "next_page_uri": path if more else None,
+            }
+        )
 
     async def _get(self, request: web.Request) -> web.Response:
         message = self._store.by_id.get(request.match_info["id"])
-        return _error(404, 20404, "not found") if message is None else web.json_response(_shown(message, request.match_info["sid"]))
+        return (
+            _error(404, 20404, "not found")
+            if message is None
+            else web.json_response(_shown(message, request.match_info["sid"]))
+        )
 
     async def _account(self, request: web.Request) -> web.Response:
         if not request.headers.get("Authorization", "").startswith("Basic "):
             return _error(401, 20003, "Authenticate")
-        return web.json_response({"sid": request.match_info["sid"], "status": "active", "friendly_name": "sandbox", "type": "Full"})
+        return web.json_response(
+            {"sid": request.match_info["sid"], "status": "active", "friendly_name": "sandbox", "type": "Full"}
+        )
 
 
 def _code(rule: Rule) -> int:
@@ -118,7 +136,11 @@ def _validate(form: Mapping[str, str]) -> web.Response | None:
         (E164.fullmatch(form.get("To", "")) is None, 21211, "Invalid 'To' Phone Number"),
         (not (form.get("From") or form.get("MessagingServiceSid")), 21603, "A 'From' phone number is required"),
         (not form.get("Body"), 21602, "Message body is required"),
-        (len(form.get("Body", "")) > BODY_CHARACTERS, 21617, "The concatenated message body exceeds the 1600 character limit"),
+        (
+            len(form.get("Body", "")) > BODY_CHARACTERS,
+            21617,
+            "The concatenated message body exceeds the 1600 character limit",
+        ),
     ]
     for is_wrong, code, message in checks:
         if is_wrong:
@@ -133,14 +155,30 @@ def _shown(message: Message, account: str) -> dict[str, Any]:
     created = format_datetime(datetime.fromtimestamp(message.at_ms // 1000, UTC))
     service = message.sender if message.sender.startswith("MG") else None
     return {
-        "sid": message.id, "account_sid": account, "status": "accepted" if service else "queued", "to": message.to,
-        "from": None if service else message.sender, "messaging_service_sid": service, "body": message.text,
-        "direction": "outbound-api", "num_segments": "1", "date_created": created, "date_updated": created,
-        "date_sent": None, "error_code": None, "error_message": None, "price": None,
+        "sid": message.id,
+        "account_sid": account,
+        "status": "accepted" if service else "queued",
+        "to": message.to,
+        "from": None if service else message.sender,
+        "messaging_service_sid": service,
+        "body": message.text,
+        "direction": "outbound-api",
+        "num_segments": "1",
+        "date_created": created,
+        "date_updated": created,
+        "date_sent": None,
+        "error_code": None,
+        "error_message": None,
+        "price": None,
         "uri": f"/2010-04-01/Accounts/{account}/Messages/{message.id}.json",
-    }  # fmt: skip
+    }
 
 
 def _error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    body = {"code": code, "message": message, "more_info": f"https://www.twilio.com/docs/errors/{code}", "status": status}
+    body = {
+        "code": code,
+        "message": message,
+        "more_info": f"https://www.twilio.com/docs/errors/{code}",
+        "status": status,
+    }
     return web.json_response(body, status=status, headers=headers)

@@ -62,24 +62,44 @@ class Waha:
         if (strange := odd(rule, status=CREATED)) is not None:
             return strange
         if rule is not None and rule.status is not None and rule.answer is None:
-            return web.json_response({"statusCode": rule.status, "message": "as told"}, status=rule.status, headers=rule.headers)
+            return web.json_response(
+                {"statusCode": rule.status, "message": "as told"}, status=rule.status, headers=rule.headers
+            )
         chat, text, name = str(body.get("chatId", "")), body.get("text"), str(body.get("session", ""))
         if not chat.endswith(("@c.us", "@g.us", "@lid")) or not isinstance(text, str) or not text:
             # No validation there: what is missing breaks inside
-            return web.json_response({"statusCode": 500, "exception": {"message": "Cannot read properties of undefined"}}, status=500)
+            return web.json_response(
+                {"statusCode": 500, "exception": {"message": "Cannot read properties of undefined"}}, status=500
+            )
         session = self._of(name)
         if session["status"] != "WORKING":
             await asyncio.sleep(WAIT_S)
-            return web.json_response({"error": "Session status is not as expected. Try again later or restart the session",
-                                      "session": name, "status": session["status"], "expected": ["WORKING"]}, status=422)  # fmt: skip
+            return web.json_response(
+                {
+                    "error": "Session status is not as expected. Try again later or restart the session",
+                    "session": name,
+                    "status": session["status"],
+                    "expected": ["WORKING"],
+                },
+                status=422,
+            )
         if (found := MAGIC.search(text)) is not None:
             mark = ("waha", chat + text)
             self._store.tries[mark] += 1
             if self._store.tries[mark] <= MAGIC_TIMES[found[1]]:
                 return web.json_response({"statusCode": 500, "exception": {"message": "rate-overlimit"}}, status=500)
         given = body.get("id") if session["engine"] in OWN_IDS else None
-        message = self._store.accept(Message("waha", given or f"3EB0{self._store.new_id()[:18].upper()}", chat, text, name,
-                                             self._store.now_ms(), key=body.get("id")))  # fmt: skip
+        message = self._store.accept(
+            Message(
+                "waha",
+                given or f"3EB0{self._store.new_id()[:18].upper()}",
+                chat,
+                text,
+                name,
+                self._store.now_ms(),
+                key=body.get("id"),
+            )
+        )
         return web.json_response(_shown(message, session["engine"]), status=CREATED)
 
     async def _session(self, request: web.Request) -> web.Response:
@@ -94,8 +114,14 @@ class Waha:
             return web.json_response({"statusCode": rule.status}, status=rule.status)
         name = request.match_info["session"]
         session = self._of(name)
-        return web.json_response({"name": name, "status": session["status"], "engine": {"engine": session["engine"]},
-                                  "me": {"id": "12025550100@c.us"}})  # fmt: skip
+        return web.json_response(
+            {
+                "name": name,
+                "status": session["status"],
+                "engine": {"engine": session["engine"]},
+                "me": {"id": "12025550100@c.us"},
+            }
+        )
 
     async def _new_id(self, _: web.Request) -> web.Response:
         return web.json_response({"id": f"3EB0{self._store.new_id()[:18].upper()}"})
@@ -112,7 +138,11 @@ class Waha:
         query, chat = request.query, request.match_info["chat"]
         since_s = int(query.get("filter.timestamp.gte", 0))
         session = request.match_info["session"]  # its own account: it knows nothing of what others sent to that person
-        found = [m for m in reversed(self._store.by_to.get(("waha", chat), [])) if m.at_ms // 1000 >= since_s and m.sender == session]
+        found = [
+            m
+            for m in reversed(self._store.by_to.get(("waha", chat), []))
+            if m.at_ms // 1000 >= since_s and m.sender == session
+        ]
         start = int(query.get("offset", 0))
         part = found[start : start + int(query.get("limit", 10))]
         return web.json_response([_listed(m) for m in part])
@@ -141,15 +171,34 @@ class Waha:
 def _shown(message: Message, engine: str) -> dict[str, Any]:
     """Return sendText's answer: every engine has its own format."""
     if engine == "NOWEB":
-        return {"key": {"remoteJid": message.to.replace("@c.us", "@s.whatsapp.net"), "fromMe": True, "id": message.id},
-                "message": {"extendedTextMessage": {"text": message.text}}, "messageTimestamp": str(message.at_ms // 1000),
-                "status": "PENDING"}  # fmt: skip
+        return {
+            "key": {"remoteJid": message.to.replace("@c.us", "@s.whatsapp.net"), "fromMe": True, "id": message.id},
+            "message": {"extendedTextMessage": {"text": message.text}},
+            "messageTimestamp": str(message.at_ms // 1000),
+            "status": "PENDING",
+        }
     if engine == "GOWS":
         return {"id": f"true_{message.to}_{message.id}", "_data": {}}
-    return {"id": {"fromMe": True, "remote": message.to, "id": message.id, "_serialized": f"true_{message.to}_{message.id}"},
-            "body": message.text}  # fmt: skip
+    return {
+        "id": {
+            "fromMe": True,
+            "remote": message.to,
+            "id": message.id,
+            "_serialized": f"true_{message.to}_{message.id}",
+        },
+        "body": message.text,
+    }
 
 
 def _listed(message: Message) -> dict[str, Any]:
-    return {"id": f"true_{message.to}_{message.id}", "timestamp": message.at_ms // 1000, "from": "12025550100@c.us",
-            "fromMe": True, "to": message.to, "body": message.text, "ack": 1, "ackName": "SERVER", "hasMedia": False}  # fmt: skip
+    return {
+        "id": f"true_{message.to}_{message.id}",
+        "timestamp": message.at_ms // 1000,
+        "from": "12025550100@c.us",
+        "fromMe": True,
+        "to": message.to,
+        "body": message.text,
+        "ack": 1,
+        "ackName": "SERVER",
+        "hasMedia": False,
+    }

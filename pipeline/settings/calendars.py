@@ -67,11 +67,14 @@ def load_calendar(name: str, override: Mapping[str, tuple[HoursKeys, ...]], marg
     holidays = _dates(raw["holidays"])
     hours = {code: _read(place["hours"], name) for code, place in raw["places"].items()} | dict(override)
     return Calendar(
-        name, raw["country_code"], frozenset(raw["regions"]), tuple(raw["zones"]),
+        name,
+        raw["country_code"],
+        frozenset(raw["regions"]),
+        tuple(raw["zones"]),
         _rule(_read(raw["default"]["hours"], name), holidays, margin_ms),
         {code: _rule(each, holidays, margin_ms) for code, each in hours.items()},
         _by_area(raw["area_codes"]),
-    )  # fmt: skip
+    )
 
 
 def _read(hours: list[Any], name: str) -> tuple[HoursKeys, ...]:
@@ -83,21 +86,35 @@ def _read(hours: list[Any], name: str) -> tuple[HoursKeys, ...]:
 def _rule(hours: Iterable[HoursKeys], holidays: frozenset[date], margin_ms: int) -> Rule:
     try:
         return tuple(
-            Window(each.opens_s, each.closes_s, RECIPIENT, None, ALL_DAYS if each.days is None else each.days,
-                   holidays if each.holidays == "closed" else frozenset(), margin_ms)
+            Window(
+                each.opens_s,
+                each.closes_s,
+                RECIPIENT,
+                None,
+                ALL_DAYS if each.days is None else each.days,
+                holidays if each.holidays == "closed" else frozenset(),
+                margin_ms,
+            )
             for each in hours
-        )  # fmt: skip
+        )
     except NeverOpens:
         _refuse("closes after opens, so that it opens at all")
 
 
 def _dates(raw: Mapping[str, Any]) -> frozenset[date]:
     kept = [
-        Holiday(each["month"], each.get("day"), None if "weekday" not in each else DAYS.index(each["weekday"]), each.get("nth", 1))
+        Holiday(
+            each["month"],
+            each.get("day"),
+            None if "weekday" not in each else DAYS.index(each["weekday"]),
+            each.get("nth", 1),
+        )
         for each in raw.values()
-    ]  # fmt: skip
+    ]
     # The year after, too: a New Year's Day on a Saturday closes the last day of the year before.
-    return frozenset(day for year in (*YEARS, YEARS.stop) for each in kept for day in each.dates(year) if day.year in YEARS)
+    return frozenset(
+        day for year in (*YEARS, YEARS.stop) for each in kept for day in each.dates(year) if day.year in YEARS
+    )
 
 
 def _by_area(raw: Mapping[str, list[int]]) -> dict[str, tuple[str, ...]]:

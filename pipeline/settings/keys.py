@@ -97,9 +97,10 @@ class WindowKeys:
     opens_s: int = key(CLOCK, REQUIRED, "First moment that is open.")
     closes_s: int = key(CLOCK_OR_MIDNIGHT, REQUIRED, "First moment that is closed; before `opens`: on the next day.")
     zone: str = key(
-        ZONE_OR_RECIPIENT, REQUIRED,
+        ZONE_OR_RECIPIENT,
+        REQUIRED,
         'Whose clock. "recipient": the touch\'s `time_zone`, else every zone of the number must be open.',
-    )  # fmt: skip
+    )
     fallback_zone: str | None = key(
         ZONE,
         ABSENT,
@@ -168,7 +169,9 @@ class CalendarKeys:
 
     name: str = key(text(r"[a-z0-9.-]{1,64}", "a calendar's name"), REQUIRED, "Which, and which edition of it.")
     override: dict[str, tuple[HoursKeys, ...]] = key(
-        ByName(HOURS), {}, "Other hours for some of its places, by code: a table of the keys below, or an array of them."
+        ByName(HOURS),
+        {},
+        "Other hours for some of its places, by code: a table of the keys below, or an array of them.",
     )
 
 
@@ -181,18 +184,24 @@ class ChannelKeys:
     """`[channels.…]`: the same keys on each channel. A channel without senders is off."""
 
     window: Window | None = key(
-        Nested(WindowKeys, _window, "always"), ByChannel(_EASTERN_DAY, "always", {**_EASTERN_DAY, "opens": "09:00"}),
+        Nested(WindowKeys, _window, "always"),
+        ByChannel(_EASTERN_DAY, "always", {**_EASTERN_DAY, "opens": "09:00"}),
         "The hours in which a call may begin.",
-    )  # fmt: skip
+    )
     calendar: Calendar | None = key(
-        Nested(CalendarKeys, _calendar, "none", short="name"), "none",
+        Nested(CalendarKeys, _calendar, "none", short="name"),
+        "none",
         "What the law of the recipient's place allows: a call begins when this and the window are open.",
-    )  # fmt: skip
+    )
     limit: Limit | None = key(
         Nested(LimitKeys, _limit, "none"),
-        ByChannel({"rate": 30, "per": "1m", "burst": 1}, {"rate": 10, "per": "1s", "burst": 1}, {"rate": 1, "per": "1s", "burst": 1}),
+        ByChannel(
+            {"rate": 30, "per": "1m", "burst": 1},
+            {"rate": 10, "per": "1s", "burst": 1},
+            {"rate": 1, "per": "1s", "burst": 1},
+        ),
         "How often each sender may call.",
-    )  # fmt: skip
+    )
     warm_up: WarmUp | None = key(
         OneOrSteps(Nested(WarmUpKeys, _warm_up, "none"), Nested(WarmUpStepKeys, _warm_up_step), _warm_up_steps),
         ByChannel({"rate": 10, "per": "1m", "lasts": "7d"}, "none", "none"),
@@ -201,7 +210,7 @@ class ChannelKeys:
     daily_cap: int | None = key(
         CAP,
         "none",
-        "Messages of each sender per calendar day, in the window's zone (its `fallback_zone` with zone \"recipient\"; UTC if always open).",
+        'Messages of each sender per calendar day, in the window\'s zone (its `fallback_zone` with zone "recipient"; UTC if always open).',
     )
     pause: Pause | None = key(
         Nested(PauseKeys, _pause, "none"), "none", "Between two calls of one sender, drawn anew each time."
@@ -234,9 +243,11 @@ class ChannelKeys:
         duration("0ms", "1m"), "50ms", "How long an idle sender waits for company.", only=Channel.EMAIL
     )
     attachment_urls: str | None = key(
-        choice("public", "any"), "public",
-        'Where attachments may be fetched from: "public" is https to a public name or address, without user info.', only=Channel.EMAIL,
-    )  # fmt: skip
+        choice("public", "any"),
+        "public",
+        'Where attachments may be fetched from: "public" is https to a public name or address, without user info.',
+        only=Channel.EMAIL,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,35 +279,48 @@ class KafkaSettings:
         SERVERS, ["127.0.0.1:9092"], "Where Kafka is.", variable="KAFKA_BOOTSTRAP_SERVERS"
     )
     security_protocol: str = key(
-        choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), "PLAINTEXT", "How to talk to it.",
+        choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+        "PLAINTEXT",
+        "How to talk to it.",
         variable="KAFKA_SECURITY_PROTOCOL",
-    )  # fmt: skip
+    )
     sasl_mechanism: str | None = key(
-        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"), ABSENT, "How to log in; required with SASL.",
+        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"),
+        ABSENT,
+        "How to log in; required with SASL.",
         variable="KAFKA_SASL_MECHANISM",
-    )  # fmt: skip
+    )
     sasl_username: str | None = key(
         PASSWORD, ABSENT, "As whom; required with PLAIN and SCRAM.", variable="KAFKA_SASL_USERNAME"
     )
     sasl_password: Secret | None = key(
-        PASSWORD, ABSENT, "With which password; required with PLAIN and SCRAM.", secret=True,
+        PASSWORD,
+        ABSENT,
+        "With which password; required with PLAIN and SCRAM.",
+        secret=True,
         variable="KAFKA_SASL_PASSWORD",
-    )  # fmt: skip
+    )
     sasl_token_file: str | None = key(
-        FILE, ABSENT, "With OAUTHBEARER: the file that holds the token, read for each new connection.",
+        FILE,
+        ABSENT,
+        "With OAUTHBEARER: the file that holds the token, read for each new connection.",
         variable="KAFKA_SASL_TOKEN_FILE",
-    )  # fmt: skip
+    )
     sasl_token_command: str | None = key(
-        COMMAND, ABSENT, "With OAUTHBEARER, in place of a file: the command that prints the token. Run without a shell, at most every 30 s.",
+        COMMAND,
+        ABSENT,
+        "With OAUTHBEARER, in place of a file: the command that prints the token. Run without a shell, at most every 30 s.",
         variable="KAFKA_SASL_TOKEN_COMMAND",
-    )  # fmt: skip
+    )
     ssl_cafile: str | None = key(
         FILE, ABSENT, "Certificates to trust (PEM), with SSL; left out, the system's.", variable="KAFKA_SSL_CAFILE"
     )
     ssl_certfile: str | None = key(
-        FILE, ABSENT, "The client's certificate and those up to its authority (PEM), where the brokers ask for one.",
+        FILE,
+        ABSENT,
+        "The client's certificate and those up to its authority (PEM), where the brokers ask for one.",
         variable="KAFKA_SSL_CERTFILE",
-    )  # fmt: skip
+    )
     ssl_keyfile: str | None = key(
         FILE, ABSENT, "Its private key (PEM); left out, it stands in `ssl_certfile`.", variable="KAFKA_SSL_KEYFILE"
     )
@@ -304,20 +328,27 @@ class KafkaSettings:
         PASSWORD, ABSENT, "The private key's password.", secret=True, variable="KAFKA_SSL_KEY_PASSWORD"
     )
     schema_registry_url: Address | None = key(
-        URL_WITH_LOGIN, ABSENT, "A Confluent schema registry; with it, `touches` may come in Confluent's framing, and statuses go out in it.",
-        secret=True, variable="SCHEMA_REGISTRY_URL",
-    )  # fmt: skip
+        URL_WITH_LOGIN,
+        ABSENT,
+        "A Confluent schema registry; with it, `touches` may come in Confluent's framing, and statuses go out in it.",
+        secret=True,
+        variable="SCHEMA_REGISTRY_URL",
+    )
     topic_prefix: str = key(
-        text(r"[A-Za-z0-9._-]{0,100}", "up to 100 of A-Z a-z 0-9 . _ -"), "", "Goes before every topic and the application id.",
+        text(r"[A-Za-z0-9._-]{0,100}", "up to 100 of A-Z a-z 0-9 . _ -"),
+        "",
+        "Goes before every topic and the application id.",
         variable="KAFKA_TOPIC_PREFIX",
-    )  # fmt: skip
+    )
     replication_factor: int = key(
         whole(1, 100), 1, "Of the topics we create; from 3 on they need two in-sync replicas."
     )
     status_format: str = key(
-        choice("avro", "json"), "avro", "Of `touches.status` and `touches.dead-letters`; JSON wins over a registry.",
+        choice("avro", "json"),
+        "avro",
+        "Of `touches.status` and `touches.dead-letters`; JSON wins over a registry.",
         variable="KAFKA_STATUS_FORMAT",
-    )  # fmt: skip
+    )
     partitions: int = key(whole(1, 10_000), 8, "Of `touches`, and of all topics but the channels'.")
     lanes: int = key(whole(1, 10_000), 8, "Partitions of each channel's topic: the most senders it can have.")
     session_timeout_ms: int = key(duration("6s", "30m"), "10s", "After how long a silent worker's partitions move.")

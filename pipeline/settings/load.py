@@ -144,13 +144,16 @@ def _checked(keys: FileKeys, place: Place, folder: Path, source: str) -> Setting
     if place.notes:
         raise Spoilt
     return Settings(
-        source=source, data_dir=folder / keys.data_dir, dedup_for_ms=keys.dedup_for_ms, templates=folder / keys.templates,
+        source=source,
+        data_dir=folder / keys.data_dir,
+        dedup_for_ms=keys.dedup_for_ms,
+        templates=folder / keys.templates,
         kafka=placed(keys.kafka, folder),
         channels={channel: _policy(channel, each) for channel, each in _channels(keys)},
         waha={each.name: _waha(each) for each in whatsapp.senders},
         resend={each.name: ResendAccount(each.api_key, each.base_url) for each in email.senders},
         twilio={each.name: _twilio(each) for each in sms.senders},
-    )  # fmt: skip
+    )
 
 
 def _channels(keys: FileKeys) -> list[tuple[Channel, WhatsAppKeys | EmailKeys | SmsKeys]]:
@@ -221,19 +224,36 @@ def _check_hours(keys: ChannelKeys, place: Place) -> None:
 def _policy(channel: Channel, keys: WhatsAppKeys | EmailKeys | SmsKeys) -> ChannelPolicy:
     shared: ChannelKeys = keys
     return ChannelPolicy(
-        channel=channel, senders=tuple(_sender(each, keys.daily_cap) for each in keys.senders),
-        window=shared.window, calendar=shared.calendar, limit=shared.limit, warm_up=shared.warm_up, pause=shared.pause, numbers=shared.numbers, region=shared.region,
-        attempts=shared.attempts, retry=shared.retry, retry_for_ms=shared.retry_for_ms,
-        request_timeout_ms=shared.request_timeout_ms, lease_ms=shared.lease_ms,
-        resolve_after_ms=shared.resolve_after_ms, resolve_for_ms=shared.resolve_for_ms, unresolved=shared.unresolved,
-        in_flight=shared.in_flight, batch=shared.batch or 1, gather_ms=shared.gather_ms or 0,
+        channel=channel,
+        senders=tuple(_sender(each, keys.daily_cap) for each in keys.senders),
+        window=shared.window,
+        calendar=shared.calendar,
+        limit=shared.limit,
+        warm_up=shared.warm_up,
+        pause=shared.pause,
+        numbers=shared.numbers,
+        region=shared.region,
+        attempts=shared.attempts,
+        retry=shared.retry,
+        retry_for_ms=shared.retry_for_ms,
+        request_timeout_ms=shared.request_timeout_ms,
+        lease_ms=shared.lease_ms,
+        resolve_after_ms=shared.resolve_after_ms,
+        resolve_for_ms=shared.resolve_for_ms,
+        unresolved=shared.unresolved,
+        in_flight=shared.in_flight,
+        batch=shared.batch or 1,
+        gather_ms=shared.gather_ms or 0,
         attachment_urls=shared.attachment_urls or "public",
-    )  # fmt: skip
+    )
 
 
 def _sender(keys: WahaKeys | ResendKeys | TwilioKeys, cap: int | None) -> SenderPolicy:
     policy = SenderPolicy(
-        keys.name, keys.lane or 0, started_on_ms=_midnight_ms(keys.started_on), is_enabled=keys.enabled,
+        keys.name,
+        keys.lane or 0,
+        started_on_ms=_midnight_ms(keys.started_on),
+        is_enabled=keys.enabled,
         daily_cap=keys.daily_cap or cap,
     )
     match keys:

@@ -85,8 +85,10 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
     ),
     (
         "`warm_up`, in steps",
-        ('`warm_up = [{ until = "7d", rate = 10, per = "1m" }, { until = "14d", rate = 20, per = "1m" }]`: each step\'s limit until the sender\n'
-        "is as old as its `until`; after the last the channel's `limit` holds."),
+        (
+            '`warm_up = [{ until = "7d", rate = 10, per = "1m" }, { until = "14d", rate = 20, per = "1m" }]`: each step\'s limit until the sender\n'
+            "is as old as its `until`; after the last the channel's `limit` holds."
+        ),
         WarmUpStepKeys,
     ),
     (

@@ -42,9 +42,16 @@ def _check_login(kafka: KafkaSettings, place: Place) -> None:
     protocol = kafka.security_protocol
     match kafka.sasl_mechanism:
         case None:
-            allowed = f'"PLAIN" or "SCRAM-SHA-256" or "SCRAM-SHA-512" or "OAUTHBEARER", as security_protocol is {protocol}'
+            allowed = (
+                f'"PLAIN" or "SCRAM-SHA-256" or "SCRAM-SHA-512" or "OAUTHBEARER", as security_protocol is {protocol}'
+            )
             place.at("sasl_mechanism").note("nothing", allowed)
-            _demand(kafka, PASSWORD_KEYS if not _given(kafka, TOKEN_KEYS) else (), f"a value, as security_protocol is {protocol}", place)
+            _demand(
+                kafka,
+                PASSWORD_KEYS if not _given(kafka, TOKEN_KEYS) else (),
+                f"a value, as security_protocol is {protocol}",
+                place,
+            )
         case "OAUTHBEARER":
             _refuse(kafka, PASSWORD_KEYS, "none with OAUTHBEARER, whose token says who it is", place)
             _check_token(kafka, place)
@@ -56,7 +63,9 @@ def _check_login(kafka: KafkaSettings, place: Place) -> None:
 def _check_token(kafka: KafkaSettings, place: Place) -> None:
     match _given(kafka, TOKEN_KEYS):
         case []:
-            place.at("sasl_token_file").note("nothing", "a file, or else sasl_token_command, as sasl_mechanism is OAUTHBEARER")
+            place.at("sasl_token_file").note(
+                "nothing", "a file, or else sasl_token_command, as sasl_mechanism is OAUTHBEARER"
+            )
         case [_, _]:
             place.at("sasl_token_file").note("both this and sasl_token_command", "one of the two")
 

@@ -12,7 +12,10 @@ from pipeline.settings.table import keys_of
 
 CONFIG_VARIABLE: Final = "PIPELINE_CONFIG"
 WITHOUT_FILE: Final = tuple(
-    each.variable for table in (KafkaSettings, WahaKeys, ResendKeys, TwilioKeys) for each in keys_of(table) if each.variable
+    each.variable
+    for table in (KafkaSettings, WahaKeys, ResendKeys, TwilioKeys)
+    for each in keys_of(table)
+    if each.variable
 )
 """What stands for keys where no file is named."""
 ELSEWHERE: Final = ("PIPELINE_NOTICE", "F_DATADIR", "FAUST_DATADIR", "WEB_PORT", "WEB_BIND", "F_WEB_PORT", "F_WEB_BIND")

@@ -44,16 +44,23 @@ def _first_wrong(pool: Pool, seeds: range, safeguard: str | None) -> int | None:
     began = told = time.monotonic()
     sums: Counter[str] = Counter()
     for done, outcome in enumerate(pool.imap_unordered(partial(live, safeguard), seeds, chunksize=10), 1):
-        sums.update(touches=outcome.touches, sent=outcome.sent, kills=outcome.kills, freezes=outcome.freezes,
-                    looked_up=outcome.looked_up)  # fmt: skip
+        sums.update(
+            touches=outcome.touches,
+            sent=outcome.sent,
+            kills=outcome.kills,
+            freezes=outcome.freezes,
+            looked_up=outcome.looked_up,
+        )
         if outcome.faults:
             _say(f"found after {done} histories")
             return outcome.seed
         if time.monotonic() - told > PROGRESS_S:
             told = time.monotonic()
             _say(f"{done} of {len(seeds)} histories, {done / (told - began):.0f} a second")
-    _say(f"{len(seeds)} histories in {time.monotonic() - began:.0f} s: {sums['touches']} touches, {sums['sent']} sent, "
-         f"{sums['looked_up']} looked up, {sums['kills']} kills, {sums['freezes']} freezes; lost 0, twice 0, unconfirmed 0")  # fmt: skip
+    _say(
+        f"{len(seeds)} histories in {time.monotonic() - began:.0f} s: {sums['touches']} touches, {sums['sent']} sent, "
+        f"{sums['looked_up']} looked up, {sums['kills']} kills, {sums['freezes']} freezes; lost 0, twice 0, unconfirmed 0"
+    )
     return None
 
 
@@ -65,7 +72,9 @@ def _tell(safeguard: str | None, seed: int) -> int:
     for fault in outcome.faults:
         _say(f"seed {seed}: {fault}")
     again = "" if safeguard is None else f' --without "{safeguard}"'
-    _say(f"seed {seed}: {len(outcome.faults)} faults; `python -m pipeline.simulation --story {seed}{again}` tells it again")
+    _say(
+        f"seed {seed}: {len(outcome.faults)} faults; `python -m pipeline.simulation --story {seed}{again}` tells it again"
+    )
     return 1 if outcome.faults else 0
 
 

@@ -43,8 +43,12 @@ METRICS = Metrics()
 def input_partitions() -> list[TopicPartition]:
     """Return every partition that somebody reads."""
     counts = {flow.Split.PARTITIONS: PARTITIONS, flow.Split.LANES: LANES}
-    return [TopicPartition(stretch.topic, number) for stretch in flow.ROAD if stretch.read_by is not None
-            for number in range(counts[stretch.split])]  # fmt: skip
+    return [
+        TopicPartition(stretch.topic, number)
+        for stretch in flow.ROAD
+        if stretch.read_by is not None
+        for number in range(counts[stretch.split])
+    ]
 
 
 class Fleet:
@@ -119,10 +123,22 @@ class Worker:
         self._news = asyncio.Event()
         senders = {key: self._sender(*key) for key in fleet.scenario.accounts}
         crew = Crew(
-            as_restarted(fleet.scenario, world.dice), senders, METRICS, DEDUP_FOR_MS, Path("templates"), "", None,
-            lambda: single_object, self.now_ms, lambda: world.now_ms, world.dice.random, PARTITIONS,
-        )  # fmt: skip
-        self.ownership = Ownership(Tables(fleet.broker, self.process, self.now_ms), crew.duties(), self.now_ms, self._die)
+            as_restarted(fleet.scenario, world.dice),
+            senders,
+            METRICS,
+            DEDUP_FOR_MS,
+            Path("templates"),
+            "",
+            None,
+            lambda: single_object,
+            self.now_ms,
+            lambda: world.now_ms,
+            world.dice.random,
+            PARTITIONS,
+        )
+        self.ownership = Ownership(
+            Tables(fleet.broker, self.process, self.now_ms), crew.duties(), self.now_ms, self._die
+        )
         fleet.broker.listen(self.process, self._news.set)
         self.spawn(self._live())
         self.process.post(fleet.world.later, 0.3 * world.dice.random(), self._join)
@@ -146,13 +162,17 @@ class Worker:
         if isinstance(account, WahaAccount):
             return WahaSender(account, request_timeout_ms=timeout_ms, now_ms=self.now_ms, transport=way)
         if isinstance(account, ResendAccount):
-            return ResendSender(account, own.addresses, request_timeout_ms=timeout_ms, now_ms=self.now_ms, transport=way)
+            return ResendSender(
+                account, own.addresses, request_timeout_ms=timeout_ms, now_ms=self.now_ms, transport=way
+            )
         return TwilioSender(account, request_timeout_ms=timeout_ms, now_ms=self.now_ms, transport=way)
 
     def spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         """Let something run in this process; what escapes it ends the process."""
+
         def start() -> None:
             self.process.create_task(coroutine).add_done_callback(self._ended)
+
         if self.process.is_dead:
             coroutine.close()
         else:
@@ -222,8 +242,9 @@ class Worker:
         if not starts:
             return
         broker = self._fleet.broker
-        found = await broker.ask(self.process, lambda: [
-            (tp, start, *broker.log.read(tp.topic, tp.partition, start)) for tp, start in starts])  # fmt: skip
+        found = await broker.ask(
+            self.process, lambda: [(tp, start, *broker.log.read(tp.topic, tp.partition, start)) for tp, start in starts]
+        )
         for tp, start, end, records in found:
             if end > start:
                 self.ownership.deliver(Batch(tp.topic, tp.partition, start, end, epoch, records))

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
 REFUSALS: dict[str, list[tuple[int, str | None]]] = {
     "waha": [(429, None), (500, None), (503, None), (404, None)],
-    "resend": [(429, "rate_limit_exceeded"), (500, "application_error"), (422, "validation_error"), (409, "concurrent_idempotent_requests"), (403, "invalid_api_key"), (403, "validation_error")],
+    "resend": [
+        (429, "rate_limit_exceeded"),
+        (500, "application_error"),
+        (422, "validation_error"),
+        (409, "concurrent_idempotent_requests"),
+        (403, "invalid_api_key"),
+        (403, "validation_error"),
+    ],
     "twilio": [(429, "20429"), (500, "20500"), (400, "14107"), (400, "21211"), (503, "20503"), (401, "20003")],
 }
 
@@ -32,14 +39,26 @@ class Whims(Rules):
         if dice.random() >= self.share:
             return None
         if what != "send":
-            return dice.choice([Rule(what=what, status=dice.choice([500, 503, 429])), Rule(what=what, drop="before"),
-                                Rule(what=what, delay_ms=dice.randrange(1_500))])  # fmt: skip
+            return dice.choice(
+                [
+                    Rule(what=what, status=dice.choice([500, 503, 429])),
+                    Rule(what=what, drop="before"),
+                    Rule(what=what, delay_ms=dice.randrange(1_500)),
+                ]
+            )
         status, code = dice.choice(REFUSALS[provider])
         wait = {"Retry-After": str(dice.randrange(4))} if status in (429, 503) and dice.random() < 0.5 else None
-        rule = dice.choice([
-            Rule(status=status, code=code, headers=wait), Rule(drop="before"), Rule(drop="after"), Rule(drop="after"),
-            Rule(status_after=dice.choice([500, 502])), Rule(delay_ms=1), Rule(delay_after_ms=dice.randrange(8_000)),
-        ])  # fmt: skip
+        rule = dice.choice(
+            [
+                Rule(status=status, code=code, headers=wait),
+                Rule(drop="before"),
+                Rule(drop="after"),
+                Rule(drop="after"),
+                Rule(status_after=dice.choice([500, 502])),
+                Rule(delay_ms=1),
+                Rule(delay_after_ms=dice.randrange(8_000)),
+            ]
+        )
         rule.delay_ms = dice.choice([0, rule.delay_ms, dice.randrange(1_500)])
         return rule
 

@@ -70,15 +70,25 @@ def run(seed: int, *, tells: bool = False) -> Outcome:
     faults = [*world.faults, *judge(scenario, reader, providers)]
     ends = [story[-1] for story in reader.stories.values()]
     looked_up = sum(any(s["reason"] == "looking_up" for s in story) for story in reader.stories.values())
-    return Outcome(seed, len(expected), sum(end["state"] == "sent" for end in ends), fleet.kills, fleet.freezes,
-                   looked_up, faults, world.story or [])  # fmt: skip
+    return Outcome(
+        seed,
+        len(expected),
+        sum(end["state"] == "sent" for end in ends),
+        fleet.kills,
+        fleet.freezes,
+        looked_up,
+        faults,
+        world.story or [],
+    )
 
 
 def _produce(world: World, broker: Broker, scenario: scenarios.Scenario) -> None:
     for at_s, touch in scenario.touches:
         key = touch["touch_id"].encode()
         strays = world.dice.random() < scenarios.STRAYS
-        partition = world.dice.randrange(scenarios.PARTITIONS) if strays else home_of(touch["touch_id"], scenarios.PARTITIONS)
+        partition = (
+            world.dice.randrange(scenarios.PARTITIONS) if strays else home_of(touch["touch_id"], scenarios.PARTITIONS)
+        )
         output = Output(TOUCHES, partition, key, orjson.dumps(touch))
         world.later(at_s, lambda each=output: broker.log.append(each, world.now_ms))
 

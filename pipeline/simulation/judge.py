@@ -58,7 +58,13 @@ def judge(scenario: Scenario, reader: Reader, providers: Providers) -> list[str]
     if (left := reader.left()) != unconfirmed:
         faults.append(f"unconfirmed are {sorted(unconfirmed)}, questions are left of {sorted(left.elements())}")
     store = providers.store
-    return [*faults, *_message_faults(touches, reader, store), *_limit_faults(scenario, providers), *_pause_faults(scenario, providers), *_window_faults(scenario, store)]
+    return [
+        *faults,
+        *_message_faults(touches, reader, store),
+        *_limit_faults(scenario, providers),
+        *_pause_faults(scenario, providers),
+        *_window_faults(scenario, store),
+    ]
 
 
 def _story_faults(touch_id: str, story: list[dict[str, Any]]) -> Iterable[str]:
@@ -92,7 +98,9 @@ def _message_faults(touches: dict[str, dict[str, Any]], reader: Reader, store: S
         yield from _key_faults(key, [m.id for m in accepted[key]], told[key], open_[key])
 
 
-def _key_faults(key: tuple[str, str, str], accepted: list[str], told: list[str | None], unconfirmed: int) -> Iterable[str]:
+def _key_faults(
+    key: tuple[str, str, str], accepted: list[str], told: list[str | None], unconfirmed: int
+) -> Iterable[str]:
     if len(accepted) > len(told) + unconfirmed:
         yield f"twice, or sent and not told: {key}: accepted {accepted}, told {told}"
     if len(accepted) < len(told):
@@ -154,5 +162,8 @@ def _window_faults(scenario: Scenario, store: Store) -> Iterable[str]:
             continue
         for each in store.arrivals:
             of_day_ms = each.at_ms % 86_400_000
-            if each.provider == PROVIDER[channel] and window.closes_s * 1000 + slack_ms <= of_day_ms < window.opens_s * 1000 - slack_ms:
+            if (
+                each.provider == PROVIDER[channel]
+                and window.closes_s * 1000 + slack_ms <= of_day_ms < window.opens_s * 1000 - slack_ms
+            ):
                 yield f"{channel}: a call at {of_day_ms / 1000:.3f} s of the day, in a closed window"

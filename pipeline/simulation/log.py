@@ -56,7 +56,9 @@ class Log:
 
     def _put(self, output: Output, now_ms: int) -> None:
         place = self._records[output.topic, output.partition]
-        place.append(Record(output.topic, output.partition, len(place), now_ms, output.key, output.value, output.headers))
+        place.append(
+            Record(output.topic, output.partition, len(place), now_ms, output.key, output.value, output.headers)
+        )
 
     def read(self, topic: str, partition: int, start: int, most: int = 500) -> tuple[int, list[Record]]:
         """Return the offset behind what was read, and the records from `start` on, read committed."""
@@ -74,8 +76,16 @@ class Log:
         self._tables[name, partition] = taken
         return Committed(taken.epoch, taken.next_offset, dict(known.rows))
 
-    def commit(self, place: tuple[str, int], epoch: int, changes: Changes, outputs: Sequence[Output], *,
-               next_offset: int | None, now_ms: int) -> None:  # fmt: skip
+    def commit(
+        self,
+        place: tuple[str, int],
+        epoch: int,
+        changes: Changes,
+        outputs: Sequence[Output],
+        *,
+        next_offset: int | None,
+        now_ms: int,
+    ) -> None:
         """Commit all of it to the table at `place` (name, partition) as one, or raise Fenced."""
         known = self._tables[place]
         if known.epoch != epoch and self.fences_hold:
@@ -169,8 +179,9 @@ class _Question(Generic[T]):
 class Table:
     """One process's copy of a table it opened: changes when its commit is answered."""
 
-    def __init__(self, broker: Broker, process: Process, place: tuple[str, int], found: Committed, *,
-                 now_ms: Callable[[], int]) -> None:  # fmt: skip
+    def __init__(
+        self, broker: Broker, process: Process, place: tuple[str, int], found: Committed, *, now_ms: Callable[[], int]
+    ) -> None:
         self._broker = broker
         self._process = process
         self._place = place
@@ -199,7 +210,9 @@ class Table:
         now_ms = self._now_ms()
         await self._broker.ask(
             self._process,
-            lambda: self._broker.log.commit(self._place, self._epoch, changes, outputs, next_offset=next_offset, now_ms=now_ms),
+            lambda: self._broker.log.commit(
+                self._place, self._epoch, changes, outputs, next_offset=next_offset, now_ms=now_ms
+            ),
         )
         self._rows.apply(changes)
         self._next_offset = self._next_offset if next_offset is None else next_offset
@@ -231,11 +244,14 @@ class Tables:
         """Fence every predecessor and copy what is committed."""
         log = self._broker.log
         found = await self._broker.ask(
-            self._process,
-            lambda: {tp: (log.fence(name, tp.partition), log.end(*tp)) for tp, name in wanted.items()},
+            self._process, lambda: {tp: (log.fence(name, tp.partition), log.end(*tp)) for tp, name in wanted.items()}
         )
         return {
-            tp: OpenTable(Table(self._broker, self._process, (wanted[tp], tp.partition), committed, now_ms=self._now_ms), 0, end,
-                          self._broker.changed())
+            tp: OpenTable(
+                Table(self._broker, self._process, (wanted[tp], tp.partition), committed, now_ms=self._now_ms),
+                0,
+                end,
+                self._broker.changed(),
+            )
             for tp, (committed, end) in found.items()
-        }  # fmt: skip
+        }

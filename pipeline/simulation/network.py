@@ -55,15 +55,20 @@ class Providers:
         self.latest_ms = 0
         """How long after its caller had seen its connection break a request arrived, at most."""
         self._process = Process(world, "providers")
-        routes = [*Waha(self.store, rules).routes("/waha"), *Resend(self.store, rules).routes("/resend"),
-                  *self.twilio.routes("/twilio")]  # fmt: skip
+        routes = [
+            *Waha(self.store, rules).routes("/waha"),
+            *Resend(self.store, rules).routes("/resend"),
+            *self.twilio.routes("/twilio"),
+        ]
         self._routes = [(route.method, _pattern(route.path), route.handler) for route in routes]
 
     def serve(self, request: _Request, method: str, path: str, answer: Callable[[web.Response | None], None]) -> None:
         """Handle a request that arrived; `answer` gets None when the provider hung up."""
         self._process.post(lambda: self._process.create_task(self._serve(request, method, path, answer)))
 
-    async def _serve(self, request: _Request, method: str, path: str, answer: Callable[[web.Response | None], None]) -> None:
+    async def _serve(
+        self, request: _Request, method: str, path: str, answer: Callable[[web.Response | None], None]
+    ) -> None:
         for verb, pattern, handler in self._routes:
             found = pattern.fullmatch(path)
             if verb == method and found is not None:
@@ -134,14 +139,18 @@ class Connection(httpx.AsyncBaseTransport):
             raise httpx.ReadError("connection reset")
         return httpx.Response(response.status, headers=list(response.headers.items()), content=_body(response))
 
-    def _arrive(self, request: httpx.Request, body: bytes, fate: Fate, answer: asyncio.Future[web.Response | None]) -> None:
+    def _arrive(
+        self, request: httpx.Request, body: bytes, fate: Fate, answer: asyncio.Future[web.Response | None]
+    ) -> None:
         if fate.reset_s is not None:
             self._providers.latest_ms = max(self._providers.latest_ms, round((fate.there_s - fate.reset_s) * 1000) + 1)
 
         def come_back(response: web.Response | None) -> None:
             if self._world.story is not None:
-                self._world.tell(f"provider: {request.method} {request.url.path} ends",
-                                 "hung up" if response is None else f"{response.status} {_body(response)[:200]!r}")
+                self._world.tell(
+                    f"provider: {request.method} {request.url.path} ends",
+                    "hung up" if response is None else f"{response.status} {_body(response)[:200]!r}",
+                )
             if not fate.is_silent:
                 self._world.later(fate.back_s, self._process.post, _settle, answer, response)
 
@@ -161,4 +170,3 @@ async def _sleep(process: Process, delay_s: float) -> None:
     woken = process.create_future()
     process.call_later(delay_s, _settle, woken, None)
     await woken
-

@@ -87,7 +87,9 @@ def draw(seed: int) -> Scenario:
     workers, touches, harm = dice.choice([1, 2, 2, 3]), _touches(dice, used), _harm(dice)
     # What was accepted is listed before anybody asks, however the asker's clock jumps meanwhile.
     listing_delay_ms = dice.choice([0, resolve_after_ms - LATEST_MS - 2 * harm.skew_ms])
-    return Scenario(workers, channels, accounts, touches, harm, listing_delay_ms, dice.random() < 0.5, may_stay_unconfirmed)
+    return Scenario(
+        workers, channels, accounts, touches, harm, listing_delay_ms, dice.random() < 0.5, may_stay_unconfirmed
+    )
 
 
 def as_restarted(scenario: Scenario, dice: random.Random) -> dict[Channel, ChannelPolicy]:
@@ -99,16 +101,28 @@ def as_restarted(scenario: Scenario, dice: random.Random) -> dict[Channel, Chann
 
 def _changed(policy: ChannelPolicy, dice: random.Random) -> ChannelPolicy:
     first, *others = policy.senders or (None,)
-    senders = () if first is None else (first, *(replace(each, is_enabled=dice.random() < 0.7) for each in others if each))
+    senders = (
+        () if first is None else (first, *(replace(each, is_enabled=dice.random() < 0.7) for each in others if each))
+    )
     return replace(
-        policy, senders=senders, batch=dice.choice([policy.batch, 50, 3]) if policy.channel is Channel.EMAIL else 1,
-        request_timeout_ms=dice.choice([3_000, 6_000]), lease_ms=dice.choice([1_000, 3_000]), in_flight=dice.choice([1, 3, 10]),
-    )  # fmt: skip
+        policy,
+        senders=senders,
+        batch=dice.choice([policy.batch, 50, 3]) if policy.channel is Channel.EMAIL else 1,
+        request_timeout_ms=dice.choice([3_000, 6_000]),
+        lease_ms=dice.choice([1_000, 3_000]),
+        in_flight=dice.choice([1, 3, 10]),
+    )
 
 
 def _sender(channel: Channel, number: int, engine: str) -> SenderPolicy:
-    addresses = {Channel.EMAIL: (f"me{number}@example.com",), Channel.SMS: (f"+1500555000{number}",), Channel.WHATSAPP: (f"session{number}",)}
-    return SenderPolicy(f"s{number}", number, addresses[channel], engine=engine if channel is Channel.WHATSAPP else None)
+    addresses = {
+        Channel.EMAIL: (f"me{number}@example.com",),
+        Channel.SMS: (f"+1500555000{number}",),
+        Channel.WHATSAPP: (f"session{number}",),
+    }
+    return SenderPolicy(
+        f"s{number}", number, addresses[channel], engine=engine if channel is Channel.WHATSAPP else None
+    )
 
 
 def _account(channel: Channel, sender: SenderPolicy, number: int) -> WahaAccount | ResendAccount | TwilioAccount:
@@ -118,25 +132,37 @@ def _account(channel: Channel, sender: SenderPolicy, number: int) -> WahaAccount
         case Channel.EMAIL:
             return ResendAccount(Secret(f"re_{number}"), "http://providers/resend")
         case Channel.SMS:
-            return TwilioAccount(f"AC{number}", Secret("token"), sender.addresses[0], None, "http://providers/twilio", None)
+            return TwilioAccount(
+                f"AC{number}", Secret("token"), sender.addresses[0], None, "http://providers/twilio", None
+            )
 
 
-def _policy(dice: random.Random, channel: Channel, senders: tuple[SenderPolicy, ...], resolve_after_ms: int) -> ChannelPolicy:
+def _policy(
+    dice: random.Random, channel: Channel, senders: tuple[SenderPolicy, ...], resolve_after_ms: int
+) -> ChannelPolicy:
     closes_s = dice.randrange(3, 25)
     gap = Window(OPENS_S + closes_s + dice.randrange(5, 30), OPENS_S + closes_s, "UTC")
     is_mail = channel is Channel.EMAIL
     return ChannelPolicy(
-        channel=channel, senders=senders,
+        channel=channel,
+        senders=senders,
         window=dice.choice([None, None, gap]),
         limit=dice.choice([None, None, Limit(4, 2_000), Limit(10, 5_000, 3), Limit(3, 6_000, 3)]),
-        warm_up=dice.choice([None, None, WarmUp((WarmUpStep(Limit(2, 2_000), 4_000), WarmUpStep(Limit(2, 1_000), 12_000)))]),
+        warm_up=dice.choice(
+            [None, None, WarmUp((WarmUpStep(Limit(2, 2_000), 4_000), WarmUpStep(Limit(2, 1_000), 12_000)))]
+        ),
         pause=dice.choice([None, None, None, Pause(100, 1_500)]),
-        attempts=dice.choice([2, 5]), retry=Retry(500, 5_000), retry_for_ms=dice.choice([10_000, 259_200_000]),
-        request_timeout_ms=dice.choice([3_000, 6_000]), lease_ms=dice.choice([1_000, 3_000]),
-        resolve_after_ms=0 if is_mail else resolve_after_ms, resolve_for_ms=20 * 3_600_000,
-        in_flight=dice.choice([1, 3, 10]), batch=dice.choice([2, 7, 100]) if is_mail else 1,
+        attempts=dice.choice([2, 5]),
+        retry=Retry(500, 5_000),
+        retry_for_ms=dice.choice([10_000, 259_200_000]),
+        request_timeout_ms=dice.choice([3_000, 6_000]),
+        lease_ms=dice.choice([1_000, 3_000]),
+        resolve_after_ms=0 if is_mail else resolve_after_ms,
+        resolve_for_ms=20 * 3_600_000,
+        in_flight=dice.choice([1, 3, 10]),
+        batch=dice.choice([2, 7, 100]) if is_mail else 1,
         gather_ms=dice.choice([0, 50]),
-    )  # fmt: skip
+    )
 
 
 def _touches(dice: random.Random, used: list[Channel]) -> list[tuple[float, dict[str, Any]]]:
@@ -147,7 +173,9 @@ def _touches(dice: random.Random, used: list[Channel]) -> list[tuple[float, dict
     for number in range(count):
         channel = dice.choice(used)
         at_s = 0.5 + dice.random() * over_s
-        touch = _touch(dice, channel, number, dice.randrange(people), dice.randrange(texts) if texts < count else number)
+        touch = _touch(
+            dice, channel, number, dice.randrange(people), dice.randrange(texts) if texts < count else number
+        )
         produced.append((at_s, touch))
         if dice.random() < 0.1:
             produced.append((at_s + dice.random() * 5, touch))
@@ -159,10 +187,14 @@ def _touches(dice: random.Random, used: list[Channel]) -> list[tuple[float, dict
 
 def _touch(dice: random.Random, channel: Channel, number: int, person: int, text: int) -> dict[str, Any]:
     touch: dict[str, Any] = {
-        "touch_id": f"{channel}-{number}", "campaign_id": f"c{dice.randrange(2)}", "lead_id": f"l{person}",
-        "channel": channel.value, "body": f"text {text}", "priority": dice.choice([5, 5, 0]),
+        "touch_id": f"{channel}-{number}",
+        "campaign_id": f"c{dice.randrange(2)}",
+        "lead_id": f"l{person}",
+        "channel": channel.value,
+        "body": f"text {text}",
+        "priority": dice.choice([5, 5, 0]),
         "to": f"p{person}@example.com" if channel is Channel.EMAIL else f"+1212{5_550_000 + person:07d}",
-    }  # fmt: skip
+    }
     if channel is Channel.EMAIL:
         touch["subject"] = "hello"
         touch["body"] = f"mail {number}"  # which of two equal mails was accepted, nobody could tell

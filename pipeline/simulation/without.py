@@ -128,10 +128,18 @@ def _returns() -> Iterator[Any]:
 
 
 SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
-    "claim before call": _claim_before_call, "fence": _fence, "lease": _lease, "waiting for the lease": _lease_in_resolution,
-    "frozen batch": _frozen_batch, "ledger": _ledger, "twin rule": _twin_rule, "look-up": _look_up, "dropped repeats": _repeats,
-    "homes": _homes, "returns": _returns,
-}  # fmt: skip
+    "claim before call": _claim_before_call,
+    "fence": _fence,
+    "lease": _lease,
+    "waiting for the lease": _lease_in_resolution,
+    "frozen batch": _frozen_batch,
+    "ledger": _ledger,
+    "twin rule": _twin_rule,
+    "look-up": _look_up,
+    "dropped repeats": _repeats,
+    "homes": _homes,
+    "returns": _returns,
+}
 
 
 @contextmanager

@@ -48,11 +48,29 @@ class Aside:
     prefix: str = ""
     """Of topic names, for the letters' source."""
 
-    def letter(self, record: Record, error: str, now_ms: int, *, reason: DeadReason = DeadReason.UNDECODABLE,
-               touch_id: str | None = None, partition: int | None = None) -> Output:  # fmt: skip
+    def letter(
+        self,
+        record: Record,
+        error: str,
+        now_ms: int,
+        *,
+        reason: DeadReason = DeadReason.UNDECODABLE,
+        touch_id: str | None = None,
+        partition: int | None = None,
+    ) -> Output:
         """Return the dead letter of `record`, for `partition` (absent: the record's own number)."""
-        letter = DeadLetter(reason, error, self.prefix + record.topic, record.partition, record.offset, record.key,
-                            record.value, record.headers, touch_id, now_ms)  # fmt: skip
+        letter = DeadLetter(
+            reason,
+            error,
+            self.prefix + record.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            record.value,
+            record.headers,
+            touch_id,
+            now_ms,
+        )
         key = None if record.key is None else record.key[:KEY_BYTES]
         return Output(DEAD_LETTERS, record.partition if partition is None else partition, key, self.bury(letter))
 
@@ -67,7 +85,11 @@ PLAIN = Aside(partial(dead_letter_value, single_object))
 
 
 def apply_each(
-    batch: Sequence[Record], view: Overlay, act: Act, refuse: Sequence[Refuse], again: Callable[[], object] = lambda: None
+    batch: Sequence[Record],
+    view: Overlay,
+    act: Act,
+    refuse: Sequence[Refuse],
+    again: Callable[[], object] = lambda: None,
 ) -> Step:
     """Apply every record to `view`; one that trips a bug changes nothing, and is refused in the first way that does not trip.
 

@@ -45,14 +45,20 @@ class Dedup:
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Tell what is news, drop what is not, forget stories that ended `dedup_for` ago."""
+
         def tell(record: Record, view: Overlay, step: Step) -> None:
             self._tell(decode_event(bytes_of(record)), record, view, step, now_ms)
 
         view = Overlay(table)
-        step = apply_each(batch, view, tell, (
-            lambda record, error, view, step: self._tell_less(record, error, view, step, now_ms),
-            lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
-        ))  # fmt: skip
+        step = apply_each(
+            batch,
+            view,
+            tell,
+            (
+                lambda record, error, view, step: self._tell_less(record, error, view, step, now_ms),
+                lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
+            ),
+        )
         step.wake_ms = self._forgetting.forget(view, now_ms)
         step.changes = view.changes
         return step
@@ -65,8 +71,18 @@ class Dedup:
         self._aside.put(step, record, error, now_ms, None if event is None else event.touch_id)
         if event is None:
             return
-        bare = Event(event.touch_id, event.campaign_id, event.lead_id, event.channel, event.state, event.occurred_at_ms,
-                     event.reason, event.attempt, event.sender, error=error)  # fmt: skip
+        bare = Event(
+            event.touch_id,
+            event.campaign_id,
+            event.lead_id,
+            event.channel,
+            event.state,
+            event.occurred_at_ms,
+            event.reason,
+            event.attempt,
+            event.sender,
+            error=error,
+        )
         self._tell(bare, record, view, step, now_ms)
 
     def _tell(self, event: Event, record: Record, view: Overlay, step: Step, now_ms: int) -> None:

@@ -36,24 +36,37 @@ def sent_on(record: Record, touch_id: object, partitions: int) -> Output | None:
     size = len(record.value or b"") + sum(len(name) + len(value or b"") + 10 for name, value in headers)
     if size + 2 * len(record.key or b"") + WRAPPING_BYTES > TOUCH_MESSAGE_BYTES:
         headers, key = [each for each in headers if each[0] == REPLAY_OF], None  # the touch itself must fit
-    return Output(TOUCHES, home, touch_id.encode(), record.value, (*headers, (HOP, _said(record, home, partitions, key))))
+    return Output(
+        TOUCHES, home, touch_id.encode(), record.value, (*headers, (HOP, _said(record, home, partitions, key)))
+    )
 
 
 def refused_at_home(record: Record, story: Story, error: str, partitions: int) -> Output | None:
     """Return the record that lets the home of a touch tell that it was refused here; None when this is its home."""
     if story.touch_id is None or (home := home_of(story.touch_id, partitions)) == record.partition:
         return None
-    value = {"touch_id": story.touch_id, "campaign_id": story.campaign_id, "lead_id": story.lead_id, "channel": story.channel}
+    value = {
+        "touch_id": story.touch_id,
+        "campaign_id": story.campaign_id,
+        "lead_id": story.lead_id,
+        "channel": story.channel,
+    }
     headers = ((HOP, _said(record, home, partitions, None)), (REFUSAL, error.encode()))
     return Output(TOUCHES, home, story.touch_id.encode(), orjson.dumps(value), headers)
 
 
 def _said(record: Record, home: int, partitions: int, key: bytes | None) -> bytes:
     """Return the hop's header."""
-    return orjson.dumps({
-        "of": partitions, "to": home, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp_ms,
-        "key": None if key is None else base64.b64encode(key).decode(),
-    })  # fmt: skip
+    return orjson.dumps(
+        {
+            "of": partitions,
+            "to": home,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp_ms,
+            "key": None if key is None else base64.b64encode(key).decode(),
+        }
+    )
 
 
 def refusal_of(record: Record) -> str | None:
@@ -67,8 +80,15 @@ def as_it_came(record: Record) -> Record:
     came = _came(record)
     if came is None:
         return record
-    return Record(record.topic, came.partition, came.offset, came.timestamp_ms, came.key, record.value,
-                  [each for each in record.headers if each[0] != HOP])  # fmt: skip
+    return Record(
+        record.topic,
+        came.partition,
+        came.offset,
+        came.timestamp_ms,
+        came.key,
+        record.value,
+        [each for each in record.headers if each[0] != HOP],
+    )
 
 
 class _Came(NamedTuple):

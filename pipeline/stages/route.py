@@ -105,10 +105,16 @@ class Router:
             except SchemaNotHere as missing:
                 self._waiting.put(view, record, missing)
 
-        return apply_each(records, view, route, (
-            lambda record, error, view, step: at(record, view, step).put_aside(error),
-            lambda record, error, view, step: at(record, view, step).bury(error),
-        ), again=self._waiting.forget)  # fmt: skip
+        return apply_each(
+            records,
+            view,
+            route,
+            (
+                lambda record, error, view, step: at(record, view, step).put_aside(error),
+                lambda record, error, view, step: at(record, view, step).bury(error),
+            ),
+            again=self._waiting.forget,
+        )
 
 
 class _Arrival:
@@ -244,19 +250,38 @@ class _Arrival:
             log.exception("touch %s cannot be composed", touch.touch_id)
             raise InvalidTouch([f"it cannot be composed: {error!r:.300}"], _story(touch)) from None
         if touch.channel is Channel.SMS and len(content.body or "") > SMS_CHARACTERS:
-            raise InvalidTouch([f"the text has {len(content.body or '')} characters; an SMS has at most {SMS_CHARACTERS}"],
-                               _story(touch))  # fmt: skip
+            raise InvalidTouch(
+                [f"the text has {len(content.body or '')} characters; an SMS has at most {SMS_CHARACTERS}"],
+                _story(touch),
+            )
         return content
 
     def _work(self, touch: Touch, sender: SenderPolicy, mark: bytes) -> bytes:
         """Return the touch composed, as a record. Raises InvalidTouch."""
-        value = encode_work(Work(
-            touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel, touch.to, sender.name,
-            touch.sender is not None, self._composed(touch, sender), mark, self._record.partition, touch.priority,
-            touch.time_zone, touch.not_before_ms, touch.expires_at_ms, touch.metadata, touch.created_at_ms,
-        ))  # fmt: skip
+        value = encode_work(
+            Work(
+                touch.touch_id,
+                touch.campaign_id,
+                touch.lead_id,
+                touch.channel,
+                touch.to,
+                sender.name,
+                touch.sender is not None,
+                self._composed(touch, sender),
+                mark,
+                self._record.partition,
+                touch.priority,
+                touch.time_zone,
+                touch.not_before_ms,
+                touch.expires_at_ms,
+                touch.metadata,
+                touch.created_at_ms,
+            )
+        )
         if len(value) > WORK_BYTES:
-            raise InvalidTouch([f"composed it takes {len(value)} bytes; at most {WORK_BYTES} are allowed"], _story(touch))
+            raise InvalidTouch(
+                [f"composed it takes {len(value)} bytes; at most {WORK_BYTES} are allowed"], _story(touch)
+            )
         return value
 
     def _refuse_invalid(self, story: Story, error: str) -> None:
@@ -268,26 +293,66 @@ class _Arrival:
         if story.touch_id is None or recall(self._view, story.touch_id.encode()) is not None:
             return
         remember(self._view, story.touch_id.encode(), REFUSED, self._now_ms + self._door.dedup_for_ms)
-        self._event(Event(story.touch_id, story.campaign_id, story.lead_id, story.channel, State.FAILED, self._now_ms,
-                          Reason.INVALID, error=error, metadata=story.metadata))  # fmt: skip
+        self._event(
+            Event(
+                story.touch_id,
+                story.campaign_id,
+                story.lead_id,
+                story.channel,
+                State.FAILED,
+                self._now_ms,
+                Reason.INVALID,
+                error=error,
+                metadata=story.metadata,
+            )
+        )
 
     def _remember(self, touch: Touch, mark: bytes, policy: ChannelPolicy) -> None:
         """Remember the touch until `dedup_for` after the last instant at which it can reasonably end."""
         ends_ms = max(self._now_ms, touch.not_before_ms or 0) + policy.retry_for_ms
         remember(self._view, touch.touch_id.encode(), mark, ends_ms + self._door.dedup_for_ms)
 
-    def _tell(self, touch: Touch, state: State, reason: Reason | None = None, *, sender: str | None = None,
-              error: str | None = None) -> None:  # fmt: skip
-        self._event(Event(touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel.value, state, self._now_ms,
-                          reason, sender=sender, error=error, metadata=touch.metadata))  # fmt: skip
+    def _tell(
+        self,
+        touch: Touch,
+        state: State,
+        reason: Reason | None = None,
+        *,
+        sender: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        self._event(
+            Event(
+                touch.touch_id,
+                touch.campaign_id,
+                touch.lead_id,
+                touch.channel.value,
+                state,
+                self._now_ms,
+                reason,
+                sender=sender,
+                error=error,
+                metadata=touch.metadata,
+            )
+        )
 
     def _event(self, event: Event) -> None:
         self._step.outputs.append(Output(RESULTS, self._record.partition, event.touch_id.encode(), encode_event(event)))
 
     def _bury(self, reason: DeadReason, error: str, touch_id: str | None) -> None:
         source = self._source
-        letter = DeadLetter(reason, error, self._door.prefix + source.topic, source.partition, source.offset,
-                            source.key, source.value, source.headers, touch_id, self._now_ms)  # fmt: skip
+        letter = DeadLetter(
+            reason,
+            error,
+            self._door.prefix + source.topic,
+            source.partition,
+            source.offset,
+            source.key,
+            source.value,
+            source.headers,
+            touch_id,
+            self._now_ms,
+        )
         key = None if source.key is None else source.key[:KEY_BYTES]
         self._step.outputs.append(Output(DEAD_LETTERS, self._record.partition, key, self._door.bury(letter)))
         self._step.counts["dead", reason.value] += 1
@@ -299,9 +364,12 @@ def _story(touch: Touch) -> Story:
 
 def _story_of(datum: Mapping[str, Any]) -> Story:
     """Return the little that is told of a record that was not judged."""
+
     def text(name: str) -> str:
         value = datum.get(name)
         return value[:NAME_CHARACTERS] if isinstance(value, str) else ""
 
     touch_id = datum.get("touch_id")
-    return Story(str(touch_id) if is_touch_id(touch_id) else None, text("campaign_id"), text("lead_id"), text("channel"))
+    return Story(
+        str(touch_id) if is_touch_id(touch_id) else None, text("campaign_id"), text("lead_id"), text("channel")
+    )

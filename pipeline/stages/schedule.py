@@ -48,10 +48,15 @@ class Scheduler:
         if batch:
             self._last_offset = batch[-1].offset
         view = Overlay(table)
-        step = apply_each(batch, view, self._take_in, (
-            lambda record, error, _, step: self._refuse(record, error, step, now_ms),
-            lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
-        ))  # fmt: skip
+        step = apply_each(
+            batch,
+            view,
+            self._take_in,
+            (
+                lambda record, error, _, step: self._refuse(record, error, step, now_ms),
+                lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
+            ),
+        )
         step.wake_ms = self._hand_back(view, step, now_ms)
         step.changes = view.changes
         return step
@@ -91,8 +96,9 @@ class Scheduler:
     def _hand_back_one(self, key: bytes, value: bytes, step: Step, now_ms: int) -> None:
         try:
             scheduled = decode_scheduled(value)
-            step.outputs.append(Output(channel_topic(scheduled.channel), scheduled.lane,
-                                       scheduled.touch_id.encode(), scheduled.work))  # fmt: skip
+            step.outputs.append(
+                Output(channel_topic(scheduled.channel), scheduled.lane, scheduled.touch_id.encode(), scheduled.work)
+            )
         except STOPS:
             raise
         except Exception as error:  # noqa: BLE001 - one row must not hold up all that are due behind it

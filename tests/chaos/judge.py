@@ -43,7 +43,9 @@ class Judgement:
         at = [arrival["at_ms"] for arrival in self.stack.arrivals(PROVIDER[channel])]
         outside = [each for each in at if closes_ms + NETWORK_MS <= each < opens_ms]
         if outside:
-            self.wrongs.append(f"{channel}: {len(outside)} arrivals while closed, first {outside[0] - closes_ms} ms after the close")
+            self.wrongs.append(
+                f"{channel}: {len(outside)} arrivals while closed, first {outside[0] - closes_ms} ms after the close"
+            )
 
     def demand_limit(self, channel: str, rate: int, per_ms: int) -> None:
         """No stretch as long as `per_ms` may hold more than `rate` arrivals."""
@@ -58,8 +60,10 @@ class Judgement:
         names = [*COLUMNS, *extra]
         widths = [max(len(name), 6) for name in names]
         stack = self.stack
-        lines = [f"{title}; kills {stack.kills}, ended by themselves {len(stack.exits)}",
-                 "  " + " " * 10 + "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
+        lines = [
+            f"{title}; kills {stack.kills}, ended by themselves {len(stack.exits)}",
+            "  " + " " * 10 + "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)),
+        ]
         for channel, figures in self.figures.items():
             if figures["touches"]:
                 cells = "  ".join(f"{figures[name]:>{width}}" for name, width in zip(names, widths, strict=True))
@@ -125,8 +129,11 @@ class Judgement:
 
     def _wrong(self, touch_id: str, what: str) -> None:
         story = self.stack.stories.get(touch_id, [])
-        lines = [f"  {s['sequence']} {s['state']}/{s['reason']} attempt={s['attempt']} {s['occurred_at']} "
-                 f"{s['provider_message_id']} {s['error']}" for s in story]
+        lines = [
+            f"  {s['sequence']} {s['state']}/{s['reason']} attempt={s['attempt']} {s['occurred_at']} "
+            f"{s['provider_message_id']} {s['error']}"
+            for s in story
+        ]
         self.wrongs.append("\n".join([f"{touch_id}: {what}", *lines]))
 
 

@@ -15,7 +15,9 @@ LONG = bool(os.environ.get("LONG"))
 class MakeStack(Protocol):
     """Makes a stack with its sandbox running; `config` are the blanks of its configuration. A `name` keeps several apart."""
 
-    def __call__(self, servers: list[str] | None = None, *, name: str = "", replication: int = 1, **config: str) -> Stack: ...
+    def __call__(
+        self, servers: list[str] | None = None, *, name: str = "", replication: int = 1, **config: str
+    ) -> Stack: ...
 
 
 class Report(Protocol):

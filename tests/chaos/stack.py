@@ -92,8 +92,16 @@ def touch(channel: str, number: int, **more: Any) -> dict[str, Any]:
     touch_id = f"{channel}-{number}"
     to = f"p{number}@example.com" if channel == "email" else f"+1212{5_550_000 + number % 10_000:07d}"
     said = {"subject": f"Subject {touch_id}"} if channel == "email" else {}
-    return {"touch_id": touch_id, "campaign_id": f"c{number % 3}", "lead_id": f"l{number}", "channel": channel,
-            "to": to, "body": f"Hello, this is {touch_id}.", **said, **more}
+    return {
+        "touch_id": touch_id,
+        "campaign_id": f"c{number % 3}",
+        "lead_id": f"l{number}",
+        "channel": channel,
+        "to": to,
+        "body": f"Hello, this is {touch_id}.",
+        **said,
+        **more,
+    }
 
 
 def free_port() -> int:
@@ -112,9 +120,21 @@ class Stack:
 
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
-        self.config = {"engine": "NOWEB", "whatsapp": "", "email": "", "sms": "", "timeout": "3s", "lease": "2s",
-                       "limit": '"none"', "window": '"always"', "sms_resolve_after": "1s", "warm_up": '"none"',
-                       "whatsapp_sender": "", "kafka": "", **config}
+        self.config = {
+            "engine": "NOWEB",
+            "whatsapp": "",
+            "email": "",
+            "sms": "",
+            "timeout": "3s",
+            "lease": "2s",
+            "limit": '"none"',
+            "window": '"always"',
+            "sms_resolve_after": "1s",
+            "warm_up": '"none"',
+            "whatsapp_sender": "",
+            "kafka": "",
+            **config,
+        }
         self.worker_servers = servers
         """Where the workers meet Kafka: on a secured one not where its administrator does."""
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
@@ -142,7 +162,11 @@ class Stack:
         log = self.folder / "sandbox.log"
         with log.open("wb") as out:
             self._sandbox = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.sandbox", "--port", self.sandbox.rpartition(":")[2] or "0"], cwd=ROOT, stdout=out, stderr=out)
+                [sys.executable, "-m", "pipeline.sandbox", "--port", self.sandbox.rpartition(":")[2] or "0"],
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+            )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if (found := re.search(r"listening on (\S+)", log.read_text())) is not None:
@@ -163,8 +187,16 @@ class Stack:
         """Start a worker with the present configuration; `tree` holds the version that it runs."""
         path = self.folder / f"worker-{number}.toml"
         limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
-        path.write_text(self.template.format(data=f"data-{number}", servers=json.dumps(self.worker_servers), prefix=self.prefix,
-                                      sandbox=self.sandbox, replication=self.replication, **{**limits, **self.config}))
+        path.write_text(
+            self.template.format(
+                data=f"data-{number}",
+                servers=json.dumps(self.worker_servers),
+                prefix=self.prefix,
+                sandbox=self.sandbox,
+                replication=self.replication,
+                **{**limits, **self.config},
+            )
+        )
         # As a container made anew on its old volume: at each start another port and another host name.
         self.ports[number], self._starts = free_port(), self._starts + 1
         web = ("--web-port", str(self.ports[number]), "--web-host", f"host-{self._starts}.example")
@@ -172,7 +204,11 @@ class Stack:
             self._launches[number] = program, environment, log.tell(), tree
             self.workers[number] = subprocess.Popen(
                 [sys.executable, "-m", program, "-A", "pipeline", "worker", "-l", self.level, *web],
-                env={**os.environ, "PIPELINE_CONFIG": str(path), **environment}, cwd=tree, stdout=log, stderr=log)
+                env={**os.environ, "PIPELINE_CONFIG": str(path), **environment},
+                cwd=tree,
+                stdout=log,
+                stderr=log,
+            )
 
     def start_again(self, number: int) -> None:
         program, environment, _, tree = self._launches[number]
@@ -208,14 +244,20 @@ class Stack:
 
     async def owners(self) -> dict[str, int]:
         """Return the worker that owns each channel's lane, as Kafka's group says."""
-        instances = {kept.read_text().strip(): number for number in self.workers
-                     if (kept := self.folder / f"data-{number}" / "instance-id").exists()}
+        instances = {
+            kept.read_text().strip(): number
+            for number in self.workers
+            if (kept := self.folder / f"data-{number}" / "instance-id").exists()
+        }
         found: dict[str, int] = {}
         for member_id, topics in await self._members():
             # Kafka calls a static member <its instance id>-<uuid>
             number = next((n for instance, n in instances.items() if member_id.startswith(instance)), None)
-            found |= {channel: number for channel, lane in LANE.items()
-                      if number is not None and lane in topics.get(f"{self.prefix}touches.{channel}", ())}
+            found |= {
+                channel: number
+                for channel, lane in LANE.items()
+                if number is not None and lane in topics.get(f"{self.prefix}touches.{channel}", ())
+            }
         return found
 
     async def _members(self) -> list[tuple[str, dict[str, list[int]]]]:
@@ -229,7 +271,11 @@ class Stack:
         finally:
             await admin.close()
         members = answer.groups[0][5]
-        return [(member[0], dict(ConsumerProtocolMemberAssignment.decode(member[4]).assignment)) for member in members if member[4]]
+        return [
+            (member[0], dict(ConsumerProtocolMemberAssignment.decode(member[4]).assignment))
+            for member in members
+            if member[4]
+        ]
 
     def _log(self, number: int) -> Path:
         return self.folder / f"worker-{number}.log"
@@ -302,8 +348,13 @@ class Stack:
 
     # --- touches and statuses ----------------------------------------------------------------------------------
 
-    async def produce(self, touches: Iterable[dict[str, Any]], *, per_s: float | None = None,
-                      until: Callable[[], bool] = lambda: False) -> None:
+    async def produce(
+        self,
+        touches: Iterable[dict[str, Any]],
+        *,
+        per_s: float | None = None,
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Produce `touches`, at `per_s` if given, until `until` holds or they end."""
         producer = AIOKafkaProducer(bootstrap_servers=self.servers, enable_idempotence=True, max_request_size=2_000_000)
         await producer.start()
@@ -316,8 +367,12 @@ class Stack:
                 self.produced[each["touch_id"]] = each
                 # Every fifth as librdkafka puts it: the same key, by another hash.
                 hashed = zlib.crc32(key) if at % 5 == 4 else murmur2(key) & 0x7FFFFFFF
-                await producer.send(f"{self.prefix}touches", key=key, value=json.dumps(each).encode(),
-                                    partition=hashed % self.partitions)
+                await producer.send(
+                    f"{self.prefix}touches",
+                    key=key,
+                    value=json.dumps(each).encode(),
+                    partition=hashed % self.partitions,
+                )
                 if per_s and at % 20 == 0:
                     await asyncio.sleep(max(0.0, at / per_s - (time.monotonic() - began)))
             await producer.flush()
@@ -340,10 +395,16 @@ class Stack:
             await asyncio.sleep(0.2)
         raise AssertionError("the workers made no topics")
 
-    async def follow(self, until: Callable[[], bool], *, deadline_s: float, meanwhile: Callable[[], Awaitable[None]] | None = None) -> bool:
+    async def follow(
+        self, until: Callable[[], bool], *, deadline_s: float, meanwhile: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
         """Read statuses until `until` holds; False when the deadline came first."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, isolation_level="read_committed",
-                                    auto_offset_reset="earliest", fetch_max_wait_ms=100)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.servers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+        )
         await consumer.start()
         partitions = [TopicPartition(f"{self.prefix}touches.status", p) for p in range(self.partitions)]
         consumer.assign(partitions)

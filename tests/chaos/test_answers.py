@@ -24,7 +24,9 @@ async def test_answers_dropped_after_acceptance_become_no_second_message(make_st
     stack.rule(drop="after", probability=0.02, seed=1)
     stack.rule(drop="before", probability=0.01)
     await stack.produce([touch(channel, n) for n in range(touches) for channel in CHANNELS])
-    assert await stack.follow(stack.all_ended, deadline_s=120 + touches / 10), f"{stack.ended()} of {len(stack.produced)}"
+    assert await stack.follow(stack.all_ended, deadline_s=120 + touches / 10), (
+        f"{stack.ended()} of {len(stack.produced)}"
+    )
     figures = report("Answers dropped after acceptance (2 %), connections reset before it (1 %)", stack).figures
     assert all(f["sent"] == touches for f in figures.values())
     assert all(f["looked up"] > 0 for f in figures.values())
@@ -35,7 +37,9 @@ LISTING_LAG_S = 4.0
 BOUND_S = 3.0
 
 
-async def test_slow_and_failing_look_ups_send_nothing_twice_and_hold_nobody_up(make_stack: MakeStack, report: Report) -> None:
+async def test_slow_and_failing_look_ups_send_nothing_twice_and_hold_nobody_up(
+    make_stack: MakeStack, report: Report
+) -> None:
     """WAHA's look-ups are answered 500 for a while, half of Twilio's always, all are slow; Twilio's list lags by 4 s.
 
     `resolve_after` of SMS is 6 s: half of those who asked at once would be told that nothing is there.
@@ -62,7 +66,8 @@ async def test_slow_and_failing_look_ups_send_nothing_twice_and_hold_nobody_up(m
     assert await stack.follow(stack.all_ended, deadline_s=120)
     slowest_s = max(_took_s(stack, each["touch_id"]) for each in late)
     figures = report(
-        "Look-ups slow (1 s), WAHA's 500 for a while, half of Twilio's 500, Twilio's list 4 s behind", stack,
+        "Look-ups slow (1 s), WAHA's 500 for a while, half of Twilio's 500, Twilio's list 4 s behind",
+        stack,
         f"{open_questions} touches were open questions while 150 others went: the slowest of those took {slowest_s:.1f} s",
     ).figures
     assert open_questions > 0
@@ -106,7 +111,9 @@ async def test_what_no_provider_says_is_neither_sent_nor_absent(make_stack: Make
     await stack.wait_for_topics()
     await stack.produce([touch(channel, n) for n in range(200) for channel in CHANNELS])
     assert await stack.follow(stack.all_ended, deadline_s=150), f"{stack.ended()} of {len(stack.produced)}"
-    figures = report("Answers that no provider gives (10 %), errors inside a success (2 %), a domain not verified at first", stack).figures
+    figures = report(
+        "Answers that no provider gives (10 %), errors inside a success (2 %), a domain not verified at first", stack
+    ).figures
     assert all(f["sent"] == 200 for f in figures.values())
     assert figures["sms"]["looked up"] > 0
     assert "verify the domain" in stack._log(0).read_text()

@@ -45,19 +45,27 @@ async def test_no_call_begins_outside_window_and_limit_through_kills(make_stack:
             stack.kill(0)
             stack.kills_of.update(CHANNELS)
 
-    assert await stack.follow(stack.all_ended, deadline_s=120, meanwhile=harm), f"{stack.ended()} of {len(stack.produced)}"
+    assert await stack.follow(stack.all_ended, deadline_s=120, meanwhile=harm), (
+        f"{stack.ended()} of {len(stack.produced)}"
+    )
     judgement = Judgement(stack)
     for channel in CHANNELS:
         margin_ms = SMS_MARGIN_MS if channel == "sms" else 0
         judgement.demand_window(channel, closes_s * 1000 - margin_ms, opens_s * 1000)
         judgement.demand_limit(channel, RATE, PER_MS)
     before = sum(arrival["at_ms"] < closes_s * 1000 for arrival in stack.arrivals("waha"))
-    figures = report(f"Window closed for {CLOSED_S} s, limit {RATE} per {PER_MS} ms, lane owner killed (-9)", judgement,
-                     f"WhatsApp calls before the close {before}").figures
+    figures = report(
+        f"Window closed for {CLOSED_S} s, limit {RATE} per {PER_MS} ms, lane owner killed (-9)",
+        judgement,
+        f"WhatsApp calls before the close {before}",
+    ).figures
     assert not kills
     assert before > 0
-    deferred = {stack.produced[touch_id]["channel"] for touch_id, story in stack.stories.items()
-                if any(status["reason"] == "window" for status in story)}
+    deferred = {
+        stack.produced[touch_id]["channel"]
+        for touch_id, story in stack.stories.items()
+        if any(status["reason"] == "window" for status in story)
+    }
     assert deferred == set(CHANNELS)
     assert all(f["sent"] == f["touches"] for f in figures.values())
 
@@ -78,16 +86,22 @@ async def test_clocks_that_move_within_the_allowance_harm_nothing(stack: Stack, 
     now_ms = time.time_ns() // 1_000_000
     set_right_ms = now_ms + (8 + seconds // 2) * 1000
     for number in range(2):
-        moves = [(at_ms, dice.randint(-1_000, 1_000) - (30_000 if at_ms < set_right_ms else 0))
-                 for at_ms in range(now_ms - 1_500, now_ms + seconds * 5_000, 1_500)]
+        moves = [
+            (at_ms, dice.randint(-1_000, 1_000) - (30_000 if at_ms < set_right_ms else 0))
+            for at_ms in range(now_ms - 1_500, now_ms + seconds * 5_000, 1_500)
+        ]
         (tmp_path / f"clock-{number}.json").write_text(json.dumps(moves))
         stack.start(number, program="tests.chaos.jumping_worker", CLOCK=str(tmp_path / f"clock-{number}.json"))
     await stack.wait_for_topics()
     await stack.wait_for_work(0, 1)
     stack.rule(drop="after", probability=0.03, seed=4)
     stack.rule(delay_ms=80, delay_after_ms=80)
-    producing = asyncio.create_task(stack.produce(
-        [touch(channel, n) for n in range(seconds * touches_per_s // 3) for channel in CHANNELS], per_s=touches_per_s))
+    producing = asyncio.create_task(
+        stack.produce(
+            [touch(channel, n) for n in range(seconds * touches_per_s // 3) for channel in CHANNELS],
+            per_s=touches_per_s,
+        )
+    )
     next_kill = time.monotonic() + 2
 
     async def harm() -> None:
@@ -96,8 +110,9 @@ async def test_clocks_that_move_within_the_allowance_harm_nothing(stack: Stack, 
         if not producing.done() and time.monotonic() > next_kill and await stack.kill_owner(dice.choice(CHANNELS)):
             next_kill = time.monotonic() + 4
 
-    assert await stack.follow(lambda: producing.done() and stack.all_ended(), deadline_s=seconds + 120, meanwhile=harm), (
-        f"{stack.ended()} of {len(stack.produced)}")
+    assert await stack.follow(
+        lambda: producing.done() and stack.all_ended(), deadline_s=seconds + 120, meanwhile=harm
+    ), f"{stack.ended()} of {len(stack.produced)}"
     await producing
     figures = report("Clocks that jump by 1 s, and once 30 s forward; kills, lost answers", stack).figures
     assert time.time_ns() // 1_000_000 > set_right_ms
@@ -114,7 +129,13 @@ async def test_a_clock_that_is_set_by_a_day_and_back_costs_no_day_and_no_call_to
     stack = make_stack(limit=limit, email="batch = 1")
     now_ms = time.time_ns() // 1_000_000
     first_ms = now_ms + 15_000
-    moves = [(now_ms - 1_500, 0), (first_ms, day_ms), (first_ms + 4_000, 0), (first_ms + 8_000, -day_ms), (first_ms + 12_000, 0)]
+    moves = [
+        (now_ms - 1_500, 0),
+        (first_ms, day_ms),
+        (first_ms + 4_000, 0),
+        (first_ms + 8_000, -day_ms),
+        (first_ms + 12_000, 0),
+    ]
     (tmp_path / "clock.json").write_text(json.dumps(moves))
     stack.start(0, program="tests.chaos.jumping_worker", CLOCK=str(tmp_path / "clock.json"))
     await stack.wait_for_topics()

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 ROUNDS = 6 if LONG else 1
 
 
-async def _under_load(stack: Stack, touches: list[dict[str, Any]], per_s: float, move: Callable[[], Awaitable[None]]) -> None:
+async def _under_load(
+    stack: Stack, touches: list[dict[str, Any]], per_s: float, move: Callable[[], Awaitable[None]]
+) -> None:
     """Produce and follow while `move` runs; return when all touches have ended."""
     producing = asyncio.create_task(stack.produce(touches, per_s=per_s))
     moving = asyncio.ensure_future(move())
     try:
-        assert await stack.follow(lambda: moving.done() and producing.done() and stack.all_ended(), deadline_s=120 + 30 * ROUNDS), (
-            f"{stack.ended()} of {len(stack.produced)}")
+        assert await stack.follow(
+            lambda: moving.done() and producing.done() and stack.all_ended(), deadline_s=120 + 30 * ROUNDS
+        ), f"{stack.ended()} of {len(stack.produced)}"
     finally:
         producing.cancel()
         moving.cancel()
@@ -60,7 +63,9 @@ BACKLOG = 2_000
 OTHER_WAY = {"email": 'batch = 7\ngather = "5ms"', "lease": "1s", "timeout": "2s", "limit": '{ rate = 40, per = "1s" }'}
 
 
-async def test_frozen_batches_survive_a_restart_with_another_configuration(make_stack: MakeStack, report: Report) -> None:
+async def test_frozen_batches_survive_a_restart_with_another_configuration(
+    make_stack: MakeStack, report: Report
+) -> None:
     """Killed or stopped while batches of 100 are under way; whoever comes has another batch, lease, timeout and limit."""
     stack = make_stack(**ONE_WAY)
     stack.rule(delay_ms=300, delay_after_ms=300)
@@ -81,8 +86,11 @@ async def test_frozen_batches_survive_a_restart_with_another_configuration(make_
 
     await _under_load(stack, [touch(c, n) for n in range(50 * ROUNDS) for c in ("whatsapp", "sms")], 10, move)
     replayed = _replays(stack)
-    figures = report("Restarted with another batch, lease, request_timeout and limit", stack,
-                     f"sizes of the requests under a key that was used again: {replayed}").figures
+    figures = report(
+        "Restarted with another batch, lease, request_timeout and limit",
+        stack,
+        f"sizes of the requests under a key that was used again: {replayed}",
+    ).figures
     assert any(sizes[0] == 100 for sizes in replayed), "no frozen batch of 100 was replayed"
     assert all(len(set(sizes)) == 1 for sizes in replayed)
     assert all(f["sent"] == f["touches"] for f in figures.values())
@@ -105,5 +113,8 @@ def _requests(stack: Stack, *, pending: bool = False) -> list[list[int]]:
     by_key: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for arrival in stack.arrivals("resend"):
         by_key[arrival["key"]].append(arrival)
-    return [[each["count"] for each in arrivals] for arrivals in by_key.values()
-            if not (pending and any(each["status"] for each in arrivals))]
+    return [
+        [each["count"] for each in arrivals]
+        for arrivals in by_key.values()
+        if not (pending and any(each["status"] for each in arrivals))
+    ]

@@ -41,7 +41,9 @@ def endless(first: int = 0) -> Iterator[dict[str, Any]]:
     return (touch(channel, n) for n in count(first) for channel in CHANNELS)
 
 
-async def _kill_while_working(stack: Stack, kills: int, channels: tuple[str, ...], per_s: float, deadline_s: float) -> None:
+async def _kill_while_working(
+    stack: Stack, kills: int, channels: tuple[str, ...], per_s: float, deadline_s: float
+) -> None:
     """Produce, and kill the owner of each channel's lane so often, whoever it is; then wait for the end of every touch.
 
     A lane's owner is killed only when its lane has sent since the last kill: one that has just started has no call under way.
@@ -60,7 +62,11 @@ async def _kill_while_working(stack: Stack, kills: int, channels: tuple[str, ...
         nonlocal next_kill
         stack.restart_the_dead()
         channel = min(channels, key=lambda each: stack.kills_of[each])
-        if time.monotonic() < next_kill or enough() or stack.accepted_from(PROVIDER[channel]) < sent[channel] + LEFTOVERS:
+        if (
+            time.monotonic() < next_kill
+            or enough()
+            or stack.accepted_from(PROVIDER[channel]) < sent[channel] + LEFTOVERS
+        ):
             return
         if await stack.kill_owner(channel):
             sent.update({each: stack.accepted_from(PROVIDER[each]) for each in channels})
@@ -73,7 +79,9 @@ async def _kill_while_working(stack: Stack, kills: int, channels: tuple[str, ...
     assert ended, f"{stack.ended()} of {len(stack.produced)} have ended, kills {dict(stack.kills_of)}"
 
 
-async def test_the_owners_of_lanes_killed_again_and_again_lose_nothing_and_send_nothing_twice(stack: Stack, report: Report) -> None:
+async def test_the_owners_of_lanes_killed_again_and_again_lose_nothing_and_send_nothing_twice(
+    stack: Stack, report: Report
+) -> None:
     stack.rule(provider="resend", **SLOW)
     stack.rule(**LATENCY)
     await _kill_while_working(stack, KILLS, CHANNELS, per_s=90, deadline_s=90 + KILLS * 15)
@@ -91,11 +99,24 @@ async def _on_secured(kafka: SecuredKafka, make_stack: MakeStack, prefix: str, *
     return stack
 
 
-@pytest.mark.parametrize(("engine", "kills", "is_secured"), [("GOWS", 100 if LONG else 2, False), ("WEBJS", 20 if LONG else 2, True)])
+@pytest.mark.parametrize(
+    ("engine", "kills", "is_secured"), [("GOWS", 100 if LONG else 2, False), ("WEBJS", 20 if LONG else 2, True)]
+)
 async def test_other_engines_of_waha_are_asked_by_their_ids_or_by_text(
-    request: pytest.FixtureRequest, make_stack: MakeStack, report: Report, topic_prefix: str, *, engine: str, kills: int, is_secured: bool
+    request: pytest.FixtureRequest,
+    make_stack: MakeStack,
+    report: Report,
+    topic_prefix: str,
+    *,
+    engine: str,
+    kills: int,
+    is_secured: bool,
 ) -> None:
-    stack = await _on_secured(request.getfixturevalue("secured"), make_stack, topic_prefix, engine=engine) if is_secured else make_stack(engine=engine)
+    stack = (
+        await _on_secured(request.getfixturevalue("secured"), make_stack, topic_prefix, engine=engine)
+        if is_secured
+        else make_stack(engine=engine)
+    )
     httpx.post(f"{stack.sandbox}/control/session", json={"session": "default", "engine": engine}).raise_for_status()
     stack.rule(**LATENCY)
     await _kill_while_working(stack, kills, ("whatsapp",), per_s=60, deadline_s=90 + kills * 15)
@@ -129,10 +150,14 @@ async def _broker_dies(stack: Stack, cluster: LocalKafka, away_s: float, deadlin
     back = time.monotonic()
     late = [each["touch_id"] for each in touches[300:]]
     await stack.produce(touches[300:])
-    assert await stack.follow(lambda: any(touch_id in stack.stories for touch_id in late), deadline_s=60, meanwhile=supervise), "not at work 60 s after Kafka's return"
+    assert await stack.follow(
+        lambda: any(touch_id in stack.stories for touch_id in late), deadline_s=60, meanwhile=supervise
+    ), "not at work 60 s after Kafka's return"
     resumed = time.monotonic() - back
     stack.behave()
-    assert await stack.follow(stack.all_ended, deadline_s=deadline_s, meanwhile=supervise), f"{stack.ended()} of {len(stack.produced)}"
+    assert await stack.follow(stack.all_ended, deadline_s=deadline_s, meanwhile=supervise), (
+        f"{stack.ended()} of {len(stack.produced)}"
+    )
     return resumed
 
 
@@ -144,18 +169,26 @@ async def test_a_broker_that_dies_under_load_and_returns(
         stack = make_stack(cluster.bootstrap_servers, replication=min(3, brokers))
         try:
             resumed = await _broker_dies(stack, cluster, away_s, 120)
-            report(f"One of {brokers} brokers killed for {away_s:.0f} s", stack, f"first answer {resumed:.1f} s after its return")
+            report(
+                f"One of {brokers} brokers killed for {away_s:.0f} s",
+                stack,
+                f"first answer {resumed:.1f} s after its return",
+            )
         finally:
             stack.stop_all()
 
 
 @pytest.mark.skipif(not LONG, reason="LONG=1 only: the same freezes are among those of all together")
-async def test_workers_frozen_past_the_session_timeout_and_woken_send_nothing_twice(stack: Stack, report: Report) -> None:
+async def test_workers_frozen_past_the_session_timeout_and_woken_send_nothing_twice(
+    stack: Stack, report: Report
+) -> None:
     for number in range(2):
         stack.start(number)
     await stack.wait_for_topics()
     stack.rule(delay_ms=150)
-    producing = asyncio.create_task(stack.produce([touch(channel, n) for n in range(400) for channel in CHANNELS], per_s=40))
+    producing = asyncio.create_task(
+        stack.produce([touch(channel, n) for n in range(400) for channel in CHANNELS], per_s=40)
+    )
     began = time.monotonic()
     plan = [(3.0, 0, signal.SIGSTOP), (13.0, 0, signal.SIGCONT), (16.0, 1, signal.SIGSTOP), (26.0, 1, signal.SIGCONT)]
 
@@ -185,7 +218,9 @@ async def _freeze_and_take_over(stack: Stack, frozen: int) -> None:
                 stack.start(number)
 
     stack.start(frozen + 1)
-    assert await stack.follow(stack.all_ended, deadline_s=90, meanwhile=others), f"{stack.ended()} of {len(stack.produced)}"
+    assert await stack.follow(stack.all_ended, deadline_s=90, meanwhile=others), (
+        f"{stack.ended()} of {len(stack.produced)}"
+    )
     while time.monotonic() - began < FREEZE_S:
         await asyncio.sleep(0.2)
     stack.send(frozen, signal.SIGCONT)
@@ -210,7 +245,9 @@ async def test_a_worker_frozen_between_claim_and_call_sends_nothing_when_it_wake
 
 
 @pytest.mark.parametrize("channels", [(c,) for c in CHANNELS] if LONG else [CHANNELS])
-async def test_a_worker_frozen_inside_a_call_sends_nothing_twice(stack: Stack, report: Report, channels: tuple[str, ...]) -> None:
+async def test_a_worker_frozen_inside_a_call_sends_nothing_twice(
+    stack: Stack, report: Report, channels: tuple[str, ...]
+) -> None:
     stack.start(0)
     await stack.wait_for_topics()
     for provider in PROVIDER.values():

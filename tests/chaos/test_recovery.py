@@ -27,16 +27,21 @@ async def test_a_killed_worker_sends_again_within_ten_seconds(make_stack: MakeSt
     assert await stack.follow(stack.all_ended, deadline_s=60 + HISTORY / 200)
     history_s = time.monotonic() - began
     is_over = False
-    producing = asyncio.create_task(stack.produce((touch("email", n) for n in count(HISTORY)), per_s=50, until=lambda: is_over))
+    producing = asyncio.create_task(
+        stack.produce((touch("email", n) for n in count(HISTORY)), per_s=50, until=lambda: is_over)
+    )
     warm = [await _resume_s(stack) for _ in range(TIMES)]
     cold = [await _resume_s(stack, keeps_tables=False) for _ in range(TIMES if LONG else 1)]
     is_over = True
     await producing
     assert await stack.follow(stack.all_ended, deadline_s=60)
     stack.kills_of["email"] = stack.kills
-    report(f"Killed (-9) with {HISTORY:,} ended touches behind it", stack,
-           f"history in {history_s:.0f} s; from process start to the next accepted call: median {statistics.median(warm):.1f} s "
-           f"({_said(warm)}); with its data folder lost {statistics.median(cold):.1f} s ({_said(cold)})")
+    report(
+        f"Killed (-9) with {HISTORY:,} ended touches behind it",
+        stack,
+        f"history in {history_s:.0f} s; from process start to the next accepted call: median {statistics.median(warm):.1f} s "
+        f"({_said(warm)}); with its data folder lost {statistics.median(cold):.1f} s ({_said(cold)})",
+    )
     assert statistics.median(warm) < MOST_S
 
 

@@ -86,8 +86,9 @@ async def _harm(stack: Stack, harm: Harm) -> None:
         if harming.done():
             stack.restart_the_dead()
 
-    ended = await stack.follow(lambda: harming.done() and producing.done() and stack.all_ended(),
-                               deadline_s=SECONDS + 150, meanwhile=supervise)
+    ended = await stack.follow(
+        lambda: harming.done() and producing.done() and stack.all_ended(), deadline_s=SECONDS + 150, meanwhile=supervise
+    )
     await harming
     await producing
     assert ended, f"{stack.ended()} of {len(stack.produced)} have ended"
@@ -96,7 +97,9 @@ async def _harm(stack: Stack, harm: Harm) -> None:
 async def test_kills_freezes_lost_answers_and_moves_together(stack: Stack, report: Report) -> None:
     harm = Harm(stack, seed=7)
     await _harm(stack, harm)
-    figures = report("All together", stack, f"freezes of {FROZEN_S:.0f} s {harm.freezes}, stopped with exit codes {harm.codes}").figures
+    figures = report(
+        "All together", stack, f"freezes of {FROZEN_S:.0f} s {harm.freezes}, stopped with exit codes {harm.codes}"
+    ).figures
     assert set(harm.codes) <= {0}
     assert harm.freezes
     assert stack.kills
@@ -104,7 +107,9 @@ async def test_kills_freezes_lost_answers_and_moves_together(stack: Stack, repor
 
 
 @pytest.mark.skipif(not LONG, reason="LONG=1 only: minutes")
-async def test_all_of_it_on_three_brokers_of_which_one_dies(make_stack: MakeStack, report: Report, tmp_path: Path) -> None:
+async def test_all_of_it_on_three_brokers_of_which_one_dies(
+    make_stack: MakeStack, report: Report, tmp_path: Path
+) -> None:
     with LocalKafka(tmp_path / "kafka", brokers=3) as cluster:
         stack = make_stack(cluster.bootstrap_servers, replication=3)
         harm = Harm(stack, seed=8)
@@ -119,8 +124,11 @@ async def test_all_of_it_on_three_brokers_of_which_one_dies(make_stack: MakeStac
         try:
             await _harm(stack, harm)
             await losing
-            figures = report("All together on three brokers, one of them killed for 15 s", stack,
-                             f"freezes of {FROZEN_S:.0f} s {harm.freezes}, stopped with exit codes {harm.codes}").figures
+            figures = report(
+                "All together on three brokers, one of them killed for 15 s",
+                stack,
+                f"freezes of {FROZEN_S:.0f} s {harm.freezes}, stopped with exit codes {harm.codes}",
+            ).figures
             assert harm.freezes
             assert stack.kills
             assert all(f["sent"] == f["touches"] for f in figures.values())

@@ -137,14 +137,20 @@ class FakeWaha(FakeProvider):
         number = len(self.accepted)
         theirs = said.get("id") if self.engine in ("NOWEB", "GOWS") else None
         message = {
-            "id": theirs or f"3EB0{number:018X}", "chat": said["chatId"], "body": said["text"], "fromMe": True,
+            "id": theirs or f"3EB0{number:018X}",
+            "chat": said["chatId"],
+            "body": said["text"],
+            "fromMe": True,
             "timestamp": self.now_ms() // 1000,
-        }  # fmt: skip
+        }
         self.accepted.append(message)
         full = f"true_{message['chat']}_{message['id']}"
         return {
             "GOWS": {"id": full, "_data": {}},
-            "NOWEB": {"key": {"remoteJid": "1@s.whatsapp.net", "fromMe": True, "id": message["id"]}, "status": "PENDING"},
+            "NOWEB": {
+                "key": {"remoteJid": "1@s.whatsapp.net", "fromMe": True, "id": message["id"]},
+                "status": "PENDING",
+            },
             "WEBJS": {"id": {"fromMe": True, "remote": message["chat"], "id": message["id"], "_serialized": full}},
             "WPP": {"id": full, "body": message["body"], "fromMe": True, "ack": 0},
         }[self.engine]
@@ -155,10 +161,15 @@ class FakeWaha(FakeProvider):
             return answering(200, {"name": parts[2], "status": self.status, "engine": {"engine": self.engine}})
         if parts[3] == "all":
             found = [each for each in self.accepted if each["id"] == parts[5]]
-            return answering(200, self.shown(found[0])) if found else answering(404, {"message": "Message not found", "error": "Not Found", "statusCode": 404})
+            return (
+                answering(200, self.shown(found[0]))
+                if found
+                else answering(404, {"message": "Message not found", "error": "Not Found", "statusCode": 404})
+            )
         query = request.query
         found = [
-            self.shown(each) for each in reversed(self.accepted)
+            self.shown(each)
+            for each in reversed(self.accepted)
             if each["chat"] == parts[3] and each["timestamp"] >= int(query["filter.timestamp.gte"])
         ]
         start = int(query["offset"])
@@ -184,7 +195,9 @@ class FakeResend(FakeProvider):
         if key in self.keys:
             known, answer = self.keys[key]
             if known != body:
-                return answering(409, {"statusCode": 409, "name": "invalid_idempotent_request", "message": "other payload"})
+                return answering(
+                    409, {"statusCode": 409, "name": "invalid_idempotent_request", "message": "other payload"}
+                )
             return answer
         said = orjson.loads(body)
         emails = said if isinstance(said, list) else [said]
@@ -213,10 +226,16 @@ class FakeTwilio(FakeProvider):
     def accept(self, request, body):
         said = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         message = {
-            "sid": f"SM{len(self.accepted):032x}", "to": said["To"], "from": said.get("From"), "body": said["Body"],
-            "messaging_service_sid": said.get("MessagingServiceSid"), "direction": "outbound-api", "status": "queued",
-            "date_created": formatdate(self.now_ms() / 1000), "date_sent": None,
-        }  # fmt: skip
+            "sid": f"SM{len(self.accepted):032x}",
+            "to": said["To"],
+            "from": said.get("From"),
+            "body": said["Body"],
+            "messaging_service_sid": said.get("MessagingServiceSid"),
+            "direction": "outbound-api",
+            "status": "queued",
+            "date_created": formatdate(self.now_ms() / 1000),
+            "date_sent": None,
+        }
         self.accepted.append(message)
         return message
 
@@ -226,7 +245,12 @@ class FakeTwilio(FakeProvider):
         found = [each for each in reversed(self.accepted) if each["to"] == request.query["To"]]
         start = int(request.query.get("Page", 0)) * self.page
         more = f"{request.path}?To=%2B{request.query['To'][1:]}&Page={start // self.page + 1}"
-        return answering(200, {
-            "messages": found[start : start + self.page], "page": start // self.page, "uri": request.path_qs,
-            "next_page_uri": more if start + self.page < len(found) else None,
-        })  # fmt: skip
+        return answering(
+            200,
+            {
+                "messages": found[start : start + self.page],
+                "page": start // self.page,
+                "uri": request.path_qs,
+                "next_page_uri": more if start + self.page < len(found) else None,
+            },
+        )

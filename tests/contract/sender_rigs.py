@@ -57,9 +57,17 @@ class Rig:
     def work(self, number=0, **content):
         said = {"body": f"hello {number}", "subject": "Hi" if self.channel is Channel.EMAIL else None, **content}
         return Work(
-            f"touch:{number}", "spring sale", "lead/7", self.channel, self.to, "default", False, Content(**said),
-            b"d" * 16, 0,
-        )  # fmt: skip
+            f"touch:{number}",
+            "spring sale",
+            "lead/7",
+            self.channel,
+            self.to,
+            "default",
+            False,
+            Content(**said),
+            b"d" * 16,
+            0,
+        )
 
     def claim(self, sender, claim_id="c1", *, works=None, lease_ms=5_000, closes_ms=None):
         works = works or tuple(self.work(number) for number in range(self.count))

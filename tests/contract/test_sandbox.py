@@ -31,7 +31,11 @@ async def test_resend_takes_a_batch_whole_and_replays_its_answer_under_the_same_
     assert (other.status_code, other.json()["name"]) == (409, "invalid_idempotent_request")
     assert (await http.get("/control/counts")).json() == {"resend": 2}
     arrivals = (await http.get("/control/arrivals?provider=resend")).json()
-    assert [(each["key"], each["count"], each["status"]) for each in arrivals] == [("k1", 2, 200), ("k1", 2, 200), ("k1", 1, 409)]
+    assert [(each["key"], each["count"], each["status"]) for each in arrivals] == [
+        ("k1", 2, 200),
+        ("k1", 2, 200),
+        ("k1", 1, 409),
+    ]
 
 
 async def test_resend_forgets_a_key_after_a_day(http):
@@ -42,21 +46,35 @@ async def test_resend_forgets_a_key_after_a_day(http):
     assert (await http.get("/control/duplicates")).json()[0]["count"] == 2
 
 
-@pytest.mark.parametrize(("mails", "name"), [
-    ([{**MAIL, "subject": ""}], "missing_required_field"), ([{**MAIL, "html": None}], "missing_required_field"),
-    ([MAIL] * 101, "validation_error"), ([{**MAIL, "attachments": [{"filename": "a"}]}], "validation_error"),
-    ([{**MAIL, "from": "nobody"}], "invalid_from_address"), ([MAIL, {**MAIL, "to": "nobody"}], "validation_error"),
-    ([{**MAIL, "tags": [{"name": "campaign", "value": "a b"}]}], "validation_error"), ([], "validation_error"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mails", "name"),
+    [
+        ([{**MAIL, "subject": ""}], "missing_required_field"),
+        ([{**MAIL, "html": None}], "missing_required_field"),
+        ([MAIL] * 101, "validation_error"),
+        ([{**MAIL, "attachments": [{"filename": "a"}]}], "validation_error"),
+        ([{**MAIL, "from": "nobody"}], "invalid_from_address"),
+        ([MAIL, {**MAIL, "to": "nobody"}], "validation_error"),
+        ([{**MAIL, "tags": [{"name": "campaign", "value": "a b"}]}], "validation_error"),
+        ([], "validation_error"),
+    ],
+)
 async def test_resend_refuses_a_bad_batch_whole(http, mails, name):
     answer = await http.post("/resend/emails/batch", json=mails, headers=BEARER)
     assert (answer.status_code, answer.json()["name"]) == (422, name)
     assert (await http.get("/control/counts")).json() == {}
 
 
-@pytest.mark.parametrize(("change", "code"), [
-    ({"To": "12"}, 21211), ({"To": ""}, 21604), ({"From": ""}, 21603), ({"Body": ""}, 21602), ({"Body": "x" * 1601}, 21617),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"To": "12"}, 21211),
+        ({"To": ""}, 21604),
+        ({"From": ""}, 21603),
+        ({"Body": ""}, 21602),
+        ({"Body": "x" * 1601}, 21617),
+    ],
+)
 async def test_twilio_refuses_with_its_codes(http, change, code):
     answer = await http.post(MESSAGES, data={**SMS, **change}, auth=("AC0", "t"))
     assert (answer.status_code, answer.json()["code"]) == (400, code)
@@ -73,10 +91,14 @@ async def test_twilio_lists_what_it_took_page_by_page_and_late(http):
     assert (await http.get(MESSAGES, params={"To": SMS["To"]})).json()["messages"] == []
 
 
-@pytest.mark.parametrize(("engine", "take"), [
-    ("NOWEB", lambda body: body["key"]["id"]), ("GOWS", lambda body: body["id"].rpartition("_")[2]),
-    ("WEBJS", lambda body: body["id"]["id"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("engine", "take"),
+    [
+        ("NOWEB", lambda body: body["key"]["id"]),
+        ("GOWS", lambda body: body["id"].rpartition("_")[2]),
+        ("WEBJS", lambda body: body["id"]["id"]),
+    ],
+)
 async def test_waha_answers_in_its_engines_own_way_and_takes_our_id_where_that_engine_does(http, engine, take):
     await http.post("/control/session", json={"session": "default", "engine": engine})
     answer = await http.post("/waha/api/sendText", json=TEXT, headers=KEY)
@@ -121,7 +143,9 @@ async def test_it_misbehaves_as_told(http):
     assert (await http.post("/control/rules", json={"colour": "red"})).status_code == 400
 
 
-@pytest.mark.parametrize("query", ["", "?provider=&since=", "?provider=twilio&since=", "?provider=&since=0", "?since=1", "?provider=waha"])
+@pytest.mark.parametrize(
+    "query", ["", "?provider=&since=", "?provider=twilio&since=", "?provider=&since=0", "?since=1", "?provider=waha"]
+)
 async def test_what_was_accepted_is_listed_as_the_page_writes_it(http, query):
     await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))
     answer = await http.get(f"/control/accepted{query}")
@@ -135,16 +159,40 @@ async def test_a_wrong_query_is_refused_with_what_is_allowed(http, query):
     assert "allowed" in answer.json()["error"]
 
 
-@pytest.mark.parametrize(("rule", "named"), [
-    ({"colour": "red"}, "colour"), ({"provider": "whatsapp"}, "provider"), ({"what": "sends"}, "what"), ({"to": 7}, "to"),
-    ({"probability": "0.5"}, "probability"), ({"probability": 2}, "probability"), ({"probability": True}, "probability"),
-    ({"times": -1}, "times"), ({"times": "3"}, "times"), ({"times": 1.5}, "times"), ({"delay_ms": "1s"}, "delay_ms"),
-    ({"delay_ms": -5}, "delay_ms"), ({"status": "503"}, "status"), ({"status": 42}, "status"), ({"status": True}, "status"),
-    ({"drop": "sometimes"}, "drop"), ({"drop": True}, "drop"), ({"status_after": 999}, "status_after"), ({"limit": -1}, "limit"),
-    ({"limit": 2, "per_ms": 0}, "per_ms"), ({"headers": ["a"]}, "headers"), ({"headers": {"Retry-After": 7}}, "headers"),
-    ({"headers": {"X": "a\r\nY: b"}}, "headers"), ({"answer": "nonsense"}, "answer"), ({"answer": "page", "accept": "yes"}, "accept"),
-    ({"provider": "twilio", "status": 400, "code": "rate_limit"}, "code"), ({"seed": "a"}, "seed"), ([], "object"), ("x", "object"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"provider": "whatsapp"}, "provider"),
+        ({"what": "sends"}, "what"),
+        ({"to": 7}, "to"),
+        ({"probability": "0.5"}, "probability"),
+        ({"probability": 2}, "probability"),
+        ({"probability": True}, "probability"),
+        ({"times": -1}, "times"),
+        ({"times": "3"}, "times"),
+        ({"times": 1.5}, "times"),
+        ({"delay_ms": "1s"}, "delay_ms"),
+        ({"delay_ms": -5}, "delay_ms"),
+        ({"status": "503"}, "status"),
+        ({"status": 42}, "status"),
+        ({"status": True}, "status"),
+        ({"drop": "sometimes"}, "drop"),
+        ({"drop": True}, "drop"),
+        ({"status_after": 999}, "status_after"),
+        ({"limit": -1}, "limit"),
+        ({"limit": 2, "per_ms": 0}, "per_ms"),
+        ({"headers": ["a"]}, "headers"),
+        ({"headers": {"Retry-After": 7}}, "headers"),
+        ({"headers": {"X": "a\r\nY: b"}}, "headers"),
+        ({"answer": "nonsense"}, "answer"),
+        ({"answer": "page", "accept": "yes"}, "accept"),
+        ({"provider": "twilio", "status": 400, "code": "rate_limit"}, "code"),
+        ({"seed": "a"}, "seed"),
+        ([], "object"),
+        ("x", "object"),
+    ],
+)
 async def test_a_wrong_rule_is_refused_by_name_and_does_nothing(http, rule, named):
     answer = await http.post("/control/rules", json=rule)
     assert answer.status_code == 400
@@ -152,11 +200,22 @@ async def test_a_wrong_rule_is_refused_by_name_and_does_nothing(http, rule, name
     assert (await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))).status_code == 201
 
 
-@pytest.mark.parametrize(("path", "told"), [
-    ("rules", b"{"), ("rules", b""), ("rules", b"\xff"), ("session", b"{}"), ("session", b'{"session": ""}'), ("session", b"[]"),
-    ("session", b'{"session": "a", "engine": "noweb"}'), ("session", b'{"session": "a", "color": 1}'), ("settings", b'{"clock": 1}'),
-    ("settings", b'{"clock_offset_ms": "1s"}'), ("settings", b'{"listing_delay_ms": 1e99}'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("rules", b"{"),
+        ("rules", b""),
+        ("rules", b"\xff"),
+        ("session", b"{}"),
+        ("session", b'{"session": ""}'),
+        ("session", b"[]"),
+        ("session", b'{"session": "a", "engine": "noweb"}'),
+        ("session", b'{"session": "a", "color": 1}'),
+        ("settings", b'{"clock": 1}'),
+        ("settings", b'{"clock_offset_ms": "1s"}'),
+        ("settings", b'{"listing_delay_ms": 1e99}'),
+    ],
+)
 async def test_whatever_else_is_told_wrongly_is_refused(http, path, told):
     answer = await http.post(f"/control/{path}", content=told)
     assert answer.status_code == 400
@@ -166,9 +225,10 @@ async def test_whatever_else_is_told_wrongly_is_refused(http, path, told):
 @pytest.mark.parametrize("name", ["page", "error", "other", "false", "empty", "cut", "list"])
 async def test_it_says_what_no_provider_says(http, name):
     sends = [
-        ("waha", "/waha/api/sendText", {"json": TEXT, "headers": KEY}, 201), ("resend", "/resend/emails", {"json": MAIL, "headers": BEARER}, 200),
+        ("waha", "/waha/api/sendText", {"json": TEXT, "headers": KEY}, 201),
+        ("resend", "/resend/emails", {"json": MAIL, "headers": BEARER}, 200),
         ("twilio", MESSAGES, {"data": SMS, "auth": ("AC0", "t")}, 201),
-    ]  # fmt: skip
+    ]
     for accept in (False, True):
         await http.post("/control/rules", json={"answer": name, "accept": accept})
         for _, path, said, status in sends:

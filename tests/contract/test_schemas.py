@@ -48,7 +48,10 @@ def test_todays_schema_is_the_newest_one_published(name):
 def test_every_published_version_can_be_read_by_todays(path):
     name = path.name.split(".")[0]
     writer, reader = avro.schema.parse(path.read_text()), avro.schema.parse(schemas.current(name).text)
-    assert ReaderWriterCompatibilityChecker().get_compatibility(reader, writer).compatibility is SchemaCompatibilityType.compatible
+    assert (
+        ReaderWriterCompatibilityChecker().get_compatibility(reader, writer).compatibility
+        is SchemaCompatibilityType.compatible
+    )
     out = BytesIO()
     schemaless_writer(out, schemas.parse(path.read_text()), sample(json.loads(path.read_text())))
     value = b"\xc3\x01" + schemas.fingerprint(path.read_text()) + out.getvalue()
@@ -69,7 +72,9 @@ def test_fingerprints_are_those_of_the_avro_library():
 
 
 def test_another_avro_reads_what_we_write():
-    value = status_value(single_object, Event("t", "c", "l", "sms", State.SENT, 1_700_000_000_123, provider_message_id="SM1"), 4)
+    value = status_value(
+        single_object, Event("t", "c", "l", "sms", State.SENT, 1_700_000_000_123, provider_message_id="SM1"), 4
+    )
     schema = avro.schema.parse(schemas.current("status").text)
     datum = avro.io.DatumReader(schema).read(avro.io.BinaryDecoder(BytesIO(value[10:])))
     assert (datum["touch_id"], datum["sequence"], datum["provider_message_id"]) == ("t", 4, "SM1")

@@ -198,9 +198,10 @@ async def test_an_answer_that_takes_too_long_is_unknown(rig):
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{", b"\x00\x01 nonsense\r\n\r\n"],
+    "answer",
+    [b"", b"HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{", b"\x00\x01 nonsense\r\n\r\n"],
     ids=["none", "cut off", "no http"],
-)  # fmt: skip
+)
 async def test_an_answer_that_cannot_be_read_is_unknown(rig, answer):
     async with listening(answer) as (url, heard):
         sender = await rig.sender(base_url=url)
@@ -270,8 +271,21 @@ async def test_no_redirect_is_followed_by_a_call_a_question_or_a_check(rig, stat
     await other.stop()
 
 
-@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"", b"{}", b"[]", b"null", b"true", b'{"error":"boom"}', b'{"status":"ok"}',
-                                  b'{"data":{}}', b'{"messages":[]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>sign in</html>",
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"true",
+        b'{"error":"boom"}',
+        b'{"status":"ok"}',
+        b'{"data":{}}',
+        b'{"messages":[]}',
+    ],
+)
 async def test_a_check_answered_by_something_else_fails(rig, body):
     sender = await rig.sender()
     rig.fake.lookup, rig.fake.is_state = Mood(body=body), lambda _: False

@@ -37,13 +37,16 @@ async def test_a_batch_goes_out_under_its_claims_key(rig):
 
 async def test_a_message_with_attachments_goes_alone(rig):
     sender = await rig.sender()
-    work = rig.work(attachments=(Attachment("a.txt", "text/plain", content=b"hi"), Attachment("b.pdf", url="https://x/b.pdf")))
+    work = rig.work(
+        attachments=(Attachment("a.txt", "text/plain", content=b"hi"), Attachment("b.pdf", url="https://x/b.pdf"))
+    )
     assert await sender.call(rig.claim(sender, works=(work,))) == Sent(("e-0",))
     path, _, body = rig.fake.posts[0]
     assert path == "/emails"
     assert orjson.loads(body)["attachments"] == [
-        {"filename": "a.txt", "content_type": "text/plain", "content": "aGk="}, {"filename": "b.pdf", "path": "https://x/b.pdf"},
-    ]  # fmt: skip
+        {"filename": "a.txt", "content_type": "text/plain", "content": "aGk="},
+        {"filename": "b.pdf", "path": "https://x/b.pdf"},
+    ]
 
 
 async def test_a_key_used_with_other_bytes_was_accepted(rig):
@@ -71,11 +74,17 @@ async def test_a_batch_refused_for_one_of_its_mails_is_split_and_alone_it_is_rej
     assert verdict == Rejected("validation_error", "HTTP 422: words")
 
 
-async def test_a_replay_that_is_forbidden_now_says_nothing_of_the_first_request_and_wrong_bytes_were_wrong_from_the_beginning(rig):
+async def test_a_replay_that_is_forbidden_now_says_nothing_of_the_first_request_and_wrong_bytes_were_wrong_from_the_beginning(
+    rig,
+):
     sender = await rig.sender()
     claim = rig.claim(sender)
     await sender.call(claim)  # accepted; the answer is lost, then the domain loses its right
-    rig.fake.moods = [said("validation_error", 403), said("missing_required_field", 403), said("missing_required_field", 422)]
+    rig.fake.moods = [
+        said("validation_error", 403),
+        said("missing_required_field", 403),
+        said("missing_required_field", 422),
+    ]
     assert isinstance(await sender.ask(claim, NOBODY), Paused)
     assert isinstance(await sender.ask(claim, NOBODY), Paused)
     assert isinstance(await sender.ask(claim, NOBODY), Split)
@@ -83,7 +92,10 @@ async def test_a_replay_that_is_forbidden_now_says_nothing_of_the_first_request_
 
 async def test_fewer_ids_than_mails_are_no_answer(rig):
     sender = await rig.sender()
-    rig.fake.moods = [refusing(200, {"data": [{"id": "a"}, {"id": "b"}]}), refusing(200, {"data": [{"id": "a"}, {}, {"id": "b"}]})]
+    rig.fake.moods = [
+        refusing(200, {"data": [{"id": "a"}, {"id": "b"}]}),
+        refusing(200, {"data": [{"id": "a"}, {}, {"id": "b"}]}),
+    ]
     assert isinstance(await sender.call(rig.claim(sender)), Unknown)
     assert isinstance(await sender.call(rig.claim(sender)), Unknown)
 

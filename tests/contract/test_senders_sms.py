@@ -41,9 +41,16 @@ async def test_the_claims_own_sender_counts_after_the_configuration_changed(rig)
     assert await service.ask(claim, NOBODY) == Sent((rig.fake.accepted[0]["sid"],))
 
 
-@pytest.mark.parametrize("change", [
-    {"direction": "inbound"}, {"direction": "outbound-reply"}, {"body": "hello 0 "}, {"from": "+15005550009"}, {"to": "+12125550199"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"direction": "inbound"},
+        {"direction": "outbound-reply"},
+        {"body": "hello 0 "},
+        {"from": "+15005550009"},
+        {"to": "+12125550199"},
+    ],
+)
 async def test_a_message_that_differs_is_another(rig, change):
     sender = await rig.sender()
     claim = rig.claim(sender)
@@ -74,17 +81,34 @@ async def test_the_list_is_asked_by_number_alone(rig):
 
 async def test_a_list_that_never_ends_is_no_answer(rig):
     sender = await rig.sender()
-    rig.fake.lookup = refusing(200, {"messages": [], "uri": "/x", "next_page_uri": "/2010-04-01/Accounts/AC1/Messages.json?Page=1"})
+    rig.fake.lookup = refusing(
+        200, {"messages": [], "uri": "/x", "next_page_uri": "/2010-04-01/Accounts/AC1/Messages.json?Page=1"}
+    )
     assert isinstance(await sender.ask(rig.claim(sender), NOBODY), AskLater)
     assert len(rig.fake.gets) == 40
 
 
-@pytest.mark.parametrize("more", [
-    "http://127.0.0.1:{other}/x", "http://127.0.0.1:{other}/2010-04-01/Accounts/AC1/Messages.json?Page=1", "http://localhost:{own}/x",
-    "https://127.0.0.1:{own}/x", "http://127.0.0.1:{own}@127.0.0.1:{other}/x", "@127.0.0.1:{other}/x", ".evil.example.com/x", "1/x",
-    "http://127.0.0.2:{own}/x", "http://[::1]:{other}/x", "ftp://127.0.0.1:{own}/x", "http://u:p@127.0.0.1:{own}/x", "http:///x",
-    "http://127.0.0.1:{own}:{other}/x", "://127.0.0.1:{other}/x", "file:///etc/passwd",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [
+        "http://127.0.0.1:{other}/x",
+        "http://127.0.0.1:{other}/2010-04-01/Accounts/AC1/Messages.json?Page=1",
+        "http://localhost:{own}/x",
+        "https://127.0.0.1:{own}/x",
+        "http://127.0.0.1:{own}@127.0.0.1:{other}/x",
+        "@127.0.0.1:{other}/x",
+        ".evil.example.com/x",
+        "1/x",
+        "http://127.0.0.2:{own}/x",
+        "http://[::1]:{other}/x",
+        "ftp://127.0.0.1:{own}/x",
+        "http://u:p@127.0.0.1:{own}/x",
+        "http:///x",
+        "http://127.0.0.1:{own}:{other}/x",
+        "://127.0.0.1:{other}/x",
+        "file:///etc/passwd",
+    ],
+)
 @pytest.mark.parametrize("member", ["next_page_uri", "next_page_url"])
 async def test_a_next_page_elsewhere_is_not_asked_for(rig, more, member):
     other = TwilioRig().make_fake()

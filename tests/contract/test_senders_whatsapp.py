@@ -46,7 +46,9 @@ async def test_a_working_session_is_believed_for_two_seconds(rig):
 
 async def test_a_session_that_a_send_found_lost_is_looked_at_again_at_once(rig):
     sender = await rig.sender()
-    rig.fake.moods = [refusing(422, {"error": "Session status is not as expected.", "status": "FAILED", "expected": ["WORKING"]})]
+    rig.fake.moods = [
+        refusing(422, {"error": "Session status is not as expected.", "status": "FAILED", "expected": ["WORKING"]})
+    ]
     assert isinstance(await sender.call(rig.claim(sender)), Paused)
     rig.fake.status = "FAILED"
     assert (await sender.call(rig.claim(sender))).code == "session"
@@ -103,11 +105,16 @@ async def test_the_look_up_names_the_session_and_the_id_of_the_claim(rig):
     assert rig.fake.gets[-1] == f"/api/default/chats/all/messages/{claim.request.handle}?downloadMedia=false"
 
 
-@pytest.mark.parametrize("body", [
-    {"message": "We didn't find a session with name 'default'", "statusCode": 404},
-    {"message": "Cannot GET /api/default/chats/all/messages/1", "statusCode": 404},
-    {"statusCode": 404}, b"<html>nginx</html>", b"",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "We didn't find a session with name 'default'", "statusCode": 404},
+        {"message": "Cannot GET /api/default/chats/all/messages/1", "statusCode": 404},
+        {"statusCode": 404},
+        b"<html>nginx</html>",
+        b"",
+    ],
+)
 async def test_only_a_404_about_the_message_says_that_it_is_absent(rig, body):
     sender = await rig.sender()
     rig.fake.lookup = refusing(404, body)

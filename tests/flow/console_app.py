@@ -36,7 +36,9 @@ def desk() -> Desk:
     return Desk(
         PLACE,
         lambda: ensure_topics(PLACE.connection, NEEDED, 1),
-        Reader("status"), Reader("dead_letter"), Reader("touch"),
+        Reader("status"),
+        Reader("dead_letter"),
+        Reader("touch"),
         lambda: Desired({topic.name: topic.partitions for topic in NEEDED}, 1, [], ["sms"], None, "environment", []),
         {channel: ChannelPolicy(channel, (), window=None, limit=None, warm_up=None) for channel in Channel},
         time.time,
@@ -44,7 +46,9 @@ def desk() -> Desk:
     )
 
 
-app = faust.App("console-test", broker=f"kafka://{SERVERS}", web_tables_enabled=False, topic_disable_leader=True, **WEB_SETTINGS)
+app = faust.App(
+    "console-test", broker=f"kafka://{SERVERS}", web_tables_enabled=False, topic_disable_leader=True, **WEB_SETTINGS
+)
 install(desk)
 make_ours()
 add_endpoints(app, Metrics(), lambda: None, lambda: None)

@@ -43,7 +43,10 @@ class Workers:
         with self.log(number).open("ab") as log:
             self._running[number] = subprocess.Popen(
                 [sys.executable, "-m", "tests.flow.engine_worker", "worker", "-l", "info", "--without-web"],
-                env={**os.environ, "ENGINE_TEST": json.dumps(settings)}, cwd=ROOT, stdout=log, stderr=log,
+                env={**os.environ, "ENGINE_TEST": json.dumps(settings)},
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
             )
 
     def send(self, number: int, what: signal.Signals) -> None:
@@ -89,11 +92,15 @@ class Road:
 
     async def create(self) -> None:
         extra = {"min.insync.replicas": "2"} if self._replication >= 3 else {}
-        await ensure_topics({"bootstrap_servers": self.servers}, [
-            TopicNeeded(f"{self.prefix}numbers", self.partitions, extra),
-            TopicNeeded(f"{self.prefix}counted", self.partitions, extra),
-            TopicNeeded(f"{self.prefix}counts-changelog", self.partitions, {"cleanup.policy": "compact", **extra}),
-        ], self._replication)
+        await ensure_topics(
+            {"bootstrap_servers": self.servers},
+            [
+                TopicNeeded(f"{self.prefix}numbers", self.partitions, extra),
+                TopicNeeded(f"{self.prefix}counted", self.partitions, extra),
+                TopicNeeded(f"{self.prefix}counts-changelog", self.partitions, {"cleanup.policy": "compact", **extra}),
+            ],
+            self._replication,
+        )
 
     async def produce(self, count: int, *, per_s: float | None = None, seed: int = 0) -> None:
         """Produce `count` numbers under random keys, at most `per_s` a second."""
@@ -104,8 +111,9 @@ class Road:
             began = time.monotonic()
             for number in range(self.expected, self.expected + count):
                 key = dice.randrange(KEYS)
-                await producer.send(f"{self.prefix}numbers", key=b"k%d" % key, value=b"%d" % number,
-                                    partition=key % self.partitions)
+                await producer.send(
+                    f"{self.prefix}numbers", key=b"k%d" % key, value=b"%d" % number, partition=key % self.partitions
+                )
                 if per_s and number % 20 == 0:
                     ahead = (number - self.expected) / per_s - (time.monotonic() - began)
                     await asyncio.sleep(max(0.0, ahead))
@@ -118,8 +126,12 @@ class Road:
         self, count: int, *, deadline_s: float = 90.0, meanwhile: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Read `counted`, read committed, until `count` records came or nothing came for `deadline_s`."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, isolation_level="read_committed",
-                                    auto_offset_reset="earliest", fetch_max_wait_ms=100)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.servers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+        )
         await consumer.start()
         consumer.assign([TopicPartition(f"{self.prefix}counted", p) for p in range(self.partitions)])
         for tp, offset in self._read_up_to.items():

@@ -90,9 +90,13 @@ def create() -> object:
     if s.get("slow"):
         place_module.FencedTable = SlowTable
     app = create_application(
-        place, [duty], lambda: time.time_ns() // 1_000_000,
-        instance_id=s.get("instance_id"), session_timeout_s=6.0,
-        datadir=str(s["folder"]), web_enabled=False,
+        place,
+        [duty],
+        lambda: time.time_ns() // 1_000_000,
+        instance_id=s.get("instance_id"),
+        session_timeout_s=6.0,
+        datadir=str(s["folder"]),
+        web_enabled=False,
     )
     if s.get("breaks"):
         watchdog.SILENT_LOOKS = 5

@@ -51,7 +51,9 @@ class RealLog:
 
     async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenTable]:
         self._opened += 1
-        place = Place({"bootstrap_servers": self._servers}, f"{self._prefix}app", self._prefix, self._folder / str(self._opened))
+        place = Place(
+            {"bootstrap_servers": self._servers}, f"{self._prefix}app", self._prefix, self._folder / str(self._opened)
+        )
         named = {TopicPartition(self._prefix + tp.topic, tp.partition): tp for tp in wanted}
         opened = await place.open({real: wanted[tp] for real, tp in named.items()})
         return {tp: opened[real] for real, tp in named.items()}
@@ -64,7 +66,9 @@ class RealLog:
 
     async def values(self, topic: str, partition: int) -> list[bytes | None]:
         tp, found = TopicPartition(self._prefix + topic, partition), []
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._servers, isolation_level="read_committed", auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers, isolation_level="read_committed", auto_offset_reset="earliest"
+        )
         await consumer.start()
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
@@ -149,7 +153,11 @@ def test_an_owner_sees_its_changes_once_they_are_committed(run) -> None:
         table = (await log.open({ZERO: "a"}))[ZERO].table
         await table.commit({b"b": b"1"}, [], 1)
         await table.commit({b"a": b"2", b"c": b"3"}, [], None)
-        assert (list(table.scan(b"a", b"c")), table.get(b"c"), table.next_offset) == ([(b"a", b"2"), (b"b", b"1")], b"3", 1)
+        assert (list(table.scan(b"a", b"c")), table.get(b"c"), table.next_offset) == (
+            [(b"a", b"2"), (b"b", b"1")],
+            b"3",
+            1,
+        )
         await table.close()
 
     run(case)
@@ -223,7 +231,11 @@ def test_partitions_of_one_table_and_tables_of_one_partition_are_apart(run) -> N
         for each in mine.values():
             await each.table.close()
         again = await log.open({ZERO: "a", ONE: "a", OTHER: "b"})
-        assert [(again[tp].table.get(b"k"), again[tp].table.next_offset) for tp in (ZERO, ONE, OTHER)] == [(b"0", 1), (b"1", 2), (b"2", 3)]
+        assert [(again[tp].table.get(b"k"), again[tp].table.next_offset) for tp in (ZERO, ONE, OTHER)] == [
+            (b"0", 1),
+            (b"1", 2),
+            (b"2", 3),
+        ]
         for each in again.values():
             await each.table.close()
 

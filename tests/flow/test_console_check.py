@@ -19,9 +19,19 @@ def place(kafka: list[str], topic_prefix: str) -> Place:
 async def look(place: Place, replication_factor: int = 1, **partitions: int) -> list[Finding]:
     wanted = {place.topic_name(name): count for name, count in partitions.items()}
     needed = [TopicNeeded(name, count, is_public=name.endswith("touches")) for name, count in wanted.items()]
-    desired = Desired(wanted, replication_factor, [], [], None, "environment", [],
-                      topic_faults=partial(topic_faults, place.connection, needed))
-    return [f async for f in check(place, desired, lambda: 0.0) if f.item not in {"configuration", "permissions", "clock"}]
+    desired = Desired(
+        wanted,
+        replication_factor,
+        [],
+        [],
+        None,
+        "environment",
+        [],
+        topic_faults=partial(topic_faults, place.connection, needed),
+    )
+    return [
+        f async for f in check(place, desired, lambda: 0.0) if f.item not in {"configuration", "permissions", "clock"}
+    ]
 
 
 async def test_missing_topics_are_no_failure_and_are_not_created_by_looking(place: Place):

@@ -27,8 +27,14 @@ class Shell:
 
     def start(self, *command: str, **how: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "faust", "-A", "tests.flow.console_app", *command], cwd=ROOT, env=self._env, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how,
+            [sys.executable, "-m", "faust", "-A", "tests.flow.console_app", *command],
+            cwd=ROOT,
+            env=self._env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **how,
         )
 
     def run(self, *command: str, stdin: str = "") -> tuple[int, str, str]:
@@ -46,8 +52,17 @@ async def tell(shell: Shell, servers: list[str], *states: str) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=servers)
     await producer.start()
     for at, state in enumerate(states):
-        told = {"touch_id": "t-1", "campaign_id": "c", "lead_id": "l", "channel": "sms", "state": state, "attempt": 0,
-                "sequence": at + 1, "metadata": {}, "occurred_at": 1_795_521_784_567 + at}
+        told = {
+            "touch_id": "t-1",
+            "campaign_id": "c",
+            "lead_id": "l",
+            "channel": "sms",
+            "state": state,
+            "attempt": 0,
+            "sequence": at + 1,
+            "metadata": {},
+            "occurred_at": 1_795_521_784_567 + at,
+        }
         await producer.send_and_wait(f"{shell.prefix}touches.status", key=b"t-1", value=encode("status", told))
     await producer.stop()
 
@@ -85,10 +100,19 @@ def test_csv_is_known_by_its_name_or_by_option(shell: Shell, tmp_path: Path):
     assert shell.run("produce", "--format", "csv", "-", stdin="touch_id\na\n")[0] == 0
 
 
-@pytest.mark.parametrize("command", [
-    ["produce"], ["produce", "no-such-file"], ["produce", "--format", "xml", "-"], ["status", "--timeout", "30s"],
-    ["status", "--follow", "--timeout", "soon"], ["status", "a", "b"], ["check", "now"], ["produce", "--nonsense", "-"],
-])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["produce"],
+        ["produce", "no-such-file"],
+        ["produce", "--format", "xml", "-"],
+        ["status", "--timeout", "30s"],
+        ["status", "--follow", "--timeout", "soon"],
+        ["status", "a", "b"],
+        ["check", "now"],
+        ["produce", "--nonsense", "-"],
+    ],
+)
 def test_wrong_usage_ends_with_2(shell: Shell, command: list[str]):
     code, _, err = shell.run(*command)
     assert code == 2
@@ -110,7 +134,8 @@ async def test_status_shows_a_line_per_record(shell: Shell, kafka: list[str]):
     code, out, _ = shell.run("status", "t-1")
     assert code == 0
     assert [line.split()[:4] for line in out.splitlines()] == [
-        ["2026-11-24T12:03:04.567Z", "t-1", "accepted", "-"], ["2026-11-24T12:03:04.568Z", "t-1", "sent", "-"],
+        ["2026-11-24T12:03:04.567Z", "t-1", "accepted", "-"],
+        ["2026-11-24T12:03:04.568Z", "t-1", "sent", "-"],
     ]
     code, out, _ = shell.run("--json", "status")
     assert [json.loads(line)["state"] for line in out.splitlines()] == ["accepted", "sent"]

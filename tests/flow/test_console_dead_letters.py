@@ -43,9 +43,18 @@ class Box:
         self.letters = DeadLetters(self.place, Reader("dead_letter"), self.complaints.append)
 
     def dead(self, **change: Any) -> DeadLetter:
-        said = {"reason": DeadReason.UNDECODABLE, "error": "no touch", "source_topic": self.place.topic_name("touches"),
-                "source_partition": 1, "source_offset": 5, "key": b"k", "value": RAW, "headers": [("h", b"\xfe"), ("n", None)],
-                "touch_id": None, "occurred_at_ms": AT}
+        said = {
+            "reason": DeadReason.UNDECODABLE,
+            "error": "no touch",
+            "source_topic": self.place.topic_name("touches"),
+            "source_partition": 1,
+            "source_offset": 5,
+            "key": b"k",
+            "value": RAW,
+            "headers": [("h", b"\xfe"), ("n", None)],
+            "touch_id": None,
+            "occurred_at_ms": AT,
+        }
         return DeadLetter(**{**said, **change})
 
     async def write(self, *letters: tuple[int, DeadLetter], form: Any = single_object, commit: bool = True) -> None:
@@ -54,7 +63,9 @@ class Box:
         await producer.start()
         await producer.begin_transaction()
         for partition, letter in letters:
-            await producer.send_and_wait(topic, key=letter.key, value=dead_letter_value(form, letter), partition=partition)
+            await producer.send_and_wait(
+                topic, key=letter.key, value=dead_letter_value(form, letter), partition=partition
+            )
         await (producer.commit_transaction() if commit else producer.abort_transaction())
         await producer.stop()
 
@@ -64,10 +75,14 @@ class Box:
     async def at(self, *spots: Spot) -> list[Letter]:
         return [letter async for letter in self.letters.at(spots)]
 
-    async def replay(self, *spots: Spot, new_id: str | None = None, refuse: Callable[[str, str], None] = pytest.fail) -> int:
+    async def replay(
+        self, *spots: Spot, new_id: str | None = None, refuse: Callable[[str, str], None] = pytest.fail
+    ) -> int:
         chosen = await choose(self.letters.at(spots) if spots else self.letters.all(), Wanted())
         progress: list[int] = []
-        count = await replay(self.place, self.letters.all(only=chosen.letters), new_id=new_id, refuse=refuse, progress=progress.append)
+        count = await replay(
+            self.place, self.letters.all(only=chosen.letters), new_id=new_id, refuse=refuse, progress=progress.append
+        )
         assert progress[-1:] in ([], [count])
         return count
 
@@ -98,11 +113,18 @@ async def box(kafka: list[str], topic_prefix: str) -> Box:
 
 
 async def test_letters_of_all_partitions_and_forms_come_in_order_of_time(box: Box):
-    await box.write((0, box.dead(occurred_at_ms=10)), (0, box.dead(occurred_at_ms=40)), (2, box.dead(occurred_at_ms=20)))
+    await box.write(
+        (0, box.dead(occurred_at_ms=10)), (0, box.dead(occurred_at_ms=40)), (2, box.dead(occurred_at_ms=20))
+    )
     await box.write((1, box.dead(occurred_at_ms=30)), form=json_object)
     await box.write((1, box.dead(occurred_at_ms=35)), commit=False)
     told = await box.all()
-    assert [(letter.spot.partition, letter.dead.occurred_at_ms) for letter in told] == [(0, 10), (2, 20), (1, 30), (0, 40)]
+    assert [(letter.spot.partition, letter.dead.occurred_at_ms) for letter in told] == [
+        (0, 10),
+        (2, 20),
+        (1, 30),
+        (0, 40),
+    ]
     assert all(letter.dead.value == RAW for letter in told)
 
 
@@ -112,7 +134,12 @@ async def test_a_letter_is_found_at_its_place_and_nothing_at_others(box: Box):
     one, two = await box.all()
     assert await box.at(two.spot, one.spot) == [two, one]
     # An aborted record, a marker, behind the end, before the start, no such partition.
-    assert await box.at(Spot(1, 0), Spot(1, 1), Spot(1, two.spot.offset + 1), Spot(1, 10**30), Spot(0, 0), Spot(PARTITIONS, 0)) == []
+    assert (
+        await box.at(
+            Spot(1, 0), Spot(1, 1), Spot(1, two.spot.offset + 1), Spot(1, 10**30), Spot(0, 0), Spot(PARTITIONS, 0)
+        )
+        == []
+    )
 
 
 async def test_a_record_that_is_no_letter_is_named_and_the_rest_is_read(box: Box):
@@ -191,11 +218,17 @@ async def test_list_filters_by_reason_and_time(box: Box, faust: Commands):
     await box.write((0, box.dead()), (0, invalid), (1, box.dead(reason=DeadReason.CONFLICT, occurred_at_ms=AT + 2)))
     code, out, err = faust("list")
     assert (code, err) == (0, "")
-    assert [line.split()[1:3] for line in out.splitlines()] == [["0/0", "undecodable"], ["0/1", "invalid"], ["1/0", "conflict"]]
+    assert [line.split()[1:3] for line in out.splitlines()] == [
+        ["0/0", "undecodable"],
+        ["0/1", "invalid"],
+        ["1/0", "conflict"],
+    ]
     source = f"{box.place.topic_name('touches')}/1/5"
     line = faust("list", "--reason", "invalid")[1]
     assert " ".join(line.split()) == f"2026-11-24T12:03:04.568Z 0/1 invalid {source} t-1 to is ?[2J wrong"
-    code, out, _ = faust("list", "--since", "2026-11-24T12:03:04.568Z", "--until", "2026-11-24T12:03:04.569Z", as_json=True)
+    code, out, _ = faust(
+        "list", "--since", "2026-11-24T12:03:04.568Z", "--until", "2026-11-24T12:03:04.569Z", as_json=True
+    )
     assert [json.loads(line)["place"] for line in out.splitlines()] == ["0/1"]
     assert faust("list", "--until", "10000d")[:2] == (0, "")
 
@@ -223,16 +256,33 @@ async def test_replay_says_what_it_did_and_dry_run_what_it_would_do(box: Box, fa
     assert err.startswith("1 of 3 have a touch_id whose story is told already")
     assert "0/2: it came from elsewhere" in err
     assert await box.touches() == []
-    assert faust("replay", "0/0", "5/5") == (1, f"1 letters replayed to {topic}\n", "there is no dead letter at 5/5; skipped\n")
+    assert faust("replay", "0/0", "5/5") == (
+        1,
+        f"1 letters replayed to {topic}\n",
+        "there is no dead letter at 5/5; skipped\n",
+    )
     assert faust("replay", "--reason", "invalid", "--new-id", ".again") == (0, f"1 letters replayed to {topic}\n", "")
     assert {r.value for r in await box.touches()} == {RAW, b'{"touch_id":"t-1.again"}'}
 
 
-@pytest.mark.parametrize("command", [
-    [], ["show"], ["show", "17"], ["show", "1/x"], ["list", "--reason", "other"], ["list", "--since", "soon"], ["replay"],
-    ["replay", "--all", "1/2"], ["replay", "--all", "--since", "1h"], ["replay", "1/2", "--reason", "invalid"],
-    ["replay", "--all", "--new-id", "no blank"], ["nonsense"],
-], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["show"],
+        ["show", "17"],
+        ["show", "1/x"],
+        ["list", "--reason", "other"],
+        ["list", "--since", "soon"],
+        ["replay"],
+        ["replay", "--all", "1/2"],
+        ["replay", "--all", "--since", "1h"],
+        ["replay", "1/2", "--reason", "invalid"],
+        ["replay", "--all", "--new-id", "no blank"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage_ends_with_2(faust: Commands, command: list[str]):
     code, out, err = faust(*command)
     assert (code, out) == (2, "")
@@ -285,7 +335,8 @@ async def test_what_is_still_broken_comes_back_and_replaying_all_does_not_double
     for letter in first:
         again = [each for each in found if each.replay_of == str(letter.spot)]
         assert [(each.dead.value, each.dead.key, each.dead.source_partition) for each in again] == [
-            (letter.dead.value, letter.dead.key, letter.dead.source_partition)]
+            (letter.dead.value, letter.dead.key, letter.dead.source_partition)
+        ]
     await stack.follow(lambda: bool(stack.stories["sms-1"]), deadline_s=20)
     assert [(s["state"], s["reason"], s["sequence"]) for s in stack.stories["sms-1"]] == [("failed", "invalid", 1)]
     assert stack.accepted() == []
@@ -298,7 +349,9 @@ async def test_a_letter_that_can_be_read_by_now_is_sent_once_however_often_it_is
     await box.write((1, box.dead(key=b"sms-1", value=json.dumps(touch("sms", 1)).encode())))
     for _ in range(2):
         assert await box.replay() == 1
-    assert await stack.follow(lambda: [s["state"] for s in stack.stories["sms-1"]] == ["accepted", "sent"], deadline_s=30)
+    assert await stack.follow(
+        lambda: [s["state"] for s in stack.stories["sms-1"]] == ["accepted", "sent"], deadline_s=30
+    )
     await produce(stack, (b"end", b"{broken"), partition=1)
     _, end = await letters(box, 2)
     assert end.dead.source_offset == 2, "both replays were read, and neither came back"
@@ -320,7 +373,10 @@ async def test_a_mended_touch_whose_story_has_ended_is_sent_under_a_new_id_only(
     assert code == 0
     assert err.startswith("1 of 1 have a touch_id whose story is told already")
     _, back = await letters(box, 2)
-    assert (back.dead.reason, back.dead.error) == ("conflict", "a touch with this touch_id was refused as invalid before; its story has ended")
+    assert (back.dead.reason, back.dead.error) == (
+        "conflict",
+        "a touch with this touch_id was refused as invalid before; its story has ended",
+    )
     for _ in range(2):
         assert (await asyncio.to_thread(faust, "replay", "--reason", "invalid", "--new-id", ".again"))[0] == 0
     assert await stack.follow(lambda: any(s["state"] == "sent" for s in stack.stories["sms-1.again"]), deadline_s=30)
@@ -333,5 +389,7 @@ async def produce(stack: Stack, *records: tuple[bytes, bytes], partition: int = 
     producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
     await producer.start()
     for key, value in records:
-        await producer.send_and_wait(f"{stack.prefix}touches", key=key, value=value, partition=partition, headers=[("h", b"v")])
+        await producer.send_and_wait(
+            f"{stack.prefix}touches", key=key, value=value, partition=partition, headers=[("h", b"v")]
+        )
     await producer.stop()

@@ -36,7 +36,12 @@ def shell(kafka: list[str], topic_prefix: str) -> Shell:
 
 def forecast(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "pipeline", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        [sys.executable, "-m", "faust", "-A", "pipeline", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
         env={**os.environ, "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml")},
     )
 
@@ -50,7 +55,13 @@ async def test_a_backlog_is_counted_and_its_end_foreseen_while_the_worker_is_at_
         stack.start(0)
         await stack.wait_for_topics()
         due_ms = round(time.time() * 1000) + 25_000
-        await stack.produce([*(touch("sms", n) for n in range(10)), touch("sms", 10, not_before=due_ms), touch("whatsapp", 1, not_before=due_ms)])
+        await stack.produce(
+            [
+                *(touch("sms", n) for n in range(10)),
+                touch("sms", 10, not_before=due_ms),
+                touch("whatsapp", 1, not_before=due_ms),
+            ]
+        )
         assert await stack.follow(lambda: len(stack.stories) == 12 and stack.ended() >= 2, deadline_s=60)
         before = stack.ended()
         told = await asyncio.to_thread(forecast, stack, "--json", "forecast")
@@ -109,8 +120,10 @@ def test_a_kafka_that_is_away_is_named(topic_prefix: str):
 
 async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str], topic_prefix: str):
     place = Place({"bootstrap_servers": kafka}, topic_prefix)
-    needed = [TopicNeeded(place.topic_name(spec.name), spec.partitions, spec.settings)
-              for spec in flow.topics(partitions=2, lanes=2, replication=1, dedup_for_ms=86_400_000)]
+    needed = [
+        TopicNeeded(place.topic_name(spec.name), spec.partitions, spec.settings)
+        for spec in flow.topics(partitions=2, lanes=2, replication=1, dedup_for_ms=86_400_000)
+    ]
     await ensure_topics(place.connection, needed, 1)
 
     def later(touch_id: str) -> bytes:
@@ -126,16 +139,26 @@ async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str
         await producer.stop()
 
     await commit(*[("touches", 0, b"t", b"{}")] * 7, ("touches", 1, b"t", b"{}"))
-    await commit(("accepted-changelog", 0, INPUT_POSITION, (3).to_bytes(8, "big")),
-                 *[("accepted-changelog", 0, b"e%d" % n, b"x") for n in range(2_500)])
     await commit(
-        *[("touches.sms", 1, b"k", encode_work(work(each))) for each in ("applied", "fresh")], ("touches.sms", 1, b"k", b"none of ours"),
-        ("lanes-sms-changelog", 1, INPUT_POSITION, (1).to_bytes(8, "big")), ("lanes-sms-changelog", 1, b"wa", b"1"),
-        ("lanes-sms-changelog", 1, b"wb", b"1"), ("lanes-sms-changelog", 1, b"eold", b"1"), ("lanes-sms-changelog", 1, b"wb", None),
-        ("touches.scheduled", 0, b"k", later("kept")), ("touches.scheduled", 0, b"k", later("on its way")),
-        ("deferred-changelog", 0, INPUT_POSITION, (1).to_bytes(8, "big")), ("deferred-changelog", 0, b"d1", later("kept")),
+        ("accepted-changelog", 0, INPUT_POSITION, (3).to_bytes(8, "big")),
+        *[("accepted-changelog", 0, b"e%d" % n, b"x") for n in range(2_500)],
     )
-    await commit(("lanes-sms-changelog", 1, b"wa", b"2"), ("touches.sms", 1, b"k", encode_work(work("aborted"))), is_aborted=True)
+    await commit(
+        *[("touches.sms", 1, b"k", encode_work(work(each))) for each in ("applied", "fresh")],
+        ("touches.sms", 1, b"k", b"none of ours"),
+        ("lanes-sms-changelog", 1, INPUT_POSITION, (1).to_bytes(8, "big")),
+        ("lanes-sms-changelog", 1, b"wa", b"1"),
+        ("lanes-sms-changelog", 1, b"wb", b"1"),
+        ("lanes-sms-changelog", 1, b"eold", b"1"),
+        ("lanes-sms-changelog", 1, b"wb", None),
+        ("touches.scheduled", 0, b"k", later("kept")),
+        ("touches.scheduled", 0, b"k", later("on its way")),
+        ("deferred-changelog", 0, INPUT_POSITION, (1).to_bytes(8, "big")),
+        ("deferred-changelog", 0, b"d1", later("kept")),
+    )
+    await commit(
+        ("lanes-sms-changelog", 1, b"wa", b"2"), ("touches.sms", 1, b"k", encode_work(work("aborted"))), is_aborted=True
+    )
 
     complaints: list[str] = []
     found = await read_backlog(place, [Channel.SMS], progress=lambda _: None, complain=complaints.append)

@@ -48,7 +48,9 @@ async def read(place: Place) -> list[ConsumerRecord]:
 
 
 def lines(*touches: object) -> io.BytesIO:
-    return io.BytesIO(b"".join((each if isinstance(each, bytes) else json.dumps(each).encode()) + b"\n" for each in touches))
+    return io.BytesIO(
+        b"".join((each if isinstance(each, bytes) else json.dumps(each).encode()) + b"\n" for each in touches)
+    )
 
 
 async def test_every_touch_arrives_under_its_id_on_the_partition_every_client_would_choose(place: Place):

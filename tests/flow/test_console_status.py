@@ -22,8 +22,17 @@ PARTITIONS = 3
 
 
 def told(touch_id: str, state: str, at_ms: int) -> dict[str, Any]:
-    return {"touch_id": touch_id, "campaign_id": "c", "lead_id": "l", "channel": "sms", "state": state, "attempt": 0,
-            "sequence": 1, "metadata": {}, "occurred_at": at_ms}
+    return {
+        "touch_id": touch_id,
+        "campaign_id": "c",
+        "lead_id": "l",
+        "channel": "sms",
+        "state": state,
+        "attempt": 0,
+        "sequence": 1,
+        "metadata": {},
+        "occurred_at": at_ms,
+    }
 
 
 class Story:
@@ -43,7 +52,9 @@ class Story:
             await producer.begin_transaction()
             for partition, each in records:
                 value = encode("status", each) if form == "avro" else json.dumps(each).encode()
-                await producer.send_and_wait(self.topic, key=each["touch_id"].encode(), value=value, partition=partition)
+                await producer.send_and_wait(
+                    self.topic, key=each["touch_id"].encode(), value=value, partition=partition
+                )
             await (producer.commit_transaction() if commit else producer.abort_transaction())
         finally:
             await producer.stop()
@@ -54,8 +65,7 @@ class Story:
 
     async def read(self, touch_id: str | None = None, **how: Any) -> Seen:
         return await status(
-            self.place, Reader("status"), show=self.show,
-            complain=self.complaints.append, touch_id=touch_id, **how,
+            self.place, Reader("status"), show=self.show, complain=self.complaints.append, touch_id=touch_id, **how
         )
 
 
@@ -71,7 +81,12 @@ async def test_an_empty_topic_has_nothing_to_show(story: Story):
 
 
 async def test_records_of_all_partitions_come_in_order_of_time(story: Story):
-    await story.write((0, told("a", "accepted", 10)), (0, told("a", "sent", 40)), (2, told("b", "accepted", 20)), (1, told("c", "failed", 30)))
+    await story.write(
+        (0, told("a", "accepted", 10)),
+        (0, told("a", "sent", 40)),
+        (2, told("b", "accepted", 20)),
+        (1, told("c", "failed", 30)),
+    )
     assert (await story.read()).records == 4
     assert story.lines == [("a", "accepted"), ("b", "accepted"), ("c", "failed"), ("a", "sent")]
 

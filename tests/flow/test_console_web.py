@@ -37,8 +37,11 @@ async def test_a_worker_listens_on_loopback_unless_told_otherwise(
     env = {**os.environ, "CONSOLE_TEST": f"{kafka[0]}|{topic_prefix}"}
     command = ["worker", "--web-port", str(port), "--datadir", str(tmp_path / "data"), *options]
     worker = subprocess.Popen(
-        [sys.executable, "-m", "faust", "-A", "tests.flow.console_app", *command], cwd=ROOT, env=env,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "faust", "-A", "tests.flow.console_app", *command],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         async with asyncio.timeout(30), httpx.AsyncClient() as client:

@@ -68,7 +68,12 @@ async def test_a_frozen_worker_that_wakes_after_its_partitions_moved_writes_noth
     workers.start(1)
     producing = asyncio.create_task(road.produce(6_000, per_s=200))
     began = time.monotonic()
-    freezes = [(4.0, 0, signal.SIGSTOP), (14.0, 0, signal.SIGCONT), (15.0, 1, signal.SIGSTOP), (24.0, 1, signal.SIGCONT)]
+    freezes = [
+        (4.0, 0, signal.SIGSTOP),
+        (14.0, 0, signal.SIGCONT),
+        (15.0, 1, signal.SIGSTOP),
+        (24.0, 1, signal.SIGCONT),
+    ]
 
     async def harm() -> None:
         while freezes and time.monotonic() - began > freezes[0][0]:
@@ -110,7 +115,9 @@ async def test_sigterm_under_load_exits_0_with_what_was_decided_committed(road: 
 
 
 @pytest.mark.usefixtures("topics")
-async def test_a_restore_is_read_in_portions(kafka: list[str], topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_restore_is_read_in_portions(
+    kafka: list[str], topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = await _table(kafka, topic_prefix, tmp_path / "a")
     await table.commit({b"k%d" % number: b"v" for number in range(10_000)}, [], 10_000)
     await table.close()
@@ -130,7 +137,9 @@ async def test_a_restore_is_read_in_portions(kafka: list[str], topic_prefix: str
     await again.close()
 
 
-async def test_the_group_is_told_how_far_the_tables_are(road: Road, workers: Workers, kafka: list[str], topic_prefix: str) -> None:
+async def test_the_group_is_told_how_far_the_tables_are(
+    road: Road, workers: Workers, kafka: list[str], topic_prefix: str
+) -> None:
     """Lag is what operators look at; nothing is read from there."""
     partitions = [TopicPartition(f"{topic_prefix}numbers", number) for number in range(road.partitions)]
     await road.produce(1_000)
@@ -159,7 +168,9 @@ async def test_a_slow_partition_does_not_hold_up_its_neighbours(
     await producer.start()
     for number in range(50_000):
         partition = 0 if number < 20_000 else 1 + number % 3
-        await producer.send(f"{topic_prefix}numbers", key=b"k%d" % partition, value=b"%-600d" % number, partition=partition)
+        await producer.send(
+            f"{topic_prefix}numbers", key=b"k%d" % partition, value=b"%-600d" % number, partition=partition
+        )
     await producer.stop()
     workers.start(0)
     try:
@@ -172,8 +183,14 @@ async def test_a_slow_partition_does_not_hold_up_its_neighbours(
 
 
 async def _table(kafka: list[str], prefix: str, folder: Path, name: str = "t") -> FencedTable:
-    table = FencedTable(name, 0, RocksStore(folder), {"bootstrap_servers": kafka},
-                        application=f"{prefix}engine", topic_name=lambda topic: prefix + topic)
+    table = FencedTable(
+        name,
+        0,
+        RocksStore(folder),
+        {"bootstrap_servers": kafka},
+        application=f"{prefix}engine",
+        topic_name=lambda topic: prefix + topic,
+    )
     await table.fence()
     return table
 
@@ -185,11 +202,15 @@ async def _restore(kafka: list[str], table: FencedTable) -> None:
 
 @pytest.fixture
 async def topics(kafka: list[str], topic_prefix: str) -> None:
-    await ensure_topics({"bootstrap_servers": kafka}, [
-        TopicNeeded(f"{topic_prefix}t-changelog", 1, {"cleanup.policy": "compact"}),
-        TopicNeeded(f"{topic_prefix}out", 1),
-        TopicNeeded(f"{topic_prefix}small", 1, {"max.message.bytes": "1000"}),
-    ], 1)
+    await ensure_topics(
+        {"bootstrap_servers": kafka},
+        [
+            TopicNeeded(f"{topic_prefix}t-changelog", 1, {"cleanup.policy": "compact"}),
+            TopicNeeded(f"{topic_prefix}out", 1),
+            TopicNeeded(f"{topic_prefix}small", 1, {"max.message.bytes": "1000"}),
+        ],
+        1,
+    )
 
 
 @pytest.mark.usefixtures("topics")
@@ -268,7 +289,7 @@ async def test_a_commit_larger_than_one_producer_batch_goes_out_whole(
     await table.close()
     again = await _table(kafka, topic_prefix, tmp_path / "a")
     async with ChangelogReader({"bootstrap_servers": kafka}, delete_retention_s=86_400) as reader:
-        (_, end), = (await reader.bounds([TopicPartition(again.changelog, 0)])).values()
+        ((_, end),) = (await reader.bounds([TopicPartition(again.changelog, 0)])).values()
     position = again.store.position()
     assert position is not None
     assert position[0] == end - 1, "all but the marker"

@@ -38,16 +38,28 @@ async def produce_beyond(stack: Stack, touches: list[dict]) -> None:
     await producer.start()
     try:
         for n, each in enumerate(touches):
-            await producer.send_and_wait(f"{stack.prefix}touches", json.dumps(each).encode(), each["touch_id"].encode(),
-                                         partition=PARTITIONS + n % PARTITIONS)  # fmt: skip
+            await producer.send_and_wait(
+                f"{stack.prefix}touches",
+                json.dumps(each).encode(),
+                each["touch_id"].encode(),
+                partition=PARTITIONS + n % PARTITIONS,
+            )
     finally:
         await producer.stop()
 
 
 def command(stack: Stack, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml")}
-    return subprocess.run([sys.executable, "-m", "faust", "-A", "pipeline", *arguments], check=False, cwd=ROOT, env=environment,
-                          input=given, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "pipeline", *arguments],
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 async def said(stack: Stack, number: int, line: str) -> None:

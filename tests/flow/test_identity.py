@@ -43,7 +43,9 @@ async def create_anew(stack: Stack, topic: str) -> None:
         while stack.prefix + topic in await admin.list_topics():
             pass
         answer = await admin.create_topics([NewTopic(stack.prefix + topic, PARTITIONS, 1)])
-        assert all(error[1] in (0, 36) for error in answer.topic_errors), answer  # a worker that restarted may have been quicker
+        assert all(error[1] in (0, 36) for error in answer.topic_errors), (
+            answer
+        )  # a worker that restarted may have been quicker
 
 
 def logs(stack: Stack) -> str:
@@ -57,7 +59,9 @@ async def supervise(stack: Stack, deadline_s: float = 60.0) -> bool:
     return await stack.follow(stack.all_ended, deadline_s=deadline_s, meanwhile=restart)
 
 
-async def test_a_topic_created_anew_under_a_running_worker_or_a_stopped_one_is_read_from_its_beginning(make_stack: MakeStack):
+async def test_a_topic_created_anew_under_a_running_worker_or_a_stopped_one_is_read_from_its_beginning(
+    make_stack: MakeStack,
+):
     stack = make_stack()
     stack.start(0)
     await stack.wait_for_topics()
@@ -90,10 +94,16 @@ async def test_records_deleted_ahead_of_a_running_worker_are_told_and_counted_an
     topic = f"{stack.prefix}touches"
     producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
     await producer.start()
-    ends = [(await producer.send_and_wait(topic, b"{}", partition=p)).offset + 1 for p in range(PARTITIONS) for _ in range(9)][8::9]
+    ends = [
+        (await producer.send_and_wait(topic, b"{}", partition=p)).offset + 1
+        for p in range(PARTITIONS)
+        for _ in range(9)
+    ][8::9]
     await producer.stop()
     async with admin_of(stack) as admin:
-        await admin.delete_records({TopicPartition(topic, p): RecordsToDelete(before_offset=ends[p]) for p in range(PARTITIONS)})
+        await admin.delete_records(
+            {TopicPartition(topic, p): RecordsToDelete(before_offset=ends[p]) for p in range(PARTITIONS)}
+        )
     stack.send(0, signal.SIGCONT)
     await stack.produce([touch("email", n) for n in range(20, 40)])
     assert await supervise(stack)
@@ -133,26 +143,56 @@ async def test_a_changelog_that_was_deleted_stops_the_worker_before_it_sends_aga
     assert len(stack.accepted()) == 20
 
 
-async def test_settings_that_break_the_promise_stop_the_start_with_the_command_that_mends_them(make_stack: MakeStack, tmp_path):
+async def test_settings_that_break_the_promise_stop_the_start_with_the_command_that_mends_them(
+    make_stack: MakeStack, tmp_path
+):
     stack = make_stack()
     async with admin_of(stack) as admin:
-        await admin.create_topics([
-            NewTopic(f"{stack.prefix}touches", PARTITIONS, 1, topic_configs={"max.message.bytes": "1000012", "retention.bytes": "-1"}),
-            NewTopic(f"{stack.prefix}touches.sms", PARTITIONS, 1, topic_configs={"max.message.bytes": "1048588", "retention.ms": "-1"}),
-            NewTopic(f"{stack.prefix}touches.results", PARTITIONS, 1),
-            NewTopic(f"{stack.prefix}states-changelog", PARTITIONS, 1, topic_configs={"max.message.bytes": "20000000"}),
-        ])
+        await admin.create_topics(
+            [
+                NewTopic(
+                    f"{stack.prefix}touches",
+                    PARTITIONS,
+                    1,
+                    topic_configs={"max.message.bytes": "1000012", "retention.bytes": "-1"},
+                ),
+                NewTopic(
+                    f"{stack.prefix}touches.sms",
+                    PARTITIONS,
+                    1,
+                    topic_configs={"max.message.bytes": "1048588", "retention.ms": "-1"},
+                ),
+                NewTopic(f"{stack.prefix}touches.results", PARTITIONS, 1),
+                NewTopic(
+                    f"{stack.prefix}states-changelog", PARTITIONS, 1, topic_configs={"max.message.bytes": "20000000"}
+                ),
+            ]
+        )
     stack.start(0)
     assert stack.workers[0].wait(40) == 1
-    said = [line.partition(f"pipeline: error: topic {stack.prefix}")[2] for line in logs(stack).splitlines() if "pipeline: error: " in line]
+    said = [
+        line.partition(f"pipeline: error: topic {stack.prefix}")[2]
+        for line in logs(stack).splitlines()
+        if "pipeline: error: " in line
+    ]
     assert sorted(line.split(";")[0] for line in said) == [
         "states-changelog has cleanup.policy=delete, needed is compact",
         "touches.results has retention.ms=604800000, needed is -1",
         "touches.sms has max.message.bytes=1048588, needed is 4194304",
     ]
     assert all("mend it with: kafka-configs.sh --bootstrap-server" in line for line in said)
-    check = subprocess.run([sys.executable, "-m", "faust", "-A", "pipeline", "check"], cwd=tmp_path, capture_output=True, text=True, check=False,
-                           env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml")})
+    check = subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "pipeline", "check"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml"),
+        },
+    )
     assert check.returncode == 1
     assert "cleanup.policy=delete, needed is compact" in check.stdout + check.stderr
     # touches is the producers' topic: what it lacks is set.

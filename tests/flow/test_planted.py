@@ -28,16 +28,26 @@ if TYPE_CHECKING:
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 SECRETS = {
-    "waha": "planted-waha-key-0001", "resend": "re_planted_key_0002", "twilio": "planted-token-0003",
-    "registry": "planted-registry-0004", "callback": "planted-callback-0005", "sasl": PASSWORDS["pipeline"],
-}  # fmt: skip
+    "waha": "planted-waha-key-0001",
+    "resend": "re_planted_key_0002",
+    "twilio": "planted-token-0003",
+    "registry": "planted-registry-0004",
+    "callback": "planted-callback-0005",
+    "sasl": PASSWORDS["pipeline"],
+}
 TEXT = "Zebra crossings wait"
 PHONE, MAIL = "+1212555", "planted.person"
 TEMPLATE = (
-    SmallStack.template.replace('api_key = "k"', f'api_key = "{SECRETS["waha"]}"').replace('"re_k"', f'"{SECRETS["resend"]}"')
-    .replace('auth_token = "t"', f'auth_token = "{SECRETS["twilio"]}"\nstatus_callback = "https://me:{SECRETS["callback"]}@hook.example.com/{{{{touch_id}}}}"')
-    .replace("[channels.whatsapp]", 'schema_registry_url = "{registry}"\nstatus_format = "json"\n[channels.whatsapp]', 1)
-)  # fmt: skip
+    SmallStack.template.replace('api_key = "k"', f'api_key = "{SECRETS["waha"]}"')
+    .replace('"re_k"', f'"{SECRETS["resend"]}"')
+    .replace(
+        'auth_token = "t"',
+        f'auth_token = "{SECRETS["twilio"]}"\nstatus_callback = "https://me:{SECRETS["callback"]}@hook.example.com/{{{{touch_id}}}}"',
+    )
+    .replace(
+        "[channels.whatsapp]", 'schema_registry_url = "{registry}"\nstatus_format = "json"\n[channels.whatsapp]', 1
+    )
+)
 
 
 class PlantedStack(SmallStack):
@@ -77,7 +87,11 @@ async def registry() -> AsyncIterator[str]:
 
 def planted(channel: str, number: int) -> dict[str, Any]:
     to = f"{MAIL}{number}@example.com" if channel == "email" else f"{PHONE}{number:04d}"
-    said = {"body": f"{TEXT} {number}, at noon, for {to}", "to": to, **({"subject": f"{TEXT} {number} in the subject"} if channel == "email" else {})}
+    said = {
+        "body": f"{TEXT} {number}, at noon, for {to}",
+        "to": to,
+        **({"subject": f"{TEXT} {number} in the subject"} if channel == "email" else {}),
+    }
     # In front: aiokafka's debugging output shows the first hundred bytes of what it writes and reads.
     return {**dict(sorted(said.items(), reverse=number % 2 == 1)), **touch(channel, number), **said}
 
@@ -89,16 +103,26 @@ async def produce_odd_ones(stack: Stack) -> None:
     stack.produced[datum["touch_id"]] = datum
     producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
     await producer.start()
-    for value in (framed, f'{{"touch_id": "odd", "body": "{TEXT}", "to": "{PHONE}0001"'.encode(), json.dumps({**planted("sms", 901), "channel": "fax"}).encode()):
+    for value in (
+        framed,
+        f'{{"touch_id": "odd", "body": "{TEXT}", "to": "{PHONE}0001"'.encode(),
+        json.dumps({**planted("sms", 901), "channel": "fax"}).encode(),
+    ):
         await producer.send_and_wait(f"{stack.prefix}touches", value, b"odd", partition=0)
     await producer.stop()
 
 
 def command(path: Path, *words: str, stdin: str = "") -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "pipeline", *words], check=False, cwd=ROOT, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "PIPELINE_CONFIG": str(path)}, input=stdin,
-    )  # fmt: skip
+        [sys.executable, "-m", "faust", "-A", "pipeline", *words],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PIPELINE_CONFIG": str(path)},
+        input=stdin,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return f"$ faust {' '.join(words)}\n{done.stdout}{done.stderr}"
 
@@ -106,7 +130,12 @@ def command(path: Path, *words: str, stdin: str = "") -> str:
 def secret_forms() -> list[str]:
     logins = [f"me:{SECRETS['registry']}", f"me:{SECRETS['callback']}", f"AC0:{SECRETS['twilio']}"]
     encoded = [b64encode(each.encode()).decode().rstrip("=")[4:-4] for each in logins]
-    return [*SECRETS.values(), *(quote(each, safe="") for each in SECRETS.values()), repr(SECRETS["sasl"].encode())[2:-1], *encoded]
+    return [
+        *SECRETS.values(),
+        *(quote(each, safe="") for each in SECRETS.values()),
+        repr(SECRETS["sasl"].encode())[2:-1],
+        *encoded,
+    ]
 
 
 def found_in(text: str, *forms: str) -> list[str]:
@@ -125,11 +154,15 @@ async def test_nothing_planted_is_found_in_logs_statuses_errors_and_metrics(
         stack.start(0, program="tests.flow.loud_worker")
         await stack.wait_for_topics()
         for rule in (
-            {"provider": "twilio", "drop": "after", "times": 2}, {"provider": "twilio", "what": "ask", "drop": "before", "times": 2},
-            {"provider": "twilio", "status": 429, "times": 1}, {"provider": "resend", "drop": "after", "times": 1},
-            {"provider": "resend", "status": 500, "times": 1}, {"provider": "waha", "drop": "after", "times": 1},
-            {"provider": "waha", "what": "ask", "status": 500, "times": 1}, {"provider": "twilio", "status": 400, "code": "21211", "text": " 3, at noon"},
-        ):  # fmt: skip
+            {"provider": "twilio", "drop": "after", "times": 2},
+            {"provider": "twilio", "what": "ask", "drop": "before", "times": 2},
+            {"provider": "twilio", "status": 429, "times": 1},
+            {"provider": "resend", "drop": "after", "times": 1},
+            {"provider": "resend", "status": 500, "times": 1},
+            {"provider": "waha", "drop": "after", "times": 1},
+            {"provider": "waha", "what": "ask", "status": 500, "times": 1},
+            {"provider": "twilio", "status": 400, "code": "21211", "text": " 3, at noon"},
+        ):
             stack.rule(**rule)
         await produce_odd_ones(stack)
         await stack.produce([planted(channel, n) for n in range(4) for channel in CHANNELS])
@@ -141,24 +174,34 @@ async def test_nothing_planted_is_found_in_logs_statuses_errors_and_metrics(
         await stack.wait_for_work(0)
         metrics += httpx.get(f"http://127.0.0.1:{stack.ports[0]}/metrics").text
         config = tmp_path / "worker-0.toml"
-        told = await asyncio.gather(*(
-            asyncio.to_thread(command, config, *words.split(), stdin=stdin)
-            for words, stdin in {
-                "check": "", "status": "", "dead-letters list": "", "unconfirmed list": "",
-                "produce -": json.dumps(planted("sms", 950)) + "\n" + f'{{"body": "{TEXT}", "to": "{PHONE}0001"\n',
-            }.items()
-        ))  # fmt: skip
+        told = await asyncio.gather(
+            *(
+                asyncio.to_thread(command, config, *words.split(), stdin=stdin)
+                for words, stdin in {
+                    "check": "",
+                    "status": "",
+                    "dead-letters list": "",
+                    "unconfirmed list": "",
+                    "produce -": json.dumps(planted("sms", 950)) + "\n" + f'{{"body": "{TEXT}", "to": "{PHONE}0001"\n',
+                }.items()
+            )
+        )
         assert await stack.stop_gently(0) == 0
         callbacks = {each["extra"]["status_callback"] for each in stack.accepted() if each["provider"] == "twilio"}
     finally:
         stack.stop_all()
     log = (tmp_path / "worker-0.log").read_text()
     _demand_a_whole_run(stack, log, metrics, told)
-    assert f"https://me:{SECRETS['callback']}@hook.example.com/sms-1" in callbacks, "Twilio itself is told user and password"
+    assert f"https://me:{SECRETS['callback']}@hook.example.com/sms-1" in callbacks, (
+        "Twilio itself is told user and password"
+    )
     for where, text in {
-        "log": log, "metrics": metrics, "commands": "\n".join(told), "statuses": json.dumps([*stack.stories.values()], indent=0),
+        "log": log,
+        "metrics": metrics,
+        "commands": "\n".join(told),
+        "statuses": json.dumps([*stack.stories.values()], indent=0),
         "crash": "".join(path.read_text() for path in tmp_path.rglob("crash.txt")),
-    }.items():  # fmt: skip
+    }.items():
         assert not found_in(text, *secret_forms()), where
         assert not found_in(text, TEXT, "zebra", quote(TEXT)), where
         assert not found_in(text, PHONE[1:], quote(PHONE), MAIL), where
@@ -181,7 +224,12 @@ def _demand_a_whole_run(stack: Stack, log: str, metrics: str, told: list[str]) -
 
 def _demand_no_secret_on_disk(*folders: Path) -> None:
     """Neither in Kafka, where claims and dead letters live for 90 days, nor in a worker's tables."""
-    stored = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix in {".log", ".sst", ".blob"} and path.name[0].isdigit()]
+    stored = [
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in {".log", ".sst", ".blob"} and path.name[0].isdigit()
+    ]
     assert stored
     secrets = [each.encode() for name, each in SECRETS.items() if name != "sasl"]
     for path in stored:

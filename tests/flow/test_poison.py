@@ -45,18 +45,39 @@ class Poison:
 
     def garbage(self) -> None:
         values = [
-            None, b"", b"\x00", b"\xff\xfe{", b"{", b"[]", b'"text"', b"NaN", b'{"touch_id": NaN}', b"[" * 5_000, b"\xc3\x01" + bytes(20),
-            b'{"touch_id": "\\ud800"}', b"Obj\x01" + bytes(30), gzip.compress(b"{}"), bytes(100_000),
-        ]  # fmt: skip
+            None,
+            b"",
+            b"\x00",
+            b"\xff\xfe{",
+            b"{",
+            b"[]",
+            b'"text"',
+            b"NaN",
+            b'{"touch_id": NaN}',
+            b"[" * 5_000,
+            b"\xc3\x01" + bytes(20),
+            b'{"touch_id": "\\ud800"}',
+            b"Obj\x01" + bytes(30),
+            gzip.compress(b"{}"),
+            bytes(100_000),
+        ]
         self.plain += [(value, []) for value in values]
         self.letters += len(values)
 
     def invalid(self) -> None:
         wrongs: list[dict[str, Any]] = [
-            {"to": "nobody"}, {"channel": "fax"}, {"template": "missing", "body": None}, {"time_zone": "Mars/Olympus"},
-            {"attachments": [{}] * 5_000}, {"variables": {"a": [[]] * 100}}, {"priority": 10**30}, {"not_before": "soon"},
-            {"metadata": {"k": {"deep": {}}}}, {"to": ""}, {"campaign_id": "\x00"},
-        ]  # fmt: skip
+            {"to": "nobody"},
+            {"channel": "fax"},
+            {"template": "missing", "body": None},
+            {"time_zone": "Mars/Olympus"},
+            {"attachments": [{}] * 5_000},
+            {"variables": {"a": [[]] * 100}},
+            {"priority": 10**30},
+            {"not_before": "soon"},
+            {"metadata": {"k": {"deep": {}}}},
+            {"to": ""},
+            {"campaign_id": "\x00"},
+        ]
         for number, wrong in enumerate(wrongs):
             self.plain.append((value_of("sms", f"invalid-{number}", **wrong), []))
             self.letters += 1
@@ -68,7 +89,9 @@ class Poison:
         long = value_of("sms", "too-long-1", variables={"v": "a" * 6_000_000})
         self.raw.append(("touches", home_of("too-long-1", PARTITIONS), batch([record(0, long)], codec=1)))
         away = value_of("sms", "too-long-2", variables={"v": "a" * 2_000_000})
-        self.raw.append(("touches", (home_of("too-long-2", PARTITIONS) + 1) % PARTITIONS, batch([record(0, away)], codec=4)))
+        self.raw.append(
+            ("touches", (home_of("too-long-2", PARTITIONS) + 1) % PARTITIONS, batch([record(0, away)], codec=4))
+        )
         self.states |= {"too-long-1": "failed", "too-long-2": "failed"}
         self.letters += 2
 
@@ -89,8 +112,10 @@ class Poison:
 
     def internal(self) -> None:
         for topic in ("touches.sms", "touches.whatsapp", "touches.email", "touches.scheduled", "touches.results"):
-            self.raw += [(topic, n, batch([record(0, value, [(b"\xff", b"v")] if n else ())], codec=1))
-                         for n, value in enumerate((b"none of ours", b"{}"))]  # fmt: skip
+            self.raw += [
+                (topic, n, batch([record(0, value, [(b"\xff", b"v")] if n else ())], codec=1))
+                for n, value in enumerate((b"none of ours", b"{}"))
+            ]
             self.letters += 2
 
     def bugs(self) -> None:
@@ -107,7 +132,11 @@ class Poison:
 
     def open(self, stack: Stack) -> dict[str, Any]:
         ends = {name: stack.stories[name][-1] for name in self.states if stack.stories.get(name)}
-        return {name: ends.get(name) for name, state in self.states.items() if name not in ends or ends[name]["state"] != state}
+        return {
+            name: ends.get(name)
+            for name, state in self.states.items()
+            if name not in ends or ends[name]["state"] != state
+        }
 
 
 async def send(stack: Stack, poison: Poison) -> None:
@@ -115,21 +144,29 @@ async def send(stack: Stack, poison: Poison) -> None:
     await producer.start()
     try:
         for number, (value, headers) in enumerate(poison.plain):
-            await producer.send(f"{stack.prefix}touches", value, key=b"k", partition=number % PARTITIONS, headers=headers)
+            await producer.send(
+                f"{stack.prefix}touches", value, key=b"k", partition=number % PARTITIONS, headers=headers
+            )
         await producer.flush()
         for topic, partition, data in poison.raw:
             tp = TopicPartition(f"{stack.prefix}{topic}", partition)
             await producer.partitions_for(tp.topic)
             node = producer.client.cluster.leader_for_partition(tp)
-            answer = await producer.client.send(node, ProduceRequest(None, -1, 10_000, [(tp.topic, [(partition, data)])]))
+            answer = await producer.client.send(
+                node, ProduceRequest(None, -1, 10_000, [(tp.topic, [(partition, data)])])
+            )
             assert answer.topics[0][1][0][1] == 0, f"{topic}: the broker refuses it with {answer.topics}"
     finally:
         await producer.stop()
 
 
 async def dead_letters(stack: Stack, count: int) -> list[dict[str, Any]]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=stack.servers, isolation_level="read_committed", auto_offset_reset="earliest",
-                                max_partition_fetch_bytes=8_000_000)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=stack.servers,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=8_000_000,
+    )
     await consumer.start()
     consumer.assign([TopicPartition(f"{stack.prefix}touches.dead-letters", p) for p in range(PARTITIONS)])
     found: list[dict[str, Any]] = []
@@ -146,7 +183,14 @@ async def test_one_poisoned_record_in_a_hundred_stops_nothing(make_stack: MakeSt
     stack.start(0, program="tests.flow.poisoned_worker")
     await stack.wait_for_topics()
     poison = Poison()
-    for sort in (poison.garbage, poison.invalid, poison.too_long, poison.of_every_codec, poison.broken_records, poison.internal):
+    for sort in (
+        poison.garbage,
+        poison.invalid,
+        poison.too_long,
+        poison.of_every_codec,
+        poison.broken_records,
+        poison.internal,
+    ):
         sort()
     good = [touch(channel, number) for number in range(GOOD) for channel in CHANNELS]
     await stack.produce(good[: len(good) // 2])
@@ -155,13 +199,25 @@ async def test_one_poisoned_record_in_a_hundred_stops_nothing(make_stack: MakeSt
     await stack.produce(good[len(good) // 2 :])
     names = set(stack.produced)
     is_done = await stack.follow(
-        lambda: poison.is_answered(stack) and all(stack.stories.get(n) and stack.stories[n][-1]["state"] == "sent" for n in names), deadline_s=60)
+        lambda: (
+            poison.is_answered(stack)
+            and all(stack.stories.get(n) and stack.stories[n][-1]["state"] == "sent" for n in names)
+        ),
+        deadline_s=60,
+    )
     log = stack._log(0).read_text()
     assert stack.workers[0].poll() is None, log[-3000:]
     assert is_done, (poison.open(stack), [n for n in names if not stack.stories.get(n)][:10])
     letters = await dead_letters(stack, poison.letters)
     for each in letters:
-        print(each["reason"], each["source_topic"], each["source_partition"], each["source_offset"], len(each["value"] or b""), each["error"][:150])
+        print(
+            each["reason"],
+            each["source_topic"],
+            each["source_partition"],
+            each["source_offset"],
+            len(each["value"] or b""),
+            each["error"][:150],
+        )
     assert len(letters) == poison.letters
     assert "Traceback" not in log
     assert [s for s in stack.stories if [e["state"] for e in stack.stories[s]].count("sent") > 1] == []

@@ -43,12 +43,19 @@ def wait_for(port: int, path: str, process: subprocess.Popen[bytes] | None = Non
 def worker(stack: Stack, log: Path, *arguments: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run `faust -A pipeline ARGUMENTS` with an environment like README's."""
     environment = {
-        "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "KAFKA_BOOTSTRAP_SERVERS": ",".join(stack.servers),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(stack.servers),
         "KAFKA_TOPIC_PREFIX": stack.prefix,
     }
     with log.open("wb") as out:
-        process = subprocess.Popen([sys.executable, "-m", "faust", "-A", "pipeline", *arguments], cwd=cwd or log.parent,
-                                   env=environment, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "faust", "-A", "pipeline", *arguments],
+            cwd=cwd or log.parent,
+            env=environment,
+            stdout=out,
+            stderr=out,
+        )
     try:
         yield process
     finally:
@@ -77,10 +84,17 @@ async def test_workers_that_come_back_under_other_ports_and_host_names_go_on(mak
     assert stack.exits == []
 
 
-@pytest.mark.parametrize("line", [
-    ["--datadir", "{}", "worker"], ["--datadir={}", "worker"], ["-D", "{}", "worker"],
-    ["worker", "--datadir", "{}"], ["worker", "--datadir={}"], ["worker", "-D", "{}"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--datadir", "{}", "worker"],
+        ["--datadir={}", "worker"],
+        ["-D", "{}", "worker"],
+        ["worker", "--datadir", "{}"],
+        ["worker", "--datadir={}"],
+        ["worker", "-D", "{}"],
+    ],
+)
 def test_the_data_folder_is_the_one_that_was_typed(make_stack: MakeStack, tmp_path: Path, line: list[str]):
     typed = [each.format("here") for each in line]
     with worker(make_stack(), tmp_path / "log", *typed, "--without-web"):
@@ -100,8 +114,10 @@ def test_a_second_worker_started_as_readme_says_runs_beside_the_first(make_stack
             taken.listen()
         except OSError:
             pass
-        with worker(stack, tmp_path / "first", "worker", "-l", "info", "--datadir", "first-data") as first, \
-             worker(stack, tmp_path / "second", "worker", "-l", "info", "--datadir", "second-data") as second:
+        with (
+            worker(stack, tmp_path / "first", "worker", "-l", "info", "--datadir", "first-data") as first,
+            worker(stack, tmp_path / "second", "worker", "-l", "info", "--datadir", "second-data") as second,
+        ):
             ports = [port_told(tmp_path / name) for name in ("first", "second")]
             assert len({6066, *ports}) == 3
             wait_for(ports[0], "/ready", first)
@@ -126,7 +142,10 @@ def test_a_web_port_that_was_asked_for_and_is_taken_is_one_line(make_stack: Make
         with worker(make_stack(), tmp_path / "log", "worker", "-l", "warn", "--web-port", str(port)) as process:
             assert process.wait(WITHIN_S) == 1
     said = (tmp_path / "log").read_text()
-    assert f"pipeline: error: web port {port} of 127.0.0.1 is in use (another worker?); choose another with --web-port" in said
+    assert (
+        f"pipeline: error: web port {port} of 127.0.0.1 is in use (another worker?); choose another with --web-port"
+        in said
+    )
     assert "Traceback" not in said
 
 
@@ -138,7 +157,9 @@ def test_a_data_folder_that_is_a_file_is_one_line(make_stack: MakeStack, tmp_pat
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-async def test_of_two_workers_with_one_instance_id_one_stays_and_the_other_comes_back_with_its_own(make_stack: MakeStack):
+async def test_of_two_workers_with_one_instance_id_one_stays_and_the_other_comes_back_with_its_own(
+    make_stack: MakeStack,
+):
     stack = make_stack()
     stack.start(0)
     await stack.wait_for_topics()

@@ -50,12 +50,19 @@ def ways(kafka: SecuredKafka) -> dict[str, Way]:
     }
 
 
-def faust(way: Way, folder: Path, *words: str, prefix: str = "", wait_s: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def faust(
+    way: Way, folder: Path, *words: str, prefix: str = "", wait_s: float = 60, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "pipeline", *words], check=False, cwd=folder, input=stdin,
+        [sys.executable, "-m", "faust", "-A", "pipeline", *words],
+        check=False,
+        cwd=folder,
+        input=stdin,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "KAFKA_TOPIC_PREFIX": prefix, **way.environment},
-        capture_output=True, text=True, timeout=wait_s,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=wait_s,
+    )
 
 
 async def test_touches_come_and_go_by_every_way_in_with_the_permissions_that_the_docs_list(
@@ -97,11 +104,19 @@ def closed_ways(kafka: SecuredKafka) -> dict[str, Way]:
         "a wrong password": kafka.by_password("pipeline", "SASL_PLAINTEXT", "SCRAM-SHA-256", "a wrong s3cret"),
         "a wrong password over TLS": kafka.by_password("pipeline", "SASL_SSL", "PLAIN", "a wrong s3cret"),
         "no login": kafka.without_login("PLAINTEXT", "SASL_PLAINTEXT"),
-        "no TLS": kafka.by_password("pipeline", "SASL_PLAINTEXT", "PLAIN")._replace(servers=kafka.by_password("pipeline", "SASL_SSL", "PLAIN").servers),
+        "no TLS": kafka.by_password("pipeline", "SASL_PLAINTEXT", "PLAIN")._replace(
+            servers=kafka.by_password("pipeline", "SASL_SSL", "PLAIN").servers
+        ),
         "no client certificate": kafka.without_login("SSL", "SSL"),
-        "no trust": distrusted._replace(keys={key: value for key, value in distrusted.keys.items() if key != "ssl_cafile"}),
-        "no such token command": kafka.without_login("SASL_PLAINTEXT", "SASL_PLAINTEXT", sasl_token_command="no-such-command", **bearer),
-        "a token that is none": kafka.without_login("SASL_PLAINTEXT", "SASL_PLAINTEXT", sasl_token_command="echo abc", **bearer),
+        "no trust": distrusted._replace(
+            keys={key: value for key, value in distrusted.keys.items() if key != "ssl_cafile"}
+        ),
+        "no such token command": kafka.without_login(
+            "SASL_PLAINTEXT", "SASL_PLAINTEXT", sasl_token_command="no-such-command", **bearer
+        ),
+        "a token that is none": kafka.without_login(
+            "SASL_PLAINTEXT", "SASL_PLAINTEXT", sasl_token_command="echo abc", **bearer
+        ),
         "a token that is over": kafka.without_login("SASL_SSL", "SASL_SSL", sasl_token_file=str(over), **bearer),
     }
 
@@ -126,13 +141,17 @@ def test_worker_and_commands_end_with_that_line_and_1(secured: SecuredKafka, tmp
     for words in (["worker", "--without-web"], ["status"], ["produce", "-"], ["check"]):
         done = faust(way, tmp_path, *words, wait_s=30)
         assert done.returncode == 1, done
-        told = [line for line in (done.stderr + done.stdout).splitlines() if "the broker refuses the credentials" in line]
+        told = [
+            line for line in (done.stderr + done.stdout).splitlines() if "the broker refuses the credentials" in line
+        ]
         assert len(told) == 1, done
         assert "s3cret" not in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
 
 
-async def test_check_looks_as_a_worker_connects_by_every_way_in(secured: SecuredKafka, topic_prefix: str, tmp_path: Path) -> None:
+async def test_check_looks_as_a_worker_connects_by_every_way_in(
+    secured: SecuredKafka, topic_prefix: str, tmp_path: Path
+) -> None:
     await secured.grant(OPERATIONS, topic_prefix)
     for name, way in {**ways(secured), "token command": secured.by_token("pipeline", "SASL_SSL", command=True)}.items():
         place = Place(connection_of(load(way.environment, tmp_path)), topic_prefix)
@@ -158,10 +177,14 @@ async def test_check_names_a_permission_that_is_missing(
     assert said in wrong.what
 
 
-async def test_producers_and_readers_may_do_theirs_and_strangers_nothing(secured: SecuredKafka, topic_prefix: str, tmp_path: Path) -> None:
+async def test_producers_and_readers_may_do_theirs_and_strangers_nothing(
+    secured: SecuredKafka, topic_prefix: str, tmp_path: Path
+) -> None:
     await secured.grant(OPERATIONS, topic_prefix)
     specs = flow.topics(partitions=1, lanes=1, replication=1, dedup_for_ms=86_400_000)
-    await ensure_topics({"bootstrap_servers": secured.admin}, [TopicNeeded(topic_prefix + spec.name, 1) for spec in specs], 1)
+    await ensure_topics(
+        {"bootstrap_servers": secured.admin}, [TopicNeeded(topic_prefix + spec.name, 1) for spec in specs], 1
+    )
 
     def connection(user: str) -> Connection:
         return connection_of(load(secured.by_password(user, "SASL_PLAINTEXT", "PLAIN").environment, tmp_path))
@@ -178,8 +201,14 @@ async def test_producers_and_readers_may_do_theirs_and_strangers_nothing(secured
     assert await seen(connection("pipeline"), topic_prefix) == {spec.name for spec in specs}
 
 
-def test_a_worker_that_may_not_have_a_topic_names_it_and_ends(secured: SecuredKafka, topic_prefix: str, tmp_path: Path) -> None:
-    asyncio.run(secured.grant("\n".join(line for line in OPERATIONS.splitlines() if "states-changelog" not in line), topic_prefix))
+def test_a_worker_that_may_not_have_a_topic_names_it_and_ends(
+    secured: SecuredKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    asyncio.run(
+        secured.grant(
+            "\n".join(line for line in OPERATIONS.splitlines() if "states-changelog" not in line), topic_prefix
+        )
+    )
     way = secured.by_password("pipeline", "SASL_PLAINTEXT", "PLAIN")
     done = faust(way, tmp_path, "worker", "--without-web", prefix=topic_prefix)
     assert done.returncode == 1
@@ -214,7 +243,9 @@ async def may_write(connection: Connection, topic: str) -> bool:
 
 
 async def may_read(connection: Connection, topic: str, group: str | None = None) -> bool:
-    consumer = AIOKafkaConsumer(**connection, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50)
+    consumer = AIOKafkaConsumer(
+        **connection, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+    )
     await consumer.start()
     try:
         consumer.assign([TopicPartition(topic, 0)])

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-TOOLS = {"kafka-console-producer.sh": "org.apache.kafka.tools.ConsoleProducer", "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer"}
+TOOLS = {
+    "kafka-console-producer.sh": "org.apache.kafka.tools.ConsoleProducer",
+    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+}
 PATIENCE_S = 120.0
 ENDS = {"sent", "failed", "expired", "unconfirmed"}
 EMAIL = '{"touch_id": "e-%d", "campaign_id": "autumn", "lead_id": "l%d", "channel": "email", "to": "p%d@example.com", "subject": "S", "body": "Hi %d"}'
@@ -62,25 +65,48 @@ class Stranger:
             tool.write_text(f'#!/bin/sh\nexec "{_java()}" -Xmx256m -cp "{tools_classpath()}" {java_class} "$@"\n')
             tool.chmod(0o755)
         self.sandbox = subprocess.Popen(
-            [sys.executable, "-u", "-m", "pipeline.sandbox", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            [sys.executable, "-u", "-m", "pipeline.sandbox", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         at = re.search(r"http://\S+", self.sandbox.stdout.readline())[0]
         ours = ("PIPELINE_", "KAFKA_", "WAHA_", "RESEND_", "TWILIO_", "SCHEMA_REGISTRY_")
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
             "PATH": f"{self._tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "KAFKA_BOOTSTRAP_SERVERS": self.servers, "KAFKA_TOPIC_PREFIX": prefix, "KAFKA_STATUS_FORMAT": "json",
-            "WAHA_BASE_URL": f"{at}/waha", "WAHA_API_KEY": "k", "RESEND_API_URL": f"{at}/resend", "RESEND_API_KEY": "re_hidden",
-            "RESEND_FROM": "Shop <hello@shop.example.com>", "TWILIO_API_URL": f"{at}/twilio", "TWILIO_ACCOUNT_SID": "AC1",
-            "TWILIO_AUTH_TOKEN": "hidden-token", "TWILIO_FROM": "+15005550006",
-        }  # fmt: skip
+            "KAFKA_BOOTSTRAP_SERVERS": self.servers,
+            "KAFKA_TOPIC_PREFIX": prefix,
+            "KAFKA_STATUS_FORMAT": "json",
+            "WAHA_BASE_URL": f"{at}/waha",
+            "WAHA_API_KEY": "k",
+            "RESEND_API_URL": f"{at}/resend",
+            "RESEND_API_KEY": "re_hidden",
+            "RESEND_FROM": "Shop <hello@shop.example.com>",
+            "TWILIO_API_URL": f"{at}/twilio",
+            "TWILIO_ACCOUNT_SID": "AC1",
+            "TWILIO_AUTH_TOKEN": "hidden-token",
+            "TWILIO_FROM": "+15005550006",
+        }
 
     def here(self, line: str) -> str:
         """Return a line of the documents with this Kafka's address and topics."""
-        return line.replace("kafka:9092", self.servers).replace("touches.status", f"{self.prefix}touches.status").replace("--topic touches\n", f"--topic {self.prefix}touches\n")
+        return (
+            line.replace("kafka:9092", self.servers)
+            .replace("touches.status", f"{self.prefix}touches.status")
+            .replace("--topic touches\n", f"--topic {self.prefix}touches\n")
+        )
 
     def start(self, line: str, **more: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(["bash", "-c", self.here(line + "\n")], cwd=self.folder, env=self.environ, text=True,
-                                stdin=subprocess.DEVNULL, start_new_session=True, **more)  # fmt: skip
+        return subprocess.Popen(
+            ["bash", "-c", self.here(line + "\n")],
+            cwd=self.folder,
+            env=self.environ,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            **more,
+        )
 
     def type(self, line: str) -> tuple[int, str, str]:
         """Type one line; return exit code, output and errors."""
@@ -138,11 +164,20 @@ async def read_by_python(stranger: Stranger, touches: set[str]) -> list[dict[str
 
 def read_by_java(stranger: Stranger) -> list[str]:
     """Compile and run README's Java reader, where there is a compiler, for as long as it takes to see a record."""
-    imports = ("org.apache.kafka.clients.consumer.*", "org.apache.kafka.common.serialization.*", "java.time.*", "java.util.*")
+    imports = (
+        "org.apache.kafka.clients.consumer.*",
+        "org.apache.kafka.common.serialization.*",
+        "java.time.*",
+        "java.util.*",
+    )
     body = stranger.here(block("java")).replace('"reporting"', '"java"')
-    (stranger.folder / "Reader.java").write_text("".join(f"import {each};\n" for each in imports)
-        + f"public class Reader {{ public static void main(String[] a) {{\n{body}}} }}\n")  # fmt: skip
-    process = stranger.start(f"exec java -cp '{_classpath()}' Reader.java", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    (stranger.folder / "Reader.java").write_text(
+        "".join(f"import {each};\n" for each in imports)
+        + f"public class Reader {{ public static void main(String[] a) {{\n{body}}} }}\n"
+    )
+    process = stranger.start(
+        f"exec java -cp '{_classpath()}' Reader.java", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     try:
         return [process.stdout.readline() for _ in range(2)]
     finally:
@@ -151,7 +186,11 @@ def read_by_java(stranger: Stranger) -> list[str]:
 
 def has_java_compiler() -> bool:
     java = shutil.which("java")
-    return java is not None and "jdk.compiler" in subprocess.run([java, "--list-modules"], capture_output=True, text=True, check=False).stdout
+    return (
+        java is not None
+        and "jdk.compiler"
+        in subprocess.run([java, "--list-modules"], capture_output=True, text=True, check=False).stdout
+    )
 
 
 async def test_a_stranger_types_readme_s_lines_and_each_does_what_it_says(stranger: Stranger):
@@ -185,19 +224,27 @@ def _look_at_first_lines(log: str) -> None:
 
 def _produce(stranger: Stranger) -> None:
     """By Kafka's own console producer, from NDJSON, CSV and standard input."""
-    echo = README[README.index("    echo '{"):].split("    faust -A")[0]
+    echo = README[README.index("    echo '{") :].split("    faust -A")[0]
     code, _, err = stranger.type(_console(textwrap.dedent(echo).rstrip()))
     assert code == 0, err
     (stranger.folder / "touches.ndjson").write_text("\n".join(EMAIL % (n, n, n, n) for n in (1, 2)) + "\n{broken\n")
     assert stranger.type("faust -A pipeline produce touches.ndjson")[0] == 1
-    (stranger.folder / "leads.csv").write_text("touch_id,campaign_id,lead_id,channel,to,subject,body\ne-3,c,l,email,a@example.com,S,B\n")
+    (stranger.folder / "leads.csv").write_text(
+        "touch_id,campaign_id,lead_id,channel,to,subject,body\ne-3,c,l,email,a@example.com,S,B\n"
+    )
     assert stranger.type("faust -A pipeline produce leads.csv")[0] == 0
     assert stranger.type(f"echo '{EMAIL % (4, 4, 4, 4)}' | faust -A pipeline produce -")[0] == 0
     assert stranger.type("""echo '{"touch_id": "bad"}' | faust -A pipeline produce -""")[0] == 0
 
 
 def _console(line: str) -> str:
-    return line if tools_classpath() else line.replace("kafka-console-producer.sh --bootstrap-server kafka:9092 --topic touches", "faust -A pipeline produce -")
+    return (
+        line
+        if tools_classpath()
+        else line.replace(
+            "kafka-console-producer.sh --bootstrap-server kafka:9092 --topic touches", "faust -A pipeline produce -"
+        )
+    )
 
 
 def _look(stranger: Stranger) -> None:
@@ -220,22 +267,43 @@ def _look(stranger: Stranger) -> None:
     assert (code, isinstance(json.loads(out), dict)) == (0, True)
 
 
-@pytest.mark.parametrize(("line", "code", "said"), [
-    ("faust -A pipeline wrok", 2, "No such command 'wrok'"),
-    ("faust -A pipeline tables", 2, "No such command 'tables'"),
-    ("faust -A pipeline worker --web-prot 1", 2, "No such option"),
-    ("faust -A pipeline produce none.ndjson", 2, "none.ndjson"),
-    ("PIPELINE_CONFIG=none.toml faust -A pipeline worker", 2, 'PIPELINE_CONFIG: found "none.toml" (No such file or directory)'),
-    ("PIPELINE_CONFIG=/ faust -A pipeline check", 2, "Is a directory"),
-    ("KAFKA_BOOTSTRAP_SERVERS= KAFKA_BOOTSTRAP_SERVER=k:9092 faust -A pipeline check", 2, "KAFKA_BOOTSTRAP_SERVERS, which is not set"),
-    ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline worker -l crit", 1, "Kafka at 127.0.0.1:1 cannot be used"),
-    ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline status", 1, "Kafka at 127.0.0.1:1 cannot be reached"),
-    ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline dead-letters list", 1, "cannot be reached"),
-    ("mkdir w; echo 'x = 1' > w/p.toml; PIPELINE_CONFIG=p.toml faust -A pipeline --workdir w check", 2, "x: found an unknown key"),
-    ("faust -A pipeline version", 0, "touch-pipeline "),
-    ("faust -A pipeline --version", 0, "Faust"),
-])  # fmt: skip
-def test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code(stranger: Stranger, line: str, code: int, said: str):
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("faust -A pipeline wrok", 2, "No such command 'wrok'"),
+        ("faust -A pipeline tables", 2, "No such command 'tables'"),
+        ("faust -A pipeline worker --web-prot 1", 2, "No such option"),
+        ("faust -A pipeline produce none.ndjson", 2, "none.ndjson"),
+        (
+            "PIPELINE_CONFIG=none.toml faust -A pipeline worker",
+            2,
+            'PIPELINE_CONFIG: found "none.toml" (No such file or directory)',
+        ),
+        ("PIPELINE_CONFIG=/ faust -A pipeline check", 2, "Is a directory"),
+        (
+            "KAFKA_BOOTSTRAP_SERVERS= KAFKA_BOOTSTRAP_SERVER=k:9092 faust -A pipeline check",
+            2,
+            "KAFKA_BOOTSTRAP_SERVERS, which is not set",
+        ),
+        (
+            "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline worker -l crit",
+            1,
+            "Kafka at 127.0.0.1:1 cannot be used",
+        ),
+        ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline status", 1, "Kafka at 127.0.0.1:1 cannot be reached"),
+        ("KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 faust -A pipeline dead-letters list", 1, "cannot be reached"),
+        (
+            "mkdir w; echo 'x = 1' > w/p.toml; PIPELINE_CONFIG=p.toml faust -A pipeline --workdir w check",
+            2,
+            "x: found an unknown key",
+        ),
+        ("faust -A pipeline version", 0, "touch-pipeline "),
+        ("faust -A pipeline --version", 0, "Faust"),
+    ],
+)
+def test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code(
+    stranger: Stranger, line: str, code: int, said: str
+):
     found, out, err = stranger.type(line)
     assert (found, said in out + err) == (code, True), out + err
     assert "Traceback" not in out + err
@@ -249,7 +317,9 @@ def test_a_worker_without_kafka_shows_what_quiet_logfile_and_without_web_do(stra
         taken.listen()
         port = taken.getsockname()[1]
         code, out, err = stranger.type(f"{line} worker -p {port} --logfile run.log")
-        assert (code, "touch-pipeline" in out, f"web port {port} of 127.0.0.1 is in use" in err) == (1, True, True), out + err
+        assert (code, "touch-pipeline" in out, f"web port {port} of 127.0.0.1 is in use" in err) == (1, True, True), (
+            out + err
+        )
         code, out, err = stranger.type(f"{line} --quiet worker -p {port} --without-web --logfile run.log")
     assert (code, out.strip(), "Kafka at 127.0.0.1:1 cannot be used" in err) == (1, "", True), out + err
     log = (stranger.folder / "run.log").read_text()

@@ -46,8 +46,14 @@ class Shell:
         self._env = {**os.environ, "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml")}
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-m", "faust", "-A", "pipeline", *command], cwd=ROOT, env=self._env, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, "-m", "faust", "-A", "pipeline", *command],
+            cwd=ROOT,
+            env=self._env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     async def run(self, *command: str) -> tuple[int, str, str]:
         process = self.start(*command)
@@ -82,13 +88,16 @@ async def test_a_provider_that_can_tell_later_is_asked_later_and_nothing_is_sent
     code, out, _ = await shell.run("unconfirmed", "list")
     assert code == 0
     assert sorted(line.split()[1:5] for line in out.splitlines()) == [
-        ["sms-1", "sms", "default", "+12125550001"], ["whatsapp-1", "whatsapp", "default", "+12125550001"]]
+        ["sms-1", "sms", "default", "+12125550001"],
+        ["whatsapp-1", "whatsapp", "default", "+12125550001"],
+    ]
     for touch_id, provider in (("whatsapp-1", "waha"), ("sms-1", "twilio")):
         code, out, err = await shell.resolve("--ask-provider", touch_id)
         assert (code, out, err) == (0, f"{touch_id} is recorded as sent ({ids[provider]})\n", "")
     assert await shell.list() == []
-    assert {each["touch_id"]: (each["resolution"], each["provider_message_id"]) for each in await shell.list("--all")} == {
-        "whatsapp-1": ("sent", ids["waha"]), "sms-1": ("sent", ids["twilio"])}
+    assert {
+        each["touch_id"]: (each["resolution"], each["provider_message_id"]) for each in await shell.list("--all")
+    } == {"whatsapp-1": ("sent", ids["waha"]), "sms-1": ("sent", ids["twilio"])}
     code, out, _ = await shell.resolve("--ask-provider", "sms-1")
     assert code == 0
     assert f"recorded as sent ({ids['twilio']}) since" in out
@@ -97,7 +106,9 @@ async def test_a_provider_that_can_tell_later_is_asked_later_and_nothing_is_sent
     assert f"recorded as sent ({ids['twilio']}) since" in err
     assert stack.accepted_count() == 2
     await stack.follow(lambda: False, deadline_s=1)
-    assert [story[-1]["state"] for story in stack.stories.values()] == ["unconfirmed"] * 2, "the status has ended with it"
+    assert [story[-1]["state"] for story in stack.stories.values()] == ["unconfirmed"] * 2, (
+        "the status has ended with it"
+    )
 
 
 async def test_what_the_provider_does_not_have_is_sent_again_once_whatever_its_twin_has(stack: Stack) -> None:
@@ -156,13 +167,24 @@ class Book:
         self.place = Place({"bootstrap_servers": kafka}, prefix)
 
     async def open(self, left: Unconfirmed) -> None:
-        specs = [spec for spec in flow.topics(partitions=2, lanes=1, replication=1, dedup_for_ms=86_400_000)
-                 if spec.name in {flow.UNCONFIRMED, flow.TOUCHES}]
-        await ensure_topics(self.place.connection, [TopicNeeded(self.place.topic_name(s.name), s.partitions, s.settings) for s in specs], 1)
+        specs = [
+            spec
+            for spec in flow.topics(partitions=2, lanes=1, replication=1, dedup_for_ms=86_400_000)
+            if spec.name in {flow.UNCONFIRMED, flow.TOUCHES}
+        ]
+        await ensure_topics(
+            self.place.connection,
+            [TopicNeeded(self.place.topic_name(s.name), s.partitions, s.settings) for s in specs],
+            1,
+        )
         producer = AIOKafkaProducer(**self.place.connection, max_request_size=flow.CLAIM_BYTES)
         await producer.start()
-        await producer.send_and_wait(self.place.topic_name(flow.UNCONFIRMED), encode_unconfirmed(left), left.work.touch_id.encode(),
-                                     partition=left.work.origin)
+        await producer.send_and_wait(
+            self.place.topic_name(flow.UNCONFIRMED),
+            encode_unconfirmed(left),
+            left.work.touch_id.encode(),
+            partition=left.work.origin,
+        )
         await producer.stop()
 
     async def record(self, answer: Answer) -> tuple[Unconfirmed, bool]:
@@ -173,7 +195,9 @@ class Book:
 
     async def touches(self) -> list[tuple[bytes, str]]:
         """Return key and touch_id of what is in `touches`, read committed."""
-        consumer = AIOKafkaConsumer(**self.place.connection, isolation_level="read_committed", auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            **self.place.connection, isolation_level="read_committed", auto_offset_reset="earliest"
+        )
         await consumer.start()
         partitions = [TopicPartition(self.place.topic_name(flow.TOUCHES), n) for n in range(2)]
         consumer.assign(partitions)

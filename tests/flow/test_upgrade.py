@@ -47,8 +47,21 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pytest.skip(why)
     (folder / "source").mkdir()
     subprocess.run(["tar", "-x", "-C", str(folder / "source")], check=True, input=_git("archive", version).stdout)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
-                    "-w", str(folder), str(folder / "source")], check=True)  # fmt: skip
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "-w",
+            str(folder),
+            str(folder / "source"),
+        ],
+        check=True,
+    )
     [wheel] = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(folder / "wheel")

@@ -7,10 +7,19 @@ import re
 from tests.flow.engine_harness import Road, Workers
 
 BREAKS = [
-    "the coordination with the group", "the heartbeat", "the refresh of group offsets", "the fetcher",
-    "the consumer's metadata refresh", "the take-over of partitions", "the agent counter",
-    "the loop of ", "the sender of ", "the metadata refresh of t", "drain", "thread",
-]  # fmt: skip
+    "the coordination with the group",
+    "the heartbeat",
+    "the refresh of group offsets",
+    "the fetcher",
+    "the consumer's metadata refresh",
+    "the take-over of partitions",
+    "the agent counter",
+    "the loop of ",
+    "the sender of ",
+    "the metadata refresh of t",
+    "drain",
+    "thread",
+]
 WITHIN_S = 90.0
 
 

@@ -39,10 +39,17 @@ def stack(kafka: list[str], topic_prefix: str, tmp_path: Path) -> Iterator[Stack
     stack.stop_all()
 
 
-def worker(environment: dict[str, str], folder: Path, *more: str, wait_s: float = 60) -> subprocess.CompletedProcess[str]:
+def worker(
+    environment: dict[str, str], folder: Path, *more: str, wait_s: float = 60
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "pipeline", *more, "worker", "--without-web"], check=False,
-        cwd=folder, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=wait_s,
+        [sys.executable, "-m", "faust", "-A", "pipeline", *more, "worker", "--without-web"],
+        check=False,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=wait_s,
     )
 
 
@@ -55,7 +62,9 @@ async def _produce_raw(stack: Stack, *records: tuple[bytes | None, bytes | None]
 
 
 async def _dead_letters(stack: Stack, count: int, as_json: bool = False) -> list[dict]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=stack.servers, isolation_level="read_committed", auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=stack.servers, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
     await consumer.start()
     consumer.assign([TopicPartition(f"{stack.prefix}touches.dead-letters", p) for p in range(PARTITIONS)])
     found: list[dict] = []
@@ -70,11 +79,17 @@ async def _dead_letters(stack: Stack, count: int, as_json: bool = False) -> list
 async def test_the_environment_alone_is_enough_and_sigterm_exits_0(stack: Stack, tmp_path: Path) -> None:
     stack.partitions = 8  # the default: no file says otherwise
     environment = {
-        "KAFKA_BOOTSTRAP_SERVERS": ",".join(stack.servers), "KAFKA_TOPIC_PREFIX": stack.prefix,
-        "RESEND_API_KEY": "re_k", "RESEND_FROM": "Me <me@example.com>", "RESEND_API_URL": f"{stack.sandbox}/resend",
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(stack.servers),
+        "KAFKA_TOPIC_PREFIX": stack.prefix,
+        "RESEND_API_KEY": "re_k",
+        "RESEND_FROM": "Me <me@example.com>",
+        "RESEND_API_URL": f"{stack.sandbox}/resend",
     }
-    process = subprocess.Popen([sys.executable, "-m", "faust", "-A", "pipeline", "worker", "--without-web"], cwd=tmp_path,
-                               env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "faust", "-A", "pipeline", "worker", "--without-web"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+    )
     try:
         await stack.wait_for_topics()
         await stack.produce([touch("email", n) for n in range(20)])
@@ -104,7 +119,9 @@ async def test_a_topic_with_other_partitions_stops_the_start_with_the_command_th
     kafka: list[str], topic_prefix: str, tmp_path: Path
 ) -> None:
     await ensure_topics({"bootstrap_servers": kafka}, [TopicNeeded(f"{topic_prefix}touches", 3)], 1)
-    done = await asyncio.to_thread(worker, {"KAFKA_BOOTSTRAP_SERVERS": kafka[0], "KAFKA_TOPIC_PREFIX": topic_prefix}, tmp_path)
+    done = await asyncio.to_thread(
+        worker, {"KAFKA_BOOTSTRAP_SERVERS": kafka[0], "KAFKA_TOPIC_PREFIX": topic_prefix}, tmp_path
+    )
     assert done.returncode == 1
     assert f"--alter --topic {topic_prefix}touches --partitions 8" in done.stderr
 
@@ -136,16 +153,29 @@ async def test_sigterm_under_load_exits_0_in_time_and_loses_nothing(stack: Stack
 async def test_bad_input_is_put_aside_and_the_touch_behind_it_is_not_delayed(stack: Stack) -> None:
     stack.start(0)
     await stack.wait_for_topics()
-    good = encode("touch", {**touch("sms", 1), "variables": {}, "attachments": [], "headers": {}, "priority": 5, "metadata": {}})
+    good = encode(
+        "touch", {**touch("sms", 1), "variables": {}, "attachments": [], "headers": {}, "priority": 5, "metadata": {}}
+    )
     bad = [
-        random.Random(1).randbytes(300), b"{broken", b"[]", b'{"touch_id": 5}', b"\x00" * 50, b'{"a":' * 1000 + b"1" + b"}" * 1000,
-        b"\xc3\x01" + b"\x07" * 8 + b"rest", good[:-4], None, json.dumps({**touch("sms", 2), "channel": "fax"}).encode(),
-        json.dumps({**touch("sms", 3), "to": "12"}).encode(), json.dumps({**touch("sms", 4), "lead_id": ["x"]}).encode(),
+        random.Random(1).randbytes(300),
+        b"{broken",
+        b"[]",
+        b'{"touch_id": 5}',
+        b"\x00" * 50,
+        b'{"a":' * 1000 + b"1" + b"}" * 1000,
+        b"\xc3\x01" + b"\x07" * 8 + b"rest",
+        good[:-4],
+        None,
+        json.dumps({**touch("sms", 2), "channel": "fax"}).encode(),
+        json.dumps({**touch("sms", 3), "to": "12"}).encode(),
+        json.dumps({**touch("sms", 4), "lead_id": ["x"]}).encode(),
     ]
     await _produce_raw(stack, *[(b"k%d" % n, value) for n, value in enumerate(bad)])
     await stack.produce([touch("sms", 1), touch("email", 9, body="x" * 900_000)])
     assert await stack.follow(
-        lambda: all(stack.stories[t] and stack.stories[t][-1]["state"] == "sent" for t in ("sms-1", "email-9")), deadline_s=30)
+        lambda: all(stack.stories[t] and stack.stories[t][-1]["state"] == "sent" for t in ("sms-1", "email-9")),
+        deadline_s=30,
+    )
     letters = await _dead_letters(stack, len(bad))
     assert [letter["value"] for letter in sorted(letters, key=lambda each: each["source_offset"])] == bad
     assert {letter["headers"][0]["name"] for letter in letters} == {"source"}
@@ -159,12 +189,26 @@ async def test_poison_of_every_kind_ends_no_worker(stack: Stack) -> None:
     await stack.wait_for_topics()
     control = "\x01" * 170_000  # JSON makes six bytes of each
     touches = [
-        touch("whatsapp", 1, body=control), touch("email", 1, body=control), touch("email", 2, body=control), touch("email", 3, body=control),
-        touch("sms", 1, metadata={"m": control}), touch("email", 4, body="x" * 700_000, metadata={"m": "y" * 200_000}),
-        touch("sms", 2, headers={f"h {n}": "x" for n in range(20_000)}), touch("sms", 3, variables={f"v{n}" * 10: [] for n in range(8_000)}),
+        touch("whatsapp", 1, body=control),
+        touch("email", 1, body=control),
+        touch("email", 2, body=control),
+        touch("email", 3, body=control),
+        touch("sms", 1, metadata={"m": control}),
+        touch("email", 4, body="x" * 700_000, metadata={"m": "y" * 200_000}),
+        touch("sms", 2, headers={f"h {n}": "x" for n in range(20_000)}),
+        touch("sms", 3, variables={f"v{n}" * 10: [] for n in range(8_000)}),
     ]
-    avro = encode("touch", {**touch("whatsapp", 9, body="\x01" * 1_000_000), "variables": {}, "attachments": [], "headers": {},
-                            "priority": 5, "metadata": {}})
+    avro = encode(
+        "touch",
+        {
+            **touch("whatsapp", 9, body="\x01" * 1_000_000),
+            "variables": {},
+            "attachments": [],
+            "headers": {},
+            "priority": 5,
+            "metadata": {},
+        },
+    )
     stack.produced["whatsapp-9"] = touch("whatsapp", 9, body="\x01" * 1_000_000)
     await _produce_raw(stack, (b"whatsapp-9", avro))
     await stack.produce(touches)
@@ -199,7 +243,9 @@ async def test_an_outage_burns_no_attempt_and_the_lanes_are_at_work_again_within
     await stack.wait_for_topics()
     stack.rule(status=429)
     await stack.produce([touch(channel, n) for n in range(20) for channel in CHANNELS])
-    await stack.follow(lambda: any(s["reason"] == "outage" for story in stack.stories.values() for s in story), deadline_s=20)
+    await stack.follow(
+        lambda: any(s["reason"] == "outage" for story in stack.stories.values() for s in story), deadline_s=20
+    )
     await stack.follow(lambda: False, deadline_s=8)
     assert stack.ended() == 0
     stack.behave()
@@ -212,7 +258,9 @@ async def test_an_outage_burns_no_attempt_and_the_lanes_are_at_work_again_within
         assert sum(s["reason"] == "outage" for s in story) <= 1, f"{touch_id} is told once per outage"
 
 
-async def test_the_limit_holds_at_the_provider_through_a_kill(kafka: list[str], topic_prefix: str, tmp_path: Path) -> None:
+async def test_the_limit_holds_at_the_provider_through_a_kill(
+    kafka: list[str], topic_prefix: str, tmp_path: Path
+) -> None:
     stack = Stack(kafka, topic_prefix, tmp_path, limit='{ rate = 5, per = "1s" }')
     stack.start_sandbox()
     try:
@@ -225,7 +273,7 @@ async def test_the_limit_holds_at_the_provider_through_a_kill(kafka: list[str], 
         for provider in ("waha", "twilio"):
             at = [arrival["at_ms"] for arrival in stack.arrivals(provider)]
             assert max(sum(t <= each < t + 1_000 for each in at) for t in at) <= 5
-            before = at[: 12]
+            before = at[:12]
             assert (before[-1] - before[0]) / 11 < 200 * 1.15, "and it is used"
         assert all(f["unconfirmed"] == 0 for f in stack.judge().values())
     finally:
@@ -238,7 +286,9 @@ async def test_a_whatsapp_session_that_logs_out_pauses_its_lane_only(stack: Stac
     httpx.post(f"{stack.sandbox}/control/session", json={"session": "default", "status": "SCAN_QR_CODE"})
     await stack.produce([touch(channel, n) for n in range(10) for channel in CHANNELS])
     others = [f"{channel}-{n}" for channel in ("email", "sms") for n in range(10)]
-    assert await stack.follow(lambda: all(stack.stories[t] and stack.stories[t][-1]["state"] == "sent" for t in others), deadline_s=30)
+    assert await stack.follow(
+        lambda: all(stack.stories[t] and stack.stories[t][-1]["state"] == "sent" for t in others), deadline_s=30
+    )
     assert all(stack.stories[f"whatsapp-{n}"][-1]["state"] != "sent" for n in range(10))
     httpx.post(f"{stack.sandbox}/control/session", json={"session": "default", "status": "WORKING"})
     began = time.monotonic()
@@ -258,8 +308,13 @@ async def test_statuses_and_dead_letters_may_be_json(kafka: list[str], topic_pre
         stack.workers.pop(0).kill()
         path.write_text(text)
         with (tmp_path / "json.log").open("ab") as log:
-            stack.workers[0] = subprocess.Popen([sys.executable, "-m", "faust", "-A", "pipeline", "worker", "--without-web"],
-                                                env={**os.environ, "PIPELINE_CONFIG": str(path)}, cwd=ROOT, stdout=log, stderr=log)
+            stack.workers[0] = subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", "pipeline", "worker", "--without-web"],
+                env={**os.environ, "PIPELINE_CONFIG": str(path)},
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
         await stack.wait_for_topics()
         await _produce_raw(stack, (b"k", b"\xff\xfe"))
         (letter,) = await _dead_letters(stack, 1, as_json=True)
@@ -280,7 +335,11 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
         if not answers["ok"]:
             return web.Response(status=503)
         number = int(request.match_info["id"])
-        return web.json_response({"schema": schemas[number]}) if number < len(schemas) else web.json_response({}, status=404)
+        return (
+            web.json_response({"schema": schemas[number]})
+            if number < len(schemas)
+            else web.json_response({}, status=404)
+        )
 
     async def register(request: web.Request) -> web.Response:
         schemas.append((await request.json())["schema"])
@@ -298,10 +357,19 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
         stack.start(0)
         path = tmp_path / "worker-0.toml"
         stack.workers.pop(0).kill()
-        path.write_text(path.read_text().replace("[kafka]", f'[kafka]\nschema_registry_url = "http://127.0.0.1:{runner.addresses[0][1]}"'))
+        path.write_text(
+            path.read_text().replace(
+                "[kafka]", f'[kafka]\nschema_registry_url = "http://127.0.0.1:{runner.addresses[0][1]}"'
+            )
+        )
         with (tmp_path / "registry.log").open("ab") as log:
-            stack.workers[0] = subprocess.Popen([sys.executable, "-m", "faust", "-A", "pipeline", "worker", "--without-web"],
-                                                env={**os.environ, "PIPELINE_CONFIG": str(path)}, cwd=ROOT, stdout=log, stderr=log)
+            stack.workers[0] = subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", "pipeline", "worker", "--without-web"],
+                env={**os.environ, "PIPELINE_CONFIG": str(path)},
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
         await stack.wait_for_topics()
         answers["ok"] = False
         datum = {**touch("sms", 1), "variables": {}, "attachments": [], "headers": {}, "priority": 5, "metadata": {}}
@@ -314,14 +382,20 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
         while httpx.get(f"{stack.sandbox}/control/counts").json() == {} and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
         assert httpx.get(f"{stack.sandbox}/control/counts").json() == {"twilio": 1}
-        consumer = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed", auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=kafka, isolation_level="read_committed", auto_offset_reset="earliest"
+        )
         await consumer.start()
         consumer.assign([TopicPartition(f"{topic_prefix}touches.status", n) for n in range(4)])
         rows = [r for rows in (await consumer.getmany(timeout_ms=5_000)).values() for r in rows]
         await consumer.stop()
         assert rows
-        assert subjects == [f"{topic_prefix}{topic}-value" for topic in ("touches", "touches.status", "touches.dead-letters")]
-        assert all(row.value[:1] == b"\x00" and "Status" in schemas[int.from_bytes(row.value[1:5], "big")] for row in rows)
+        assert subjects == [
+            f"{topic_prefix}{topic}-value" for topic in ("touches", "touches.status", "touches.dead-letters")
+        ]
+        assert all(
+            row.value[:1] == b"\x00" and "Status" in schemas[int.from_bytes(row.value[1:5], "big")] for row in rows
+        )
     finally:
         stack.stop_all()
         await runner.cleanup()
@@ -346,14 +420,18 @@ from = "+15005550009"
 """
 
 
-async def test_a_disabled_sender_hands_its_backlog_to_the_others_and_nobody_hears_twice(kafka: list[str], topic_prefix: str, tmp_path: Path) -> None:
+async def test_a_disabled_sender_hands_its_backlog_to_the_others_and_nobody_hears_twice(
+    kafka: list[str], topic_prefix: str, tmp_path: Path
+) -> None:
     stack = Stack(kafka, topic_prefix, tmp_path, limit='{ rate = 4, per = "1s" }')
     stack.start_sandbox()
     try:
         stack.config["sms"] = OLD_SENDER.format(enabled="true", sandbox=stack.sandbox)
         stack.start(0)
         await stack.wait_for_topics()
-        await stack.produce([*(touch("sms", n) for n in range(60)), *(touch("sms", n, sender="old") for n in range(60, 90))])
+        await stack.produce(
+            [*(touch("sms", n) for n in range(60)), *(touch("sms", n, sender="old") for n in range(60, 90))]
+        )
         await stack.follow(lambda: stack.ended() > 20, deadline_s=60)
         assert await asyncio.to_thread(stack.stop, 0) == 0
         await stack.follow(lambda: False, deadline_s=2)
@@ -366,7 +444,9 @@ async def test_a_disabled_sender_hands_its_backlog_to_the_others_and_nobody_hear
         after = {touch_id: story[-1] for touch_id, story in stack.stories.items() if touch_id not in before}
         assert {status["sender"] for status in after.values() if status["state"] == "sent"} == {"default"}
         pinned = [status for status in after.values() if status["state"] == "failed"]
-        assert {(status["reason"], status["error"]) for status in pinned} == {("unknown_sender", "sender 'old' is disabled")}
+        assert {(status["reason"], status["error"]) for status in pinned} == {
+            ("unknown_sender", "sender 'old' is disabled")
+        }
         assert figures["sent"] + len(pinned) == 90
         assert all(stack.produced[status["touch_id"]].get("sender") == "old" for status in pinned)
         assert pinned
@@ -393,12 +473,20 @@ async def test_one_touch_id_is_one_touch_whatever_key_and_partitioner_it_comes_b
     await producer.stop()
     letters = await _dead_letters(stack, 24)
     assert await stack.follow(stack.all_ended, deadline_s=30)
-    assert [(s["state"], s["sequence"]) for story in stack.stories.values() for s in story] == [("accepted", 1), ("sent", 2)] * 8
+    assert [(s["state"], s["sequence"]) for story in stack.stories.values() for s in story] == [
+        ("accepted", 1),
+        ("sent", 2),
+    ] * 8
     assert len(stack.accepted()) == 8
     assert {message["text"] for message in stack.accepted()} == {"same"}
     assert Counter((letter["reason"], letter["touch_id"]) for letter in letters) == {
-        ("conflict", each["touch_id"]): 3 for each in touches}
+        ("conflict", each["touch_id"]): 3 for each in touches
+    }
     metrics = httpx.get(f"http://127.0.0.1:{stack.ports[0]}/metrics").text
     assert float(re.search(r"^pipeline_strays_total (\S+)", metrics, re.MULTILINE)[1]) > 20
-    said = [line for line in (stack.folder / "worker-0.log").read_text().splitlines() if "away from their home partition" in line]
+    said = [
+        line
+        for line in (stack.folder / "worker-0.log").read_text().splitlines()
+        if "away from their home partition" in line
+    ]
     assert len(said) == 1

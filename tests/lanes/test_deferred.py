@@ -18,7 +18,9 @@ AT_ONCE = 2_600 * TIMES
 TAKEN_IN_S = 14 * TIMES
 
 
-async def test_an_opening_survives_a_kill_while_it_is_handed_back_and_one_while_it_is_sent(make_stack: MakeStack, report: Report) -> None:
+async def test_an_opening_survives_a_kill_while_it_is_handed_back_and_one_while_it_is_sent(
+    make_stack: MakeStack, report: Report
+) -> None:
     stack = make_stack(timeout="2s", lease="1s", email="in_flight = 2")
     stack.rule(provider="resend", delay_ms=100, delay_after_ms=100)
     stack.start(0)
@@ -32,12 +34,17 @@ async def test_an_opening_survives_a_kill_while_it_is_handed_back_and_one_while_
     await stack.follow(lambda: _deferred(stack) == ONE_BY_ONE + AT_ONCE, deadline_s=TAKEN_IN_S)
     assert _deferred(stack) > AT_ONCE // 2, "not taken in when it was due"
     killing = asyncio.create_task(_kill_twice(stack, opening_ms))
-    assert await stack.follow(lambda: killing.done() and stack.all_ended(), deadline_s=60 * TIMES), f"{stack.ended()} of {len(stack.produced)}"
+    assert await stack.follow(lambda: killing.done() and stack.all_ended(), deadline_s=60 * TIMES), (
+        f"{stack.ended()} of {len(stack.produced)}"
+    )
     await killing
     late = _late_ms(stack, single, opening_ms)
-    figures = report(f"{ONE_BY_ONE:,} SMS due one by one; {AT_ONCE:,} e-mails due at once, killed (-9) on the way", stack,
-                     f"wake-up error of {len(late)} SMS before the kills: median {late[len(late) // 2]} ms, "
-                     f"p99 {late[len(late) * 99 // 100]} ms").figures
+    figures = report(
+        f"{ONE_BY_ONE:,} SMS due one by one; {AT_ONCE:,} e-mails due at once, killed (-9) on the way",
+        stack,
+        f"wake-up error of {len(late)} SMS before the kills: median {late[len(late) // 2]} ms, "
+        f"p99 {late[len(late) * 99 // 100]} ms",
+    ).figures
     assert late[0] >= 0, "sent before its time"
     assert min(each["at_ms"] for each in stack.arrivals("resend")) >= opening_ms
     assert figures["email"]["sent"] == AT_ONCE

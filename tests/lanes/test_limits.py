@@ -56,7 +56,9 @@ class Rule:
 
     def arrivals(self, stack: Stack) -> list[int]:
         """Return when its calls arrived, by the sandbox's clock, in order."""
-        return sorted(each["at_ms"] for each in stack.arrivals(PROVIDER[self.channel]) if each["sender"] == self.known_as)
+        return sorted(
+            each["at_ms"] for each in stack.arrivals(PROVIDER[self.channel]) if each["sender"] == self.known_as
+        )
 
     def used(self, at: list[int]) -> float:
         """Return the part used of what is allowed in these calls' time, in whole turns of `rate` calls: bursts or not."""
@@ -104,10 +106,17 @@ from = "+15005550009"
 
 def _stack(make_stack: MakeStack, workers: int) -> Stack:
     stack = make_stack(
-        name=f"of-{workers}.", whatsapp_limit=f'{{ rate = 30, per = "{PER_MS}ms", burst = {BURST} }}',
-        warm_up=f'{{ rate = 10, per = "{PER_MS}ms", lasts = "7d" }}', whatsapp_sender="started_on = 2025-01-01",
-        email="batch = 1", email_limit='{ rate = 10, per = "1s" }', sms_limit='{ rate = 1, per = "1s" }')  # fmt: skip
-    stack.config.update(whatsapp=SECOND_WHATSAPP.format(sandbox=stack.sandbox), sms=SECOND_SMS.format(sandbox=stack.sandbox))
+        name=f"of-{workers}.",
+        whatsapp_limit=f'{{ rate = 30, per = "{PER_MS}ms", burst = {BURST} }}',
+        warm_up=f'{{ rate = 10, per = "{PER_MS}ms", lasts = "7d" }}',
+        whatsapp_sender="started_on = 2025-01-01",
+        email="batch = 1",
+        email_limit='{ rate = 10, per = "1s" }',
+        sms_limit='{ rate = 1, per = "1s" }',
+    )
+    stack.config.update(
+        whatsapp=SECOND_WHATSAPP.format(sandbox=stack.sandbox), sms=SECOND_SMS.format(sandbox=stack.sandbox)
+    )
     return stack
 
 
@@ -136,10 +145,20 @@ async def _hand_over(channel: str, stack: Stack) -> bool:
     return True
 
 
-HARMS: list[tuple[float, Deed]] = [
-    (15, partial(_kill, "whatsapp")), (45, partial(_kill, "email")), (75, partial(_kill, "sms")), (105, partial(_freeze, "whatsapp")),
-    (145, partial(_freeze, "email")), (190, partial(_hand_over, "sms")), (230, partial(_kill, "email")), (265, partial(_freeze, "sms")),
-] if LONG else [(1, partial(_kill, "whatsapp")), (5, partial(_freeze, "email"))]  # fmt: skip
+HARMS: list[tuple[float, Deed]] = (
+    [
+        (15, partial(_kill, "whatsapp")),
+        (45, partial(_kill, "email")),
+        (75, partial(_kill, "sms")),
+        (105, partial(_freeze, "whatsapp")),
+        (145, partial(_freeze, "email")),
+        (190, partial(_hand_over, "sms")),
+        (230, partial(_kill, "email")),
+        (265, partial(_freeze, "sms")),
+    ]
+    if LONG
+    else [(1, partial(_kill, "whatsapp")), (5, partial(_freeze, "email"))]
+)
 """What is done, and how many seconds into the harmed time."""
 
 
@@ -159,14 +178,18 @@ async def _make_ready(stack: Stack, workers: int) -> None:
 
 async def _live(stack: Stack, workers: int) -> int:
     """Send everything, in quiet first and then through every harm; return when the harm began."""
-    await stack.produce([each for at, rule in enumerate(RULES) for each in rule.touches(QUIET_S + HARMED_S, 10_000 * at)])
+    await stack.produce(
+        [each for at, rule in enumerate(RULES) for each in rule.touches(QUIET_S + HARMED_S, 10_000 * at)]
+    )
     harmed_ms = time.time_ns() // 1_000_000 + QUIET_S * 1000
     harm = asyncio.create_task(_do_harm(stack, harmed_ms))
 
     async def restart() -> None:
         stack.restart_the_dead()
 
-    ended = await stack.follow(lambda: harm.done() and stack.all_ended(), deadline_s=(QUIET_S + HARMED_S) * 1.5 + 60, meanwhile=restart)
+    ended = await stack.follow(
+        lambda: harm.done() and stack.all_ended(), deadline_s=(QUIET_S + HARMED_S) * 1.5 + 60, meanwhile=restart
+    )
     assert ended, f"{stack.ended()} of {len(stack.produced)} with {workers} workers"
     await harm
     return harmed_ms
@@ -202,17 +225,24 @@ class Measured:
 
     def __str__(self) -> str:
         rule = self.rule
-        return (f"{rule.name:22}{rule.rate:3} in {rule.per_ms / 1000:.0f} s: most {self.most:3}; quiet {self.used:7.2%} used "
-                f"({self.raw:.2%} before latency: answered in {self.answered:.0f} ms, woken {self.late:.1f} ms late); "
-                f"under harm {self.harmed:.2%}")  # fmt: skip
+        return (
+            f"{rule.name:22}{rule.rate:3} in {rule.per_ms / 1000:.0f} s: most {self.most:3}; quiet {self.used:7.2%} used "
+            f"({self.raw:.2%} before latency: answered in {self.answered:.0f} ms, woken {self.late:.1f} ms late); "
+            f"under harm {self.harmed:.2%}"
+        )
 
 
 def _measure(stack: Stack, harmed_ms: int) -> Iterator[Measured]:
     for rule in RULES:
         at = rule.arrivals(stack)
         quiet = [each for each in at if each < harmed_ms]
-        yield Measured(rule, most_within(at, rule.per_ms), rule.used(quiet), rule.used(at[len(quiet) - 1 :]),
-                       **rule.times_ms(stack, harmed_ms))  # fmt: skip
+        yield Measured(
+            rule,
+            most_within(at, rule.per_ms),
+            rule.used(quiet),
+            rule.used(at[len(quiet) - 1 :]),
+            **rule.times_ms(stack, harmed_ms),
+        )
 
 
 async def test_the_limits_hold_at_the_provider_and_are_used_through_kill_freeze_and_take_over(
@@ -224,9 +254,13 @@ async def test_the_limits_hold_at_the_provider_and_are_used_through_kill_freeze_
         # One after the other, all before the first touch: a worker that starts takes seconds of a core from the others.
         await _make_ready(stack, workers)
     harmed_ms = await asyncio.gather(*[_live(stack, workers) for stack, workers in zip(stacks, crews, strict=True)])
-    judged = [(workers, Judgement(stack), list(_measure(stack, since_ms)))
-              for workers, stack, since_ms in zip(crews, stacks, harmed_ms, strict=True)]
+    judged = [
+        (workers, Judgement(stack), list(_measure(stack, since_ms)))
+        for workers, stack, since_ms in zip(crews, stacks, harmed_ms, strict=True)
+    ]
     for workers, judgement, found in judged:
         judgement.wrongs += [wrong for each in found for wrong in each.wrongs()]
-        title = f"Limits with {workers} workers, {QUIET_S} s in quiet, then {HARMED_S} s' worth killed, frozen, taken over"
+        title = (
+            f"Limits with {workers} workers, {QUIET_S} s in quiet, then {HARMED_S} s' worth killed, frozen, taken over"
+        )
         report(title, judgement, *map(str, found))

@@ -44,13 +44,17 @@ class Outage:
 
     def told(self) -> str:
         """Return what it was and how soon it was over."""
-        said = ", ".join(f"{channel} ({self.ways[channel]}) {self.back_ms[channel] / 1000:.1f} s" for channel in CHANNELS)
+        said = ", ".join(
+            f"{channel} ({self.ways[channel]}) {self.back_ms[channel] / 1000:.1f} s" for channel in CHANNELS
+        )
         return f"{self.name} for {(self.ended_ms - self.began_ms) / 1000:.0f} s: at work again after it: {said}"
 
 
 def _begin_limits(stack: Stack) -> None:
     stack.session("SCAN_QR_CODE")
-    stack.rule(provider="resend", status=429, code="rate_limit_exceeded", headers={"ratelimit-reset": "1", "retry-after": "1"})
+    stack.rule(
+        provider="resend", status=429, code="rate_limit_exceeded", headers={"ratelimit-reset": "1", "retry-after": "1"}
+    )
     stack.rule(provider="twilio", status=429, headers={"Retry-After": "2"})
 
 
@@ -66,11 +70,19 @@ def _end(stack: Stack) -> None:
 
 
 OUTAGES = (
-    Outage("Limits", {"whatsapp": "session SCAN_QR_CODE", "email": "429 rate_limit_exceeded", "sms": "429, Retry-After 2 s"},
-           _begin_limits, _end),
-    Outage("Quotas", {"whatsapp": "session FAILED", "email": "429 daily_quota_exceeded", "sms": "429 without Retry-After"},
-           _begin_quotas, _end),
-)  # fmt: skip
+    Outage(
+        "Limits",
+        {"whatsapp": "session SCAN_QR_CODE", "email": "429 rate_limit_exceeded", "sms": "429, Retry-After 2 s"},
+        _begin_limits,
+        _end,
+    ),
+    Outage(
+        "Quotas",
+        {"whatsapp": "session FAILED", "email": "429 daily_quota_exceeded", "sms": "429 without Retry-After"},
+        _begin_quotas,
+        _end,
+    ),
+)
 AWAY = Outage("Connection refused", dict.fromkeys(CHANNELS, "process stopped"), Stack.stop_sandbox, Stack.start_sandbox)
 
 
@@ -145,8 +157,12 @@ async def test_outages_burn_no_attempt_and_the_lanes_are_at_work_within_five_sec
     assert await stack.follow(stack.all_ended, deadline_s=60), f"{stack.ended()} of {len(stack.produced)}"
     told = sum(status["reason"] == "outage" for story in stack.stories.values() for status in story)
     most = max(story[-1]["attempt"] for story in stack.stories.values())
-    figures = report("Outages of all providers; two attempts allowed", stack, *(each.told() for each in (*OUTAGES, AWAY)),
-                     f"{told} touches met one; the most claims made for one touch: {most}").figures
+    figures = report(
+        "Outages of all providers; two attempts allowed",
+        stack,
+        *(each.told() for each in (*OUTAGES, AWAY)),
+        f"{told} touches met one; the most claims made for one touch: {most}",
+    ).figures
     assert [wrong for each in (*OUTAGES, AWAY) for wrong in _wrongs(stack, each)] == []
     assert list(_burnt(stack.stories)) == []
     assert all(f["sent"] == f["touches"] for f in figures.values())

@@ -101,10 +101,20 @@ def backlog_of(broker: Broker) -> Backlog:
     def beyond(topic: str, number: int) -> list[bytes]:
         return [record.value for record in log.read(topic, number, table(topic, number)[0], 1_000_000)[1]]
 
-    lanes = [LaneRows(channel, number, table(topic, number)[1], beyond(topic, number))
-             for channel in Channel for number in range(LANES) if (topic := channel_topic(channel))]
-    deferred = [value for number in range(PARTITIONS)
-                for value in [*(v for k, v in table(SCHEDULED, number)[1].items() if k.startswith(b"d")), *beyond(SCHEDULED, number)]]
+    lanes = [
+        LaneRows(channel, number, table(topic, number)[1], beyond(topic, number))
+        for channel in Channel
+        for number in range(LANES)
+        if (topic := channel_topic(channel))
+    ]
+    deferred = [
+        value
+        for number in range(PARTITIONS)
+        for value in [
+            *(v for k, v in table(SCHEDULED, number)[1].items() if k.startswith(b"d")),
+            *beyond(SCHEDULED, number),
+        ]
+    ]
     return Backlog(lanes, [decode_scheduled(value) for value in deferred])
 
 
@@ -116,22 +126,46 @@ def draw(dice: random.Random) -> Scenario:
     closes_s = OPENS_S + dice.randrange(3, 8) * MINUTE
     gap = Window(closes_s + dice.randrange(4, 15) * MINUTE, closes_s, "UTC")
     whatsapp = ChannelPolicy(
-        channel=Channel.WHATSAPP, senders=(_waha(0), _waha(1)), window=gap, limit=dice.choice([Limit(6, 60_000), Limit(4, 60_000, 3), Limit(60, 60_000, 60)]),
-        warm_up=None, pause=dice.choice([None, Pause(9_000, 11_000)]), in_flight=1,
+        channel=Channel.WHATSAPP,
+        senders=(_waha(0), _waha(1)),
+        window=gap,
+        limit=dice.choice([Limit(6, 60_000), Limit(4, 60_000, 3), Limit(60, 60_000, 60)]),
+        warm_up=None,
+        pause=dice.choice([None, Pause(9_000, 11_000)]),
+        in_flight=1,
     )
     email = ChannelPolicy(
-        channel=Channel.EMAIL, senders=(SenderPolicy("mail", 0, ("me@example.com",)),), window=None, limit=Limit(2, 20_000), warm_up=None,
-        resolve_after_ms=0, in_flight=10, batch=5, gather_ms=50,
+        channel=Channel.EMAIL,
+        senders=(SenderPolicy("mail", 0, ("me@example.com",)),),
+        window=None,
+        limit=Limit(2, 20_000),
+        warm_up=None,
+        resolve_after_ms=0,
+        in_flight=10,
+        batch=5,
+        gather_ms=50,
     )
     sms = ChannelPolicy(
-        channel=Channel.SMS, senders=tuple(SenderPolicy(f"n{n}", n, (f"+1500555000{n}",)) for n in range(2)),
-        window=dice.choice([None, gap]), limit=Limit(1, 10_000), in_flight=10,
+        channel=Channel.SMS,
+        senders=tuple(SenderPolicy(f"n{n}", n, (f"+1500555000{n}",)) for n in range(2)),
+        window=dice.choice([None, gap]),
+        limit=Limit(1, 10_000),
+        in_flight=10,
         warm_up=dice.choice([None, WarmUp((WarmUpStep(Limit(3, 60_000), 5 * MINUTE * 1000),))]),
     )
-    accounts: dict[tuple[Channel, str], Any] = {(Channel.EMAIL, "mail"): ResendAccount(Secret("re_0"), "http://providers/resend")}
-    accounts |= {(Channel.WHATSAPP, each.name): WahaAccount(each.addresses[0], "http://providers/waha", Secret("key"), "NOWEB") for each in whatsapp.senders}
-    accounts |= {(Channel.SMS, each.name): TwilioAccount(f"AC{each.lane}", Secret("token"), each.addresses[0], None, "http://providers/twilio", None)
-                 for each in sms.senders}
+    accounts: dict[tuple[Channel, str], Any] = {
+        (Channel.EMAIL, "mail"): ResendAccount(Secret("re_0"), "http://providers/resend")
+    }
+    accounts |= {
+        (Channel.WHATSAPP, each.name): WahaAccount(each.addresses[0], "http://providers/waha", Secret("key"), "NOWEB")
+        for each in whatsapp.senders
+    }
+    accounts |= {
+        (Channel.SMS, each.name): TwilioAccount(
+            f"AC{each.lane}", Secret("token"), each.addresses[0], None, "http://providers/twilio", None
+        )
+        for each in sms.senders
+    }
     channels = {Channel.WHATSAPP: whatsapp, Channel.EMAIL: email, Channel.SMS: sms}
     return Scenario(2, channels, accounts, _touches(dice), CALM, 0, is_reconfigured=False, may_stay_unconfirmed=False)
 
@@ -151,8 +185,13 @@ def _touches(dice: random.Random) -> list[tuple[float, dict[str, Any]]]:
 def _touch(dice: random.Random, number: int, campaign: str, priority: int) -> dict[str, Any]:
     channel = dice.choice([Channel.WHATSAPP, Channel.EMAIL, Channel.EMAIL, Channel.SMS])
     touch: dict[str, Any] = {
-        "touch_id": f"t{number}", "campaign_id": campaign, "lead_id": f"l{number}", "channel": channel.value, "priority": priority,
-        "body": f"text {number}", "to": f"p{number}@example.com" if channel is Channel.EMAIL else f"+1212{5_550_000 + number:07d}",
+        "touch_id": f"t{number}",
+        "campaign_id": campaign,
+        "lead_id": f"l{number}",
+        "channel": channel.value,
+        "priority": priority,
+        "body": f"text {number}",
+        "to": f"p{number}@example.com" if channel is Channel.EMAIL else f"+1212{5_550_000 + number:07d}",
     }
     if channel is Channel.EMAIL:
         touch["subject"] = "hello"

@@ -15,7 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def simulate(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "pipeline.simulation", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.simulation", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 def test_five_hundred_histories_keep_the_promise() -> None:
@@ -38,4 +45,6 @@ def test_a_safeguard_taken_out_is_noticed(safeguard: str) -> None:
     lived = simulate("--seeds", "1000", "--without", safeguard)
     assert lived.returncode == 1, lived.stdout[-1_000:]
     assert re.search(r"found after \d+ histories", lived.stdout)
-    assert re.search(r"^seed \d+: .*(twice|gap or repeat|lost|wrong ids|more than \d+ calls)", lived.stdout, re.MULTILINE), lived.stdout[-3_000:]
+    assert re.search(
+        r"^seed \d+: .*(twice|gap or repeat|lost|wrong ids|more than \d+ calls)", lived.stdout, re.MULTILINE
+    ), lived.stdout[-3_000:]

@@ -9,17 +9,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.retry import Retry
 from pipeline.domain.story import TERMINAL, Event
-from pipeline.domain.verdict import (
-    Absent,
-    AskLater,
-    Paused,
-    Refused,
-    Rejected,
-    Sent,
-    Split,
-    Unbegun,
-    Unknown,
-)
+from pipeline.domain.verdict import Absent, AskLater, Paused, Refused, Rejected, Sent, Split, Unbegun, Unknown
 from pipeline.domain.work import Channel, Claim, Content, Request, Work
 from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED, channel_topic
 from pipeline.log import MemoryTable, Record
@@ -37,9 +27,16 @@ def build(works, claim_id, lease_until_ms, closes_ms):
 
 def policy(channel=Channel.SMS, **more) -> ChannelPolicy:
     base = ChannelPolicy(
-        channel=channel, senders=(SenderPolicy("default", 0),), window=None, limit=None, warm_up=None,
-        attempts=5, retry=Retry(2_000, 900_000), in_flight=10 if channel is not Channel.WHATSAPP else 1,
-        batch=100 if channel is Channel.EMAIL else 1, resolve_after_ms=0 if channel is Channel.EMAIL else 5_000,
+        channel=channel,
+        senders=(SenderPolicy("default", 0),),
+        window=None,
+        limit=None,
+        warm_up=None,
+        attempts=5,
+        retry=Retry(2_000, 900_000),
+        in_flight=10 if channel is not Channel.WHATSAPP else 1,
+        batch=100 if channel is Channel.EMAIL else 1,
+        resolve_after_ms=0 if channel is Channel.EMAIL else 5_000,
     )
     return replace(base, **more)
 
@@ -47,9 +44,17 @@ def policy(channel=Channel.SMS, **more) -> ChannelPolicy:
 def work(touch_id, *, channel=Channel.SMS, campaign="c", body=None, **more) -> Work:
     more.setdefault("to", f"+1212555{abs(hash(touch_id)) % 10_000:04d}")
     return Work(
-        touch_id, campaign, f"lead-{touch_id}", channel, more.pop("to"), more.pop("sender", "default"), False,
-        Content(body=f"hello {touch_id}" if body is None else body), more.pop("digest", b"d" * 16),
-        more.pop("origin", 0), **more,
+        touch_id,
+        campaign,
+        f"lead-{touch_id}",
+        channel,
+        more.pop("to"),
+        more.pop("sender", "default"),
+        False,
+        Content(body=f"hello {touch_id}" if body is None else body),
+        more.pop("digest", b"d" * 16),
+        more.pop("origin", 0),
+        **more,
     )
 
 
@@ -80,7 +85,9 @@ class Rig:
     def takeover(self):
         """A successor opens the committed table; calls and answers under way are lost to it."""
         self.calls, self.asks, self.outcomes = [], [], []
-        self.lane = Lane(self.policy, self.lane_number, build, replays=self.replays, by_text=self.by_text, dedup_for_ms=10**10)
+        self.lane = Lane(
+            self.policy, self.lane_number, build, replays=self.replays, by_text=self.by_text, dedup_for_ms=10**10
+        )
         self.lane.open(self.table, self.now_ms)
 
     def step(self, *works, hold=False):
@@ -90,7 +97,9 @@ class Rig:
             records.append(Record(channel_topic(self.policy.channel), 0, self.offset, self.now_ms, b"", value))
             self.offset += 1
         outcomes, self.outcomes = self.outcomes, []
-        step = self.lane.step(self.table, records, outcomes, self.now_ms, self.dice.random, hold=hold, steady_ms=self.steady_ms)
+        step = self.lane.step(
+            self.table, records, outcomes, self.now_ms, self.dice.random, hold=hold, steady_ms=self.steady_ms
+        )
         self.table.apply(step.changes)
         for out in step.outputs:
             if out.topic == RESULTS:
@@ -123,8 +132,11 @@ class Rig:
         return back
 
     def states(self, touch_id=None):
-        return [(e.state.value, e.reason.value if e.reason else "") for _, e in self.events
-                if touch_id is None or e.touch_id == touch_id]
+        return [
+            (e.state.value, e.reason.value if e.reason else "")
+            for _, e in self.events
+            if touch_id is None or e.touch_id == touch_id
+        ]
 
     def terminals(self):
         return Counter((p, e.touch_id) for p, e in self.events if e.state in TERMINAL)
@@ -153,7 +165,12 @@ class FakeProvider:
         """Return (answer or None when it never comes home)."""
         roll = self.dice.random()
         if self.replays and claim.request.handle in self.keys:
-            troubles = [(0.1, Refused("resource_locked", "locked")), (0.2, Paused("429", "slow down")), (0.3, LOST), (0.35, DOWN)]
+            troubles = [
+                (0.1, Refused("resource_locked", "locked")),
+                (0.2, Paused("429", "slow down")),
+                (0.3, LOST),
+                (0.35, DOWN),
+            ]
             return next((trouble for odds, trouble in troubles if roll < odds), Sent(self.keys[claim.request.handle]))
         if roll < 0.55:
             return self.accept(claim, now_ms)
@@ -186,7 +203,10 @@ class FakeProvider:
             return self.call(ask.claim, now_ms)
         one = ask.claim.works[0]
         for _, to, body, at_ms, message_id in self.accepted:
-            if (to, body) == (one.to, one.content.body) and at_ms >= ask.claim.claimed_ms - 2_000 \
-                    and message_id not in ask.known_ids:
+            if (
+                (to, body) == (one.to, one.content.body)
+                and at_ms >= ask.claim.claimed_ms - 2_000
+                and message_id not in ask.known_ids
+            ):
                 return Sent((message_id,))
         return Absent()

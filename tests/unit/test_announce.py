@@ -13,8 +13,10 @@ WAHA = {"WAHA_BASE_URL": "http://waha:3000", "WAHA_API_KEY": "hidden-waha"}
 RESEND = {"RESEND_API_KEY": "re_hidden", "RESEND_FROM": "a@example.com"}
 TWILIO = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hidden-token", "TWILIO_FROM": "+15005550006"}
 SANDBOX = {
-    "WAHA_BASE_URL": "http://sandbox:4010/waha", "RESEND_API_URL": "http://sandbox:4010/resend", "TWILIO_API_URL": "http://sandbox:4010/twilio",
-}  # fmt: skip
+    "WAHA_BASE_URL": "http://sandbox:4010/waha",
+    "RESEND_API_URL": "http://sandbox:4010/resend",
+    "TWILIO_API_URL": "http://sandbox:4010/twilio",
+}
 
 
 def lines(environ: dict[str, str]) -> list[str]:
@@ -45,19 +47,27 @@ def test_no_secret_is_told():
 
 
 def test_the_source_the_prefix_and_the_form_of_the_statuses_are_told():
-    first, second, *_ = lines({"KAFKA_TOPIC_PREFIX": "x.", "KAFKA_STATUS_FORMAT": "json", "KAFKA_BOOTSTRAP_SERVERS": "k:9092"})
+    first, second, *_ = lines(
+        {"KAFKA_TOPIC_PREFIX": "x.", "KAFKA_STATUS_FORMAT": "json", "KAFKA_BOOTSTRAP_SERVERS": "k:9092"}
+    )
     assert first == "touch-pipeline 1; configuration: environment"
     assert second == "Kafka k:9092 (PLAINTEXT), topic prefix x.; statuses as JSON"
 
 
-@pytest.mark.parametrize(("environ", "is_half"), [
-    ({}, False), (WAHA, False), (RESEND, False), ({**WAHA, **RESEND, **TWILIO}, False),
-    ({**WAHA, **RESEND, **TWILIO, **SANDBOX}, False),
-    ({**WAHA, **RESEND, **TWILIO, "RESEND_API_URL": SANDBOX["RESEND_API_URL"]}, True),
-    ({**WAHA, **RESEND, **TWILIO, "TWILIO_API_URL": SANDBOX["TWILIO_API_URL"]}, True),
-    ({**WAHA, **RESEND, **TWILIO, **SANDBOX, "WAHA_BASE_URL": "http://waha:3000"}, True),
-    ({**RESEND, **TWILIO, "RESEND_API_URL": SANDBOX["RESEND_API_URL"]}, True),
-    ({**RESEND, "RESEND_API_URL": SANDBOX["RESEND_API_URL"]}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("environ", "is_half"),
+    [
+        ({}, False),
+        (WAHA, False),
+        (RESEND, False),
+        ({**WAHA, **RESEND, **TWILIO}, False),
+        ({**WAHA, **RESEND, **TWILIO, **SANDBOX}, False),
+        ({**WAHA, **RESEND, **TWILIO, "RESEND_API_URL": SANDBOX["RESEND_API_URL"]}, True),
+        ({**WAHA, **RESEND, **TWILIO, "TWILIO_API_URL": SANDBOX["TWILIO_API_URL"]}, True),
+        ({**WAHA, **RESEND, **TWILIO, **SANDBOX, "WAHA_BASE_URL": "http://waha:3000"}, True),
+        ({**RESEND, **TWILIO, "RESEND_API_URL": SANDBOX["RESEND_API_URL"]}, True),
+        ({**RESEND, "RESEND_API_URL": SANDBOX["RESEND_API_URL"]}, False),
+    ],
+)
 def test_half_sandbox_half_real_is_noticed(environ: dict[str, str], is_half: bool):
     assert (half(load(environ, Path("/"))) is not None) == is_half

@@ -31,7 +31,9 @@ def letters(outputs: Any) -> list[dict[str, Any]]:
 
 def ends(outputs: Any) -> list[tuple[str, str, str | None]]:
     events = [decode_event(o.value) for o in outputs if o.topic == RESULTS]
-    return [(e.touch_id, e.state.value, e.error) for e in events if e.state in {State.SENT, State.FAILED, State.UNCONFIRMED}]
+    return [
+        (e.touch_id, e.state.value, e.error) for e in events if e.state in {State.SENT, State.FAILED, State.UNCONFIRMED}
+    ]
 
 
 def break_for(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, says: Any) -> None:
@@ -204,25 +206,52 @@ def test_an_event_that_trips_a_bug_is_told_without_its_trimmings_and_the_others_
             raise KeyError("planted")
         return status_value(single_object, event, sequence)
 
-    events = [Event(name, "c", "l", "sms", State.SENT, T0, metadata={"k": "v"} if name == "bad" else {}) for name in ("a", "bad", "b")]
-    step = Dedup(encode, 1_000).step([Record(RESULTS, 2, n, T0, b"k", encode_event(e)) for n, e in enumerate(events)], MemoryTable(), T0)
+    events = [
+        Event(name, "c", "l", "sms", State.SENT, T0, metadata={"k": "v"} if name == "bad" else {})
+        for name in ("a", "bad", "b")
+    ]
+    step = Dedup(encode, 1_000).step(
+        [Record(RESULTS, 2, n, T0, b"k", encode_event(e)) for n, e in enumerate(events)], MemoryTable(), T0
+    )
     told = [decode("status", o.value) for o in step.outputs if o.topic == STATUS]
-    assert [(t["touch_id"], t["state"], t["sequence"]) for t in told] == [("a", "sent", 1), ("bad", "sent", 1), ("b", "sent", 1)]
+    assert [(t["touch_id"], t["state"], t["sequence"]) for t in told] == [
+        ("a", "sent", 1),
+        ("bad", "sent", 1),
+        ("b", "sent", 1),
+    ]
     assert [letter["touch_id"] for letter in letters(step.outputs)] == ["bad"]
 
 
 def letter(**more: Any) -> DeadLetter:
-    base: dict[str, Any] = {"reason": DeadReason.INVALID, "error": "wrong", "source_topic": "touches", "source_partition": 1,
-                            "source_offset": 7, "key": b"k", "value": b"v", "headers": [("h", b"v")], "touch_id": None, "occurred_at_ms": T0}
+    base: dict[str, Any] = {
+        "reason": DeadReason.INVALID,
+        "error": "wrong",
+        "source_topic": "touches",
+        "source_partition": 1,
+        "source_offset": 7,
+        "key": b"k",
+        "value": b"v",
+        "headers": [("h", b"v")],
+        "touch_id": None,
+        "occurred_at_ms": T0,
+    }
     return DeadLetter(**{**base, **more})
 
 
 LARGE = {
-    "a value": {"value": bytes(6_000_000)}, "a key": {"key": b"k" * 1_000_000}, "a header": {"headers": [("h", bytes(3_000_000))]},
-    "a header's name": {"headers": [("\x01" * 900_000, b"")]}, "many headers": {"headers": [("h", b"")] * 300_000},
+    "a value": {"value": bytes(6_000_000)},
+    "a key": {"key": b"k" * 1_000_000},
+    "a header": {"headers": [("h", bytes(3_000_000))]},
+    "a header's name": {"headers": [("\x01" * 900_000, b"")]},
+    "many headers": {"headers": [("h", b"")] * 300_000},
     "an error": {"error": "\x01" * 3_000_000},
-    "all of it": {"value": b"\xff" * 9_000_000, "key": b"k" * 900_000, "headers": [("\x01" * 60_000, b"v")], "error": "e" * 900_000},
-}  # fmt: skip
+    "all of it": {
+        "value": b"\xff" * 9_000_000,
+        "key": b"k" * 900_000,
+        "headers": [("\x01" * 60_000, b"v")],
+        "error": "e" * 900_000,
+    },
+}
 
 
 @pytest.mark.parametrize("write", [single_object, json_object])
@@ -241,11 +270,19 @@ def test_what_touches_takes_is_kept_whole():
     assert (told["value"], told["key"], told["error"]) == (whole.value, whole.key, "wrong")
 
 
-@pytest.mark.parametrize("more", [{"metadata": {"k": "\x01" * 1_000_000}}, {"error": "\x01" * 5_000_000},
-                                  {"error": "e" * 900_000, "metadata": {str(n): "\x01" * 10 for n in range(60_000)}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"metadata": {"k": "\x01" * 1_000_000}},
+        {"error": "\x01" * 5_000_000},
+        {"error": "e" * 900_000, "metadata": {str(n): "\x01" * 10 for n in range(60_000)}},
+    ],
+)
 @pytest.mark.parametrize("write", [single_object, json_object])
 def test_a_status_fits_its_topic_whatever_it_tells(write, more):
-    assert len(status_value(write, Event("t", "c", "l", "sms", State.FAILED, T0, **more), 1)) < OWN_MESSAGE_BYTES - 1_024
+    assert (
+        len(status_value(write, Event("t", "c", "l", "sms", State.FAILED, T0, **more), 1)) < OWN_MESSAGE_BYTES - 1_024
+    )
 
 
 def test_a_touch_whose_claim_does_not_fit_is_refused_with_the_limit_and_the_others_go(monkeypatch):
@@ -270,7 +307,10 @@ def test_a_touch_whose_claim_does_not_fit_is_refused_with_the_limit_and_the_othe
 def test_a_step_hands_back_no_more_than_it_can_commit():
     table, stage = MemoryTable(), Scheduler()
     large = encode_work(work("t", body="x" * 1_000_000))
-    records = [Record(SCHEDULED, 0, n, T0, b"k", encode_scheduled(Scheduled(T0, Channel.SMS, 0, f"t{n}", large))) for n in range(12)]
+    records = [
+        Record(SCHEDULED, 0, n, T0, b"k", encode_scheduled(Scheduled(T0, Channel.SMS, 0, f"t{n}", large)))
+        for n in range(12)
+    ]
     sizes = []
     while records or not sizes or sizes[-1]:
         step = stage.step(records, table, T0)

@@ -22,7 +22,13 @@ from tests.unit.lane_rig import Rig, policy, work
 
 NEW_YORK, LOS_ANGELES = "America/New_York", "America/Los_Angeles"
 US = load_calendar("us-2026.1", {}, 0)
-MIAMI, NEW_ORLEANS, DALLAS, PROVIDENCE, MANHATTAN = "+13055550123", "+15045550123", "+12145550123", "+14015550123", "+12125550123"
+MIAMI, NEW_ORLEANS, DALLAS, PROVIDENCE, MANHATTAN = (
+    "+13055550123",
+    "+15045550123",
+    "+12145550123",
+    "+14015550123",
+    "+12125550123",
+)
 TOLL_FREE, TORONTO, SAO_PAULO, SAN_JUAN = "+18005550123", "+14165550123", "+5511987654321", "+17875550123"
 HOUR = 3_600
 
@@ -117,7 +123,9 @@ def test_a_lane_defers_to_the_calendars_opening_and_the_lease_ends_with_it() -> 
 
 
 def test_a_place_may_be_overridden() -> None:
-    own = load_calendar("us-2026.1", {"FL": (HoursKeys(opens_s=9 * HOUR, closes_s=12 * HOUR, days=None, holidays="open"),)}, 0)
+    own = load_calendar(
+        "us-2026.1", {"FL": (HoursKeys(opens_s=9 * HOUR, closes_s=12 * HOUR, days=None, holidays="open"),)}, 0
+    )
     assert gate(None, own, None, MIAMI, at("2026-06-01T08:00")) == Closed(at("2026-06-01T09:00"))
     assert isinstance(gate(None, own, None, MANHATTAN, at("2026-06-01T08:00")), Open)
 
@@ -142,8 +150,22 @@ def test_federal_holidays_are_the_published_ones() -> None:
     """opm.gov lists them; 2026 and 2028 written out."""
     kept = US.rules["AL"][0].holidays
     assert sorted(day for day in kept if day.year == 2026) == [
-        date(2026, *day) for day in [(1, 1), (1, 19), (2, 16), (5, 25), (6, 19), (7, 3), (7, 4), (9, 7), (10, 12), (11, 11), (11, 26), (12, 25)]
-    ]  # fmt: skip
+        date(2026, *day)
+        for day in [
+            (1, 1),
+            (1, 19),
+            (2, 16),
+            (5, 25),
+            (6, 19),
+            (7, 3),
+            (7, 4),
+            (9, 7),
+            (10, 12),
+            (11, 11),
+            (11, 26),
+            (12, 25),
+        ]
+    ]
     assert {date(2028, 1, 1), date(2027, 12, 31), date(2028, 5, 29), date(2028, 11, 10)} <= kept
     assert {day.year for day in kept} == set(range(2024, 2036))
     assert Holiday(12, weekday=0, nth=-1).dates(2026) == [date(2026, 12, 28)]
@@ -158,7 +180,11 @@ def test_every_area_code_of_the_united_states_is_in_a_place() -> None:
     for area in range(200, 1000):
         number = phonenumbers.PhoneNumber(country_code=1, national_number=int(f"{area}5550123"))
         zones = zones_of(Window(0, HOUR, RECIPIENT, "UTC"), None, f"+1{area}5550123")
-        if phonenumbers.is_valid_number(number) and phonenumbers.region_code_for_number(number) == "US" and len(zones) < 5:
+        if (
+            phonenumbers.is_valid_number(number)
+            and phonenumbers.region_code_for_number(number) == "US"
+            and len(zones) < 5
+        ):
             place = US.place_of(None, f"+1{area}5550123")
             assert place is not None
             assert place.codes, area
@@ -166,10 +192,31 @@ def test_every_area_code_of_the_united_states_is_in_a_place() -> None:
 
 # --- twelve years ------------------------------------------------------------------------------------------------
 
-NUMBERS = st.sampled_from([MIAMI, NEW_ORLEANS, DALLAS, PROVIDENCE, MANHATTAN, TOLL_FREE, SAN_JUAN, "+12065550123", "+15025550123",
-                           "+17755550123", "+12015550123", "+19075550123", "ann@example.com"])  # fmt: skip
-WINDOWS = st.sampled_from([None, Window(9 * HOUR, 20 * HOUR, NEW_YORK, margin_ms=5_000), Window(8 * HOUR, 22 * HOUR, RECIPIENT, NEW_YORK),
-                           Window(20 * HOUR, 12 * HOUR, RECIPIENT, NEW_YORK, frozenset(range(5)))])  # fmt: skip
+NUMBERS = st.sampled_from(
+    [
+        MIAMI,
+        NEW_ORLEANS,
+        DALLAS,
+        PROVIDENCE,
+        MANHATTAN,
+        TOLL_FREE,
+        SAN_JUAN,
+        "+12065550123",
+        "+15025550123",
+        "+17755550123",
+        "+12015550123",
+        "+19075550123",
+        "ann@example.com",
+    ]
+)
+WINDOWS = st.sampled_from(
+    [
+        None,
+        Window(9 * HOUR, 20 * HOUR, NEW_YORK, margin_ms=5_000),
+        Window(8 * HOUR, 22 * HOUR, RECIPIENT, NEW_YORK),
+        Window(20 * HOUR, 12 * HOUR, RECIPIENT, NEW_YORK, frozenset(range(5))),
+    ]
+)
 INSTANTS = st.integers(at("2024-01-01", "UTC"), at("2036-01-01", "UTC") - 1)
 OWN = st.sampled_from([None, None, NEW_YORK, LOS_ANGELES, "Pacific/Honolulu", "America/Phoenix"])
 
@@ -179,7 +226,11 @@ def _lawful(calendar: Calendar, time_zone: str | None, to: str, instant_ms: int)
     place = calendar.place_of(time_zone, to)
     assert place is not None
     codes = [*sorted(calendar.rules), "NY"] if place.codes is None else place.codes
-    return all(_allows(code, datetime.fromtimestamp(instant_ms / 1000, ZoneInfo(zone))) for code in codes for zone in place.zones)
+    return all(
+        _allows(code, datetime.fromtimestamp(instant_ms / 1000, ZoneInfo(zone)))
+        for code in codes
+        for zone in place.zones
+    )
 
 
 def _allows(code: str, wall: datetime) -> bool:
@@ -200,14 +251,19 @@ def _allows(code: str, wall: datetime) -> bool:
 def _open_in(window: Window | None, time_zone: str | None, to: str, instant_ms: int) -> bool:
     if window is None:
         return True
-    return all(_inside(window, datetime.fromtimestamp(instant_ms / 1000, ZoneInfo(zone))) for zone in zones_of(window, time_zone, to))
+    return all(
+        _inside(window, datetime.fromtimestamp(instant_ms / 1000, ZoneInfo(zone)))
+        for zone in zones_of(window, time_zone, to)
+    )
 
 
 def _inside(window: Window, wall: datetime) -> bool:
     time_s, day = wall.hour * HOUR + wall.minute * 60 + wall.second, wall.weekday()
     if window.opens_s < window.closes_s:
         return window.opens_s <= time_s < window.closes_s and day in window.days
-    return (time_s >= window.opens_s and day in window.days) or (time_s < window.closes_s and (day - 1) % 7 in window.days)
+    return (time_s >= window.opens_s and day in window.days) or (
+        time_s < window.closes_s and (day - 1) % 7 in window.days
+    )
 
 
 @settings(max_examples=150, deadline=None)

@@ -44,9 +44,27 @@ OWN = {
 # --- sent ------------------------------------------------------------------------------------------------------------
 
 NOBODYS = [
-    PAGE, b"", b"   ", b"OK", b"null", b"true", b"0", b'"sent"', b"{}", b"[]", b'{"status":"ok"}', b'{"message":"success"}',
-    b'{"data":', b'{"sid":"SM0a0a', b'{"id":7}', b'{"id":{}}', b'{"id":""}', b'{"result":{"id":"x"}}', b"\x1f\x8b\x08\x00", b"\xff\xfe",
-]  # fmt: skip
+    PAGE,
+    b"",
+    b"   ",
+    b"OK",
+    b"null",
+    b"true",
+    b"0",
+    b'"sent"',
+    b"{}",
+    b"[]",
+    b'{"status":"ok"}',
+    b'{"message":"success"}',
+    b'{"data":',
+    b'{"sid":"SM0a0a',
+    b'{"id":7}',
+    b'{"id":{}}',
+    b'{"id":""}',
+    b'{"result":{"id":"x"}}',
+    b"\x1f\x8b\x08\x00",
+    b"\xff\xfe",
+]
 
 
 @pytest.mark.parametrize("name", JUDGES)
@@ -62,46 +80,100 @@ def test_only_the_providers_own_success_is_sent(name, status):
         assert not said.refused, "it was not the provider that answered"
 
 
-@pytest.mark.parametrize(("name", "change"), [
-    ("waha", {"key": {"remoteJid": "1@s.whatsapp.net", "fromMe": False, "id": HANDLE}}), ("waha", {"key": {"fromMe": True}}),
-    ("waha", {"id": "false_1@c.us_3EB0AA"}), ("waha", {"id": "true_nobody_3EB0AA"}), ("waha", {"id": "hello"}),
-    ("waha", {"id": "true_1@c.us_"}), ("waha", {"id": "<html>"}),
-    ("resend", {"data": [{"id": "a"}]}), ("resend", {"data": [{"id": "a"}, {"id": "b"}, {"id": "c"}]}),
-    ("resend", {"data": [{"id": "a"}, {"id": "a"}]}), ("resend", {"data": [{"id": "a"}, {"id": 7}]}),
-    ("resend", {"data": [{"id": "a"}, {"id": ""}]}), ("resend", {"data": [{"id": "a"}, "b"]}), ("resend", {"data": {"id": "a"}}),
-    ("twilio", {"sid": "SM1"}), ("twilio", {"sid": None}), ("twilio", {"sid": "AC" + "0a" * 16}), ("twilio", {"sid": SID + "0"}),
-    ("twilio", {"sid": [SID]}), ("twilio", {"sid": SID.replace("a", "g")}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("waha", {"key": {"remoteJid": "1@s.whatsapp.net", "fromMe": False, "id": HANDLE}}),
+        ("waha", {"key": {"fromMe": True}}),
+        ("waha", {"id": "false_1@c.us_3EB0AA"}),
+        ("waha", {"id": "true_nobody_3EB0AA"}),
+        ("waha", {"id": "hello"}),
+        ("waha", {"id": "true_1@c.us_"}),
+        ("waha", {"id": "<html>"}),
+        ("resend", {"data": [{"id": "a"}]}),
+        ("resend", {"data": [{"id": "a"}, {"id": "b"}, {"id": "c"}]}),
+        ("resend", {"data": [{"id": "a"}, {"id": "a"}]}),
+        ("resend", {"data": [{"id": "a"}, {"id": 7}]}),
+        ("resend", {"data": [{"id": "a"}, {"id": ""}]}),
+        ("resend", {"data": [{"id": "a"}, "b"]}),
+        ("resend", {"data": {"id": "a"}}),
+        ("twilio", {"sid": "SM1"}),
+        ("twilio", {"sid": None}),
+        ("twilio", {"sid": "AC" + "0a" * 16}),
+        ("twilio", {"sid": SID + "0"}),
+        ("twilio", {"sid": [SID]}),
+        ("twilio", {"sid": SID.replace("a", "g")}),
+    ],
+)
 def test_a_success_of_the_wrong_form_is_unknown(name, change):
     assert isinstance(JUDGES[name](answer(201, {**OWN[name], **change} if name != "waha" else change)), Unknown)
 
 
-@pytest.mark.parametrize(("name", "body", "expected", "code"), [
-    ("waha", {"error": "boom"}, Refused, "201"), ("waha", False, Refused, "201"), ("waha", {"success": False}, Refused, "201"),
-    ("waha", {"statusCode": 400, "message": "bad chatId"}, Rejected, "201"),
-    ("waha", {"statusCode": 401, "message": "Unauthorized"}, Paused, "201"),
-    ("waha", {"statusCode": 500, "exception": {"message": "boom"}}, Unknown, "201"),
-    ("waha", {"error": "Session status is not as expected.", "expected": ["WORKING"], "status": "FAILED"}, Paused, "201"),
-    ("waha", {"error": "Session 'default' does not exist"}, Paused, "201"),
-    ("waha", {"code": "463", "blocked": True, "reason": "account_restricted", "error": "reachout timelock"}, Paused, "201"),
-    ("waha", {"errors": [{"message": "boom"}]}, Refused, "201"), ("waha", {"exception": {"message": "boom"}}, Refused, "201"),
-    ("resend", {"error": "boom"}, Refused, "201"), ("resend", False, Refused, "201"),
-    ("resend", {"statusCode": 422, "name": "validation_error", "message": "bad to"}, Split, "validation_error"),
-    ("resend", {"statusCode": 403, "name": "validation_error", "message": "not verified"}, Paused, "validation_error"),
-    ("resend", {"data": None, "error": {"statusCode": 401, "name": "missing_api_key", "message": "no"}}, Paused, "missing_api_key"),
-    ("resend", {"statusCode": 500, "message": "boom"}, Unknown, "201"),
-    ("resend", {"statusCode": 429, "name": "daily_quota_exceeded", "message": "no"}, Paused, "daily_quota_exceeded"),
-    ("twilio", {"error": "boom"}, Refused, "201"), ("twilio", False, Refused, "201"), ("twilio", {"status": "failed"}, Refused, "201"),
-    ("twilio", {"code": 21211, "message": "Invalid 'To'", "status": 400}, Rejected, "21211"),
-    ("twilio", {"code": 20003, "message": "Authenticate", "status": 401}, Paused, "20003"),
-    ("twilio", {"code": 20500, "message": "oops", "status": 500}, Unknown, "20500"),
-    ("twilio", {"sid": SID, "status": "failed", "error_code": 30007, "error_message": "filtered"}, Rejected, "30007"),
-    ("twilio", {"sid": SID, "status": "failed", "error_code": 30001}, Refused, "30001"),
-    ("twilio", {"sid": SID, "status": "failed", "error_code": 30034}, Paused, "30034"),
-    ("twilio", {"sid": SID, "status": "undelivered", "error_code": None}, Rejected, "201"),
-    ("twilio", {"sid": SID, "status": "canceled"}, Rejected, "201"),
-    ("twilio", {"error": {"code": 21610, "message": "STOP"}}, Rejected, "21610"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "body", "expected", "code"),
+    [
+        ("waha", {"error": "boom"}, Refused, "201"),
+        ("waha", False, Refused, "201"),
+        ("waha", {"success": False}, Refused, "201"),
+        ("waha", {"statusCode": 400, "message": "bad chatId"}, Rejected, "201"),
+        ("waha", {"statusCode": 401, "message": "Unauthorized"}, Paused, "201"),
+        ("waha", {"statusCode": 500, "exception": {"message": "boom"}}, Unknown, "201"),
+        (
+            "waha",
+            {"error": "Session status is not as expected.", "expected": ["WORKING"], "status": "FAILED"},
+            Paused,
+            "201",
+        ),
+        ("waha", {"error": "Session 'default' does not exist"}, Paused, "201"),
+        (
+            "waha",
+            {"code": "463", "blocked": True, "reason": "account_restricted", "error": "reachout timelock"},
+            Paused,
+            "201",
+        ),
+        ("waha", {"errors": [{"message": "boom"}]}, Refused, "201"),
+        ("waha", {"exception": {"message": "boom"}}, Refused, "201"),
+        ("resend", {"error": "boom"}, Refused, "201"),
+        ("resend", False, Refused, "201"),
+        ("resend", {"statusCode": 422, "name": "validation_error", "message": "bad to"}, Split, "validation_error"),
+        (
+            "resend",
+            {"statusCode": 403, "name": "validation_error", "message": "not verified"},
+            Paused,
+            "validation_error",
+        ),
+        (
+            "resend",
+            {"data": None, "error": {"statusCode": 401, "name": "missing_api_key", "message": "no"}},
+            Paused,
+            "missing_api_key",
+        ),
+        ("resend", {"statusCode": 500, "message": "boom"}, Unknown, "201"),
+        (
+            "resend",
+            {"statusCode": 429, "name": "daily_quota_exceeded", "message": "no"},
+            Paused,
+            "daily_quota_exceeded",
+        ),
+        ("twilio", {"error": "boom"}, Refused, "201"),
+        ("twilio", False, Refused, "201"),
+        ("twilio", {"status": "failed"}, Refused, "201"),
+        ("twilio", {"code": 21211, "message": "Invalid 'To'", "status": 400}, Rejected, "21211"),
+        ("twilio", {"code": 20003, "message": "Authenticate", "status": 401}, Paused, "20003"),
+        ("twilio", {"code": 20500, "message": "oops", "status": 500}, Unknown, "20500"),
+        (
+            "twilio",
+            {"sid": SID, "status": "failed", "error_code": 30007, "error_message": "filtered"},
+            Rejected,
+            "30007",
+        ),
+        ("twilio", {"sid": SID, "status": "failed", "error_code": 30001}, Refused, "30001"),
+        ("twilio", {"sid": SID, "status": "failed", "error_code": 30034}, Paused, "30034"),
+        ("twilio", {"sid": SID, "status": "undelivered", "error_code": None}, Rejected, "201"),
+        ("twilio", {"sid": SID, "status": "canceled"}, Rejected, "201"),
+        ("twilio", {"error": {"code": 21610, "message": "STOP"}}, Rejected, "21610"),
+    ],
+)
 def test_a_success_that_says_failure_inside_it_is_a_refusal_by_its_content(name, body, expected, code):
     said = JUDGES[name](answer(201, body))
     assert (type(said), said.code) == (expected, code)
@@ -123,25 +195,42 @@ def test_a_batch_of_which_a_part_was_taken_is_asked_about():
 DOMAIN = "The example.com domain is not verified. Please, add and verify your domain on https://resend.com/domains"
 
 
-@pytest.mark.parametrize(("name", "status", "body", "cure"), [
-    ("resend", 403, {"statusCode": 403, "name": "validation_error", "message": DOMAIN}, "verify the domain"),
-    ("resend", 401, {"statusCode": 401, "name": "missing_api_key", "message": "m"}, "api_key"),
-    ("resend", 401, {"statusCode": 401, "name": "restricted_api_key", "message": "m"}, "permission"),
-    ("resend", 403, {"statusCode": 403, "name": "suspended_api_key", "message": "m"}, "new key"),
-    ("resend", 403, {"statusCode": 403, "name": "invalid_api_key", "message": "m"}, "api_key"),
-    ("resend", 422, {"statusCode": 422, "name": "invalid_from_address", "message": "m"}, "`from`"),
-    ("resend", 422, {"statusCode": 422, "name": "validation_error", "message": "Invalid `from` field. It needs to be ..."}, "domain"),
-    ("resend", 402, {"message": "m"}, "bill"), ("resend", 407, PAGE, "proxy"), ("resend", 308, PAGE, "base_url"),
-    ("resend", 429, {"name": "monthly_quota_exceeded", "message": "m"}, "quota"),
-    ("twilio", 401, {"code": 20003, "message": "Authenticate"}, "auth_token"),
-    ("twilio", 403, {"code": 20005, "message": "m"}, "not active"), ("twilio", 404, {"code": 20404, "message": "m"}, "account_sid"),
-    ("twilio", 400, {"code": 21212, "message": "m"}, "`from`"), ("twilio", 400, {"code": 21606, "message": "m"}, "`from`"),
-    ("twilio", 400, {"code": 21408, "message": "m"}, "Geo permissions"), ("twilio", 400, {"code": 21608, "message": "m"}, "trial"),
-    ("twilio", 400, {"code": 21703, "message": "m"}, "Messaging Service"), ("twilio", 400, {"code": 30034, "message": "m"}, "register"),
-    ("twilio", 402, {"message": "m"}, "billing"), ("twilio", 307, None, "base_url"),
-    ("waha", 401, {"message": "Unauthorized", "statusCode": 401}, "api_key"), ("waha", 404, PAGE, "base_url"),
-    ("waha", 422, {"error": "Session 'x' does not exist"}, "session"), ("waha", 301, PAGE, "base_url"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "status", "body", "cure"),
+    [
+        ("resend", 403, {"statusCode": 403, "name": "validation_error", "message": DOMAIN}, "verify the domain"),
+        ("resend", 401, {"statusCode": 401, "name": "missing_api_key", "message": "m"}, "api_key"),
+        ("resend", 401, {"statusCode": 401, "name": "restricted_api_key", "message": "m"}, "permission"),
+        ("resend", 403, {"statusCode": 403, "name": "suspended_api_key", "message": "m"}, "new key"),
+        ("resend", 403, {"statusCode": 403, "name": "invalid_api_key", "message": "m"}, "api_key"),
+        ("resend", 422, {"statusCode": 422, "name": "invalid_from_address", "message": "m"}, "`from`"),
+        (
+            "resend",
+            422,
+            {"statusCode": 422, "name": "validation_error", "message": "Invalid `from` field. It needs to be ..."},
+            "domain",
+        ),
+        ("resend", 402, {"message": "m"}, "bill"),
+        ("resend", 407, PAGE, "proxy"),
+        ("resend", 308, PAGE, "base_url"),
+        ("resend", 429, {"name": "monthly_quota_exceeded", "message": "m"}, "quota"),
+        ("twilio", 401, {"code": 20003, "message": "Authenticate"}, "auth_token"),
+        ("twilio", 403, {"code": 20005, "message": "m"}, "not active"),
+        ("twilio", 404, {"code": 20404, "message": "m"}, "account_sid"),
+        ("twilio", 400, {"code": 21212, "message": "m"}, "`from`"),
+        ("twilio", 400, {"code": 21606, "message": "m"}, "`from`"),
+        ("twilio", 400, {"code": 21408, "message": "m"}, "Geo permissions"),
+        ("twilio", 400, {"code": 21608, "message": "m"}, "trial"),
+        ("twilio", 400, {"code": 21703, "message": "m"}, "Messaging Service"),
+        ("twilio", 400, {"code": 30034, "message": "m"}, "register"),
+        ("twilio", 402, {"message": "m"}, "billing"),
+        ("twilio", 307, None, "base_url"),
+        ("waha", 401, {"message": "Unauthorized", "statusCode": 401}, "api_key"),
+        ("waha", 404, PAGE, "base_url"),
+        ("waha", 422, {"error": "Session 'x' does not exist"}, "session"),
+        ("waha", 301, PAGE, "base_url"),
+    ],
+)
 def test_a_fault_of_the_account_pauses_the_lane_and_says_what_to_do(name, status, body, cure):
     said = JUDGES[name](answer(status, body))
     assert isinstance(said, Paused)
@@ -174,19 +263,40 @@ BY_LIST = sms_resolve.question(replace(CLAIM, request=Request("/2010-04-01/Accou
 NOT_FOUND = {"message": "Message not found", "error": "Not Found", "statusCode": 404}
 
 
-@pytest.mark.parametrize(("status", "body", "expected"), [
-    (404, NOT_FOUND, Absent), (404, {"message": "Not Found", "statusCode": 404}, Absent),
-    (404, {"message": "Message 3EB0 was not found in the store"}, Absent),
-    (404, {"message": "Not Found"}, AskLater), (404, {"error": "not found"}, AskLater), (404, {"detail": "Not Found"}, AskLater),
-    (404, {"message": "Route GET:/api/default/chats not found", "error": "Not Found", "statusCode": 404}, AskLater),
-    (404, {"message": "Cannot GET /api/default/chats", "error": "Not Found", "statusCode": 404}, AskLater),
-    (404, {"message": "no Route matched with those values"}, AskLater), (404, {"message": "Session not found", "statusCode": 404}, AskLater),
-    (404, PAGE, AskLater), (404, b"404 page not found", AskLater), (404, b"", AskLater), (404, b"null", AskLater),
-    (404, [NOT_FOUND], AskLater), (410, NOT_FOUND, AskLater), (200, NOT_FOUND, AskLater), (200, PAGE, AskLater), (200, b"", AskLater),
-    (200, b"null", AskLater), (200, b"[]", AskLater), (200, {"error": "boom"}, AskLater), (200, {"id": "true_1@c.us_3EB0OTHER"}, AskLater),
-    (302, PAGE, AskLater), (403, NOT_FOUND, AskLater), (500, NOT_FOUND, AskLater), (200, {"id": BY_ID.handle}, Sent),
-    (200, {"id": f"true_1@c.us_{BY_ID.handle}"}, Sent), (200, {"id": f"true_1@c.us_{BY_ID.handle}", "ack": -1}, Refused),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, NOT_FOUND, Absent),
+        (404, {"message": "Not Found", "statusCode": 404}, Absent),
+        (404, {"message": "Message 3EB0 was not found in the store"}, Absent),
+        (404, {"message": "Not Found"}, AskLater),
+        (404, {"error": "not found"}, AskLater),
+        (404, {"detail": "Not Found"}, AskLater),
+        (404, {"message": "Route GET:/api/default/chats not found", "error": "Not Found", "statusCode": 404}, AskLater),
+        (404, {"message": "Cannot GET /api/default/chats", "error": "Not Found", "statusCode": 404}, AskLater),
+        (404, {"message": "no Route matched with those values"}, AskLater),
+        (404, {"message": "Session not found", "statusCode": 404}, AskLater),
+        (404, PAGE, AskLater),
+        (404, b"404 page not found", AskLater),
+        (404, b"", AskLater),
+        (404, b"null", AskLater),
+        (404, [NOT_FOUND], AskLater),
+        (410, NOT_FOUND, AskLater),
+        (200, NOT_FOUND, AskLater),
+        (200, PAGE, AskLater),
+        (200, b"", AskLater),
+        (200, b"null", AskLater),
+        (200, b"[]", AskLater),
+        (200, {"error": "boom"}, AskLater),
+        (200, {"id": "true_1@c.us_3EB0OTHER"}, AskLater),
+        (302, PAGE, AskLater),
+        (403, NOT_FOUND, AskLater),
+        (500, NOT_FOUND, AskLater),
+        (200, {"id": BY_ID.handle}, Sent),
+        (200, {"id": f"true_1@c.us_{BY_ID.handle}"}, Sent),
+        (200, {"id": f"true_1@c.us_{BY_ID.handle}", "ack": -1}, Refused),
+    ],
+)
 def test_only_wahas_own_word_says_that_a_message_is_not_there(status, body, expected):
     said = resolve.judge_id(answer(status, body), BY_ID)
     assert type(said) is expected
@@ -197,12 +307,31 @@ def test_only_wahas_own_word_says_that_a_message_is_not_there(status, body, expe
 MESSAGE = {"id": "true_12125550123@c.us_3EB0", "timestamp": T0 // 1000, "fromMe": True, "body": "hi"}
 
 
-@pytest.mark.parametrize(("status", "body", "is_list"), [
-    (200, [], True), (200, [MESSAGE], True), (200, [{**MESSAGE, "body": None}], True), (200, [{**MESSAGE, "fromMe": False}], True),
-    (200, PAGE, False), (200, b"", False), (200, b"null", False), (200, {}, False), (200, {"error": "boom"}, False), (200, [1], False),
-    (200, [{"error": "boom"}], False), (200, [None], False), (200, ["x"], False), (200, [[]], False), (200, [MESSAGE, {}], False),
-    (200, [{**MESSAGE, "fromMe": "yes"}], False), (200, {"messages": []}, False), (404, [], False), (302, [], False), (500, [MESSAGE], False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "body", "is_list"),
+    [
+        (200, [], True),
+        (200, [MESSAGE], True),
+        (200, [{**MESSAGE, "body": None}], True),
+        (200, [{**MESSAGE, "fromMe": False}], True),
+        (200, PAGE, False),
+        (200, b"", False),
+        (200, b"null", False),
+        (200, {}, False),
+        (200, {"error": "boom"}, False),
+        (200, [1], False),
+        (200, [{"error": "boom"}], False),
+        (200, [None], False),
+        (200, ["x"], False),
+        (200, [[]], False),
+        (200, [MESSAGE, {}], False),
+        (200, [{**MESSAGE, "fromMe": "yes"}], False),
+        (200, {"messages": []}, False),
+        (404, [], False),
+        (302, [], False),
+        (500, [MESSAGE], False),
+    ],
+)
 def test_only_wahas_own_list_is_read(status, body, is_list):
     assert (resolve.page_of(answer(status, body)) is not None) is is_list
 
@@ -215,32 +344,65 @@ def test_a_message_that_whatsapp_did_not_take_is_refused_unless_another_was_take
     assert resolve.first_match([failed, other], asked, frozenset()) == Sent(("3EB1",))
 
 
-LISTED = {"sid": SID, "to": "+12125550123", "from": "+15005550006", "direction": "outbound-api", "body": "hi",
-          "status": "queued", "date_created": "Mon, 21 Sep 2026 14:13:20 +0000"}  # fmt: skip
+LISTED = {
+    "sid": SID,
+    "to": "+12125550123",
+    "from": "+15005550006",
+    "direction": "outbound-api",
+    "body": "hi",
+    "status": "queued",
+    "date_created": "Mon, 21 Sep 2026 14:13:20 +0000",
+}
 
 
-@pytest.mark.parametrize(("status", "body", "is_list"), [
-    (200, {"messages": []}, True), (200, {"messages": [LISTED], "next_page_uri": None, "page": 0}, True),
-    (200, {"messages": [{**LISTED, "body": None}], "next_page_uri": "/more"}, True),
-    (200, {"meta": {"key": "messages"}, "messages": []}, True),
-    (200, PAGE, False), (200, b"", False), (200, b"null", False), (200, [], False), (200, {}, False), (200, {"error": []}, False),
-    (200, {"records": []}, False), (200, {"messages": {}}, False), (200, {"messages": None}, False), (200, {"messages": 7}, False),
-    (200, {"messages": [{}]}, False), (200, {"messages": [{"error": "x"}]}, False), (200, {"messages": [LISTED, None]}, False),
-    (200, {"messages": [{**LISTED, "sid": "x"}]}, False), (200, {"messages": [{**LISTED, "to": 7}]}, False),
-    (200, {"messages": [], "next_page_uri": 7}, False), (200, {"messages": [], "error": "boom"}, False),
-    (200, {"messages": [], "code": 20003, "status": 401}, False), (404, {"messages": []}, False), (302, {"messages": []}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "body", "is_list"),
+    [
+        (200, {"messages": []}, True),
+        (200, {"messages": [LISTED], "next_page_uri": None, "page": 0}, True),
+        (200, {"messages": [{**LISTED, "body": None}], "next_page_uri": "/more"}, True),
+        (200, {"meta": {"key": "messages"}, "messages": []}, True),
+        (200, PAGE, False),
+        (200, b"", False),
+        (200, b"null", False),
+        (200, [], False),
+        (200, {}, False),
+        (200, {"error": []}, False),
+        (200, {"records": []}, False),
+        (200, {"messages": {}}, False),
+        (200, {"messages": None}, False),
+        (200, {"messages": 7}, False),
+        (200, {"messages": [{}]}, False),
+        (200, {"messages": [{"error": "x"}]}, False),
+        (200, {"messages": [LISTED, None]}, False),
+        (200, {"messages": [{**LISTED, "sid": "x"}]}, False),
+        (200, {"messages": [{**LISTED, "to": 7}]}, False),
+        (200, {"messages": [], "next_page_uri": 7}, False),
+        (200, {"messages": [], "error": "boom"}, False),
+        (200, {"messages": [], "code": 20003, "status": 401}, False),
+        (404, {"messages": []}, False),
+        (302, {"messages": []}, False),
+    ],
+)
 def test_only_twilios_own_list_is_read(status, body, is_list):
     assert (sms_resolve.page_of(answer(status, body)) is not None) is is_list
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    ({}, Sent((SID,))), ({"status": "undelivered", "error_code": 30003}, Sent((SID,))), ({"status": "delivered"}, Sent((SID,))),
-    ({"status": "failed", "error_code": 30007, "error_message": "filtered"}, Rejected("30007", "failed: filtered")),
-    ({"status": "failed", "error_code": 30001}, Absent()), ({"status": "failed", "error_code": 30034}, Absent()),
-    ({"status": "canceled", "error_code": None}, Absent()), ({"date_created": None}, Sent((SID,))), ({"date_created": "soon"}, Sent((SID,))),
-    ({"date_created": "Mon, 21 Sep 2026 14:13:10 +0000"}, Absent()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, Sent((SID,))),
+        ({"status": "undelivered", "error_code": 30003}, Sent((SID,))),
+        ({"status": "delivered"}, Sent((SID,))),
+        ({"status": "failed", "error_code": 30007, "error_message": "filtered"}, Rejected("30007", "failed: filtered")),
+        ({"status": "failed", "error_code": 30001}, Absent()),
+        ({"status": "failed", "error_code": 30034}, Absent()),
+        ({"status": "canceled", "error_code": None}, Absent()),
+        ({"date_created": None}, Sent((SID,))),
+        ({"date_created": "soon"}, Sent((SID,))),
+        ({"date_created": "Mon, 21 Sep 2026 14:13:10 +0000"}, Absent()),
+    ],
+)
 def test_a_message_that_twilio_gave_up_itself_was_not_sent(change, expected):
     assert sms_resolve.first_match([{**LISTED, **change}], BY_LIST, frozenset()) == expected
 
@@ -253,48 +415,96 @@ def test_of_two_the_one_that_was_not_given_up_counts():
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("body", "expected"), [
-    ({"message": "no such number"}, "no such number"), ({"error": "boom"}, "boom"),
-    ({"statusCode": 500, "exception": {"name": "Error", "message": "rate-overlimit", "stack": "at secret"}}, "rate-overlimit"),
-    ({"type": "about:blank", "title": "Forbidden", "status": 403, "detail": "no permission for +44"}, "Forbidden; no permission for +44"),
-    ({"title": "Bad", "errors": [{"detail": "to is empty"}, {"message": "body is empty"}]}, "Bad; to is empty; body is empty"),
-    ({"message": ["a must be text", "b must be short"], "error": "Bad Request", "statusCode": 400},
-     "a must be text; b must be short; Bad Request"),
-    ({"error": {"message": "deep", "code": 7}}, "deep"), ({"errors": ["x", "y"]}, "x; y"), ({"error": {"code": "E42"}}, "E42"),
-    ({"name": "validation_error"}, "validation_error"), ("just text", "just text"), (["one", {"message": "two"}], "one; two"),
-    ({"message": "same", "error": "same"}, "same"), ({"message": "two\nlines\there\x00"}, "two lines here"), (False, "false"),
-    ({"error_description": "expired"}, "expired"), ({"errors": {"to": "x", "message": "y"}}, "y"),
-    (PAGE, "Sign in; Free WiFi"), (b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body>",
-                                   "502 Bad Gateway"),
-    (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>No</Message></Error>", "AccessDenied No"),
-    (b"<script>var a=1</script><style>p{}</style><p>Down for maintenance", "Down for maintenance"),
-    (b"upstream connect error", "upstream connect error"), (b"error code: 1010", "error code: 1010"), (b"", ""), (b"{}", ""), (b"null", "null"),
-    (b"\xff\xfe\x00", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"message": "no such number"}, "no such number"),
+        ({"error": "boom"}, "boom"),
+        (
+            {"statusCode": 500, "exception": {"name": "Error", "message": "rate-overlimit", "stack": "at secret"}},
+            "rate-overlimit",
+        ),
+        (
+            {"type": "about:blank", "title": "Forbidden", "status": 403, "detail": "no permission for +44"},
+            "Forbidden; no permission for +44",
+        ),
+        (
+            {"title": "Bad", "errors": [{"detail": "to is empty"}, {"message": "body is empty"}]},
+            "Bad; to is empty; body is empty",
+        ),
+        (
+            {"message": ["a must be text", "b must be short"], "error": "Bad Request", "statusCode": 400},
+            "a must be text; b must be short; Bad Request",
+        ),
+        ({"error": {"message": "deep", "code": 7}}, "deep"),
+        ({"errors": ["x", "y"]}, "x; y"),
+        ({"error": {"code": "E42"}}, "E42"),
+        ({"name": "validation_error"}, "validation_error"),
+        ("just text", "just text"),
+        (["one", {"message": "two"}], "one; two"),
+        ({"message": "same", "error": "same"}, "same"),
+        ({"message": "two\nlines\there\x00"}, "two lines here"),
+        (False, "false"),
+        ({"error_description": "expired"}, "expired"),
+        ({"errors": {"to": "x", "message": "y"}}, "y"),
+        (PAGE, "Sign in; Free WiFi"),
+        (
+            b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body>",
+            "502 Bad Gateway",
+        ),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>No</Message></Error>", "AccessDenied No"),
+        (b"<script>var a=1</script><style>p{}</style><p>Down for maintenance", "Down for maintenance"),
+        (b"upstream connect error", "upstream connect error"),
+        (b"error code: 1010", "error code: 1010"),
+        (b"", ""),
+        (b"{}", ""),
+        (b"null", "null"),
+        (b"\xff\xfe\x00", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"),
+    ],
+)
 def test_an_error_has_the_providers_own_words(body, expected):
     assert words(answer(500, body)) == expected
 
 
 @pytest.mark.parametrize("name", JUDGES)
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 422, 429, 500, 503])
-@pytest.mark.parametrize("body", [
-    {"exception": {"message": "the reason"}}, {"title": "the reason", "detail": "more"}, {"errors": [{"message": "the reason"}]},
-    {"message": ["the reason"]}, b"<title>the reason</title>", b"the reason",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"exception": {"message": "the reason"}},
+        {"title": "the reason", "detail": "more"},
+        {"errors": [{"message": "the reason"}]},
+        {"message": ["the reason"]},
+        b"<title>the reason</title>",
+        b"the reason",
+    ],
+)
 def test_whatever_form_an_error_has_its_words_are_in_the_verdict(name, status, body):
     assert "the reason" in JUDGES[name](answer(status, body)).error
 
 
 def test_an_error_never_repeats_the_request():
-    body = {"statusCode": 500, "exception": {"message": "boom", "data": {"text": "hello"}}, "request": {"body": {"text": "hello"}},
-            "data": "hello", "body": "hello"}  # fmt: skip
+    body = {
+        "statusCode": 500,
+        "exception": {"message": "boom", "data": {"text": "hello"}},
+        "request": {"body": {"text": "hello"}},
+        "data": "hello",
+        "body": "hello",
+    }
     assert "hello" not in verdict.judge(answer(500, body), HANDLE, T0).error
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=400),
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["message", "error", "errors", "exception", "title"]), inner),
-    max_leaves=20) | st.binary(max_size=2_000))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=400),
+        lambda inner: (
+            st.lists(inner, max_size=6)
+            | st.dictionaries(st.sampled_from(["message", "error", "errors", "exception", "title"]), inner)
+        ),
+        max_leaves=20,
+    )
+    | st.binary(max_size=2_000)
+)
 def test_words_are_one_short_line_whatever_is_answered(body):
     said = words(answer(500, body))
     assert len(said) <= MOST

@@ -37,8 +37,11 @@ def test_waha_is_given_an_id_of_ours_where_it_takes_one(engine):
     request = whatsapp.build([work(body="Olá ☀")], "c1", "main", engine)
     assert request.path == "/api/sendText"
     assert orjson.loads(request.body) == {
-        "session": "main", "chatId": "12125550123@c.us", "text": "Olá ☀", "id": request.handle
-    }  # fmt: skip
+        "session": "main",
+        "chatId": "12125550123@c.us",
+        "text": "Olá ☀",
+        "id": request.handle,
+    }
 
 
 @pytest.mark.parametrize("engine", ["WEBJS", "WPP"])
@@ -65,10 +68,15 @@ def test_an_email_is_what_resend_documents():
     one = mail(text="plain", reply_to="r@example.com", headers={"X-A": "b"}, from_="Us <two@example.com>")
     (said,) = orjson.loads(email.build([one], "c1", "one@example.com").body)
     assert said == {
-        "from": "Us <two@example.com>", "to": ["ada@example.com"], "subject": "Hi", "html": "<p>é</p>", "text": "plain",
-        "reply_to": "r@example.com", "headers": {"X-A": "b"},
+        "from": "Us <two@example.com>",
+        "to": ["ada@example.com"],
+        "subject": "Hi",
+        "html": "<p>é</p>",
+        "text": "plain",
+        "reply_to": "r@example.com",
+        "headers": {"X-A": "b"},
         "tags": [{"name": "campaign", "value": "c"}, {"name": "lead", "value": "l"}],
-    }  # fmt: skip
+    }
 
 
 def test_what_an_email_lacks_is_left_out():
@@ -100,17 +108,30 @@ def test_a_batch_of_none_or_of_more_than_a_hundred_is_our_fault(count):
 
 
 def test_an_attachment_is_content_or_url():
-    attached = mail(attachments=(Attachment("a.bin", content=b"\x00\xff"), Attachment("b.pdf", "application/pdf", url="https://x/b")))
+    attached = mail(
+        attachments=(
+            Attachment("a.bin", content=b"\x00\xff"),
+            Attachment("b.pdf", "application/pdf", url="https://x/b"),
+        )
+    )
     request = email.build([attached], "c1", "us@example.com")
     assert request.path == "/emails"
     assert orjson.loads(request.body)["attachments"] == [
-        {"filename": "a.bin", "content": "AP8="}, {"filename": "b.pdf", "content_type": "application/pdf", "path": "https://x/b"},
-    ]  # fmt: skip
+        {"filename": "a.bin", "content": "AP8="},
+        {"filename": "b.pdf", "content_type": "application/pdf", "path": "https://x/b"},
+    ]
 
 
-@pytest.mark.parametrize(("value", "expected"), [
-    ("spring-sale_26", "spring-sale_26"), ("Frühling 26!", "Fr_hling_26_"), ("a" * 300, "a" * 256), ("☀", "_"), ("a@b.c/d:e", "a_b_c_d_e"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("spring-sale_26", "spring-sale_26"),
+        ("Frühling 26!", "Fr_hling_26_"),
+        ("a" * 300, "a" * 256),
+        ("☀", "_"),
+        ("a@b.c/d:e", "a_b_c_d_e"),
+    ],
+)
 def test_a_tag_has_only_what_resend_allows(value, expected):
     assert email.tag(value) == expected
 
@@ -125,20 +146,35 @@ def test_an_sms_from_a_number():
     request = sms.build([work(body="Hi & bye +1 ☀")], NUMBER, T0, None)
     assert request.path == "/2010-04-01/Accounts/AC1/Messages.json"
     assert request.content_type == "application/x-www-form-urlencoded"
-    assert parse_qs(request.body.decode()) == {"To": ["+12125550123"], "From": ["+15005550006"], "Body": ["Hi & bye +1 ☀"]}
+    assert parse_qs(request.body.decode()) == {
+        "To": ["+12125550123"],
+        "From": ["+15005550006"],
+        "Body": ["Hi & bye +1 ☀"],
+    }
 
 
 def test_an_sms_from_a_service_with_a_callback_that_names_the_touch():
     request = sms.build([work(body="x", touch_id="a:b.c_d-e")], SERVICE, T0, None)
     assert parse_qs(request.body.decode()) == {
-        "To": ["+12125550123"], "MessagingServiceSid": ["MG1"], "Body": ["x"],
+        "To": ["+12125550123"],
+        "MessagingServiceSid": ["MG1"],
+        "Body": ["x"],
         "StatusCallback": ["https://x.example/cb?id=a%3Ab.c_d-e&a=1"],
-    }  # fmt: skip
+    }
 
 
-@pytest.mark.parametrize(("left_ms", "expected"), [
-    (3_600_000, "3600"), (3_600_999, "3600"), (5_000, "5"), (999, "1"), (-1, "1"), (36_000_000, "36000"), (90_000_000, "36000"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("left_ms", "expected"),
+    [
+        (3_600_000, "3600"),
+        (3_600_999, "3600"),
+        (5_000, "5"),
+        (999, "1"),
+        (-1, "1"),
+        (36_000_000, "36000"),
+        (90_000_000, "36000"),
+    ],
+)
 def test_an_sms_is_valid_until_its_window_closes(left_ms, expected):
     request = sms.build([work(body="x")], NUMBER, T0, T0 + left_ms)
     assert parse_qs(request.body.decode())["ValidityPeriod"] == [expected]
@@ -168,7 +204,9 @@ def test_a_callbacks_user_and_password_go_to_twilio_and_into_no_claim():
     assert (sent.path, sent.content_type, sent.handle) == (request.path, request.content_type, request.handle)
 
 
-@pytest.mark.parametrize("url", ["https://elsewhere.example.com/cb", "http://hook.example.com/cb", "https://hook.example.com:8443/cb"])
+@pytest.mark.parametrize(
+    "url", ["https://elsewhere.example.com/cb", "http://hook.example.com/cb", "https://hook.example.com:8443/cb"]
+)
 def test_a_claim_whose_callback_goes_elsewhere_is_sent_as_it_is(url):
     before = TwilioAccount("AC1", Secret("secret"), "+15005550006", None, "https://api.twilio.com", Address(url))
     request = sms.build([work(body="x")], before, T0, None)
@@ -178,10 +216,16 @@ def test_a_claim_whose_callback_goes_elsewhere_is_sent_as_it_is(url):
     assert sms.with_login(request, before.status_callback) is request
 
 
-@pytest.mark.parametrize(("address", "goes_out"), [
-    ("Shop <hi@münchen.de>", "Shop <hi@xn--mnchen-3ya.de>"), ("hi@MÜNCHEN.de", "hi@xn--mnchen-3ya.de"), ("Us <two@example.com>", "Us <two@example.com>"),
-    ("Shop, Inc. <hi@example.com>", '"Shop, Inc." <hi@example.com>'), ("Us <us@sandbox.test>", "Us <us@sandbox.test>"),
-])
+@pytest.mark.parametrize(
+    ("address", "goes_out"),
+    [
+        ("Shop <hi@münchen.de>", "Shop <hi@xn--mnchen-3ya.de>"),
+        ("hi@MÜNCHEN.de", "hi@xn--mnchen-3ya.de"),
+        ("Us <two@example.com>", "Us <two@example.com>"),
+        ("Shop, Inc. <hi@example.com>", '"Shop, Inc." <hi@example.com>'),
+        ("Us <us@sandbox.test>", "Us <us@sandbox.test>"),
+    ],
+)
 def test_a_senders_address_goes_out_in_ascii(address, goes_out):
     for content, default in (({"from_": address}, "other@example.com"), ({}, address)):
         assert orjson.loads(email.build([mail(**content)], "c", default).body)[0]["from"] == goes_out

@@ -20,18 +20,34 @@ MESSAGE = {"id": "true_12125550123@c.us_3EB0", "timestamp": 1_790_000_000, "from
 
 def test_the_question_is_what_the_frozen_request_said():
     asked = resolve.question(CLAIM)
-    assert (asked.session, asked.chat, asked.text, asked.since_s) == ("my session", "12125550123@c.us", "hi", 1_789_999_998)
+    assert (asked.session, asked.chat, asked.text, asked.since_s) == (
+        "my session",
+        "12125550123@c.us",
+        "hi",
+        1_789_999_998,
+    )
     assert resolve.chat_path(asked, 200) == (
         "/api/my%20session/chats/12125550123@c.us/messages?limit=100&offset=200&downloadMedia=false"
         "&sortOrder=desc&filter.fromMe=true&filter.timestamp.gte=1789999998"
     )
 
 
-@pytest.mark.parametrize(("change", "is_ours"), [
-    ({}, True), ({"timestamp": 1_789_999_998}, True), ({"timestamp": 1_789_999_997}, False), ({"timestamp": None}, True), ({"timestamp": "1790000000"}, True),
-    ({"timestamp": "1789999997"}, False), ({"timestamp": "soon"}, True),
-    ({"fromMe": False}, False), ({"fromMe": None}, False), ({"body": "hi "}, False), ({"body": None}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "is_ours"),
+    [
+        ({}, True),
+        ({"timestamp": 1_789_999_998}, True),
+        ({"timestamp": 1_789_999_997}, False),
+        ({"timestamp": None}, True),
+        ({"timestamp": "1790000000"}, True),
+        ({"timestamp": "1789999997"}, False),
+        ({"timestamp": "soon"}, True),
+        ({"fromMe": False}, False),
+        ({"fromMe": None}, False),
+        ({"body": "hi "}, False),
+        ({"body": None}, False),
+    ],
+)
 def test_a_server_that_ignores_the_filters_is_not_believed(change, is_ours):
     found = resolve.first_match([{**MESSAGE, **change}], resolve.question(CLAIM), NOBODY)
     assert found == (Sent(("3EB0",)) if is_ours else Absent())

@@ -19,7 +19,9 @@ from pipeline.console.command_line import DEFAULT_PORT, make_ours, versions, wor
 make_ours()
 GROUPS = {"dead-letters": ["list", "show", "replay"], "unconfirmed": ["list", "resolve"]}
 OURS = ["check", "dead-letters", "forecast", "produce", "status", "unconfirmed", "version", "worker"]
-PATHS = [[name] for name in OURS if name not in GROUPS] + [[group, verb] for group, verbs in GROUPS.items() for verb in verbs]
+PATHS = [[name] for name in OURS if name not in GROUPS] + [
+    [group, verb] for group, verbs in GROUPS.items() for verb in verbs
+]
 
 
 def help_of(*path: str) -> str:
@@ -30,10 +32,27 @@ def help_of(*path: str) -> str:
 
 def test_only_our_commands_are_there():
     assert sorted(cli.commands) == OURS
-    assert {name: sorted(cli.commands[name].commands) for name in GROUPS} == {name: sorted(verbs) for name, verbs in GROUPS.items()}
+    assert {name: sorted(cli.commands[name].commands) for name in GROUPS} == {
+        name: sorted(verbs) for name, verbs in GROUPS.items()
+    }
 
 
-@pytest.mark.parametrize("name", ["agents", "clean-versions", "completion", "livecheck", "model", "models", "reset", "send", "tables", "nonsense", "Worker"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "agents",
+        "clean-versions",
+        "completion",
+        "livecheck",
+        "model",
+        "models",
+        "reset",
+        "send",
+        "tables",
+        "nonsense",
+        "Worker",
+    ],
+)
 def test_a_command_that_is_not_ours_is_wrong_usage(name: str):
     found = CliRunner().invoke(cli, [name])
     assert (found.exit_code, f"No such command '{name}'" in found.output) == (2, True)
@@ -69,15 +88,26 @@ def test_the_defaults_that_help_names_are_those_in_effect():
     assert "[default: INFO]" in told
 
 
-@pytest.mark.parametrize(("line", "level"), [
-    ("worker", "INFO"), ("-l warn worker", "WARN"), ("worker -l warn", "WARN"), ("worker --loglevel=debug", "DEBUG"), ("-lerror worker", "ERROR"),
-    ("worker -l crit", "CRITICAL"), ("-l WARN worker", "WARN"), ("--loglevel info worker -l warn", "WARN"), ("worker -D x -l info", "INFO"),
-])  # fmt: skip
-def test_the_log_level_is_the_one_that_was_typed_and_info_without(monkeypatch: pytest.MonkeyPatch, line: str, level: str):
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("worker", "INFO"),
+        ("-l warn worker", "WARN"),
+        ("worker -l warn", "WARN"),
+        ("worker --loglevel=debug", "DEBUG"),
+        ("-lerror worker", "ERROR"),
+        ("worker -l crit", "CRITICAL"),
+        ("-l WARN worker", "WARN"),
+        ("--loglevel info worker -l warn", "WARN"),
+        ("worker -D x -l info", "INFO"),
+    ],
+)
+def test_the_log_level_is_the_one_that_was_typed_and_info_without(
+    monkeypatch: pytest.MonkeyPatch, line: str, level: str
+):
     monkeypatch.setattr(sys, "argv", ["faust", "-A", "pipeline", *line.split()])
     assert worker.__new__(worker).loglevel == level
 
 
 def test_version_tells_ours_first():
     assert versions().startswith(f"touch-pipeline {metadata.version('touch-pipeline')} (faust-streaming ")
-

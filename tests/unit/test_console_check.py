@@ -44,10 +44,18 @@ class FakeSender:
 
 
 async def found(item: str, **desired: object) -> Finding:
-    wanted = Desired(**{  # type: ignore[arg-type]
-        "partitions": {}, "replication_factor": 1, "senders": [], "channels_off": [], "registry_url": None,
-        "source": "pipeline.toml", "time_servers": [], **desired,
-    })
+    wanted = Desired(
+        **{  # type: ignore[arg-type]
+            "partitions": {},
+            "replication_factor": 1,
+            "senders": [],
+            "channels_off": [],
+            "registry_url": None,
+            "source": "pipeline.toml",
+            "time_servers": [],
+            **desired,
+        }
+    )
     async for finding in check(NOWHERE, wanted, lambda: NOW_S):
         if finding.item == item:
             return finding
@@ -57,6 +65,7 @@ async def found(item: str, **desired: object) -> Finding:
 @pytest.fixture
 async def provider() -> AsyncIterator[TestServer]:
     """A server whose clock says NOW_S, and a registry that wants credentials."""
+
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=404, headers={"Date": formatdate(NOW_S, usegmt=True)})
 
@@ -83,7 +92,9 @@ async def test_an_unreachable_kafka_fails_with_its_fix_and_the_rest_is_still_loo
 
 async def test_a_sender_is_opened_asked_and_closed():
     sender = FakeSender()
-    assert await found("sms default", senders=[("sms default", sender)]) == Finding("sms default", is_ok=True, what="number +15005550006")
+    assert await found("sms default", senders=[("sms default", sender)]) == Finding(
+        "sms default", is_ok=True, what="number +15005550006"
+    )
     assert sender.steps == ["open", "check", "close"]
 
 
@@ -98,9 +109,10 @@ async def test_a_channel_without_senders_is_off_and_no_failure():
     assert (await found("email", channels_off=["email"])).is_ok
 
 
-@pytest.mark.parametrize(("skew_s", "is_ok", "words"), [
-    (0, True, "agrees"), (1, True, "agrees"), (90, False, "90 s ahead of"), (-90, False, "90 s behind"),
-])
+@pytest.mark.parametrize(
+    ("skew_s", "is_ok", "words"),
+    [(0, True, "agrees"), (1, True, "agrees"), (90, False, "90 s ahead of"), (-90, False, "90 s behind")],
+)
 async def test_our_clock_is_compared_with_somebody_elses(provider: TestServer, skew_s: float, is_ok: bool, words: str):
     desired = Desired({}, 1, [], [], None, "", [str(provider.make_url("/"))])
     (finding,) = [f async for f in check(NOWHERE, desired, lambda: NOW_S + skew_s) if f.item == "clock"]
@@ -130,7 +142,9 @@ async def test_a_registry_that_is_away_fails_with_its_fix():
 async def test_the_templates_are_named_with_their_folder(tmp_path):
     (tmp_path / "welcome").mkdir()
     (tmp_path / "welcome" / "sms.txt").write_text("Hi")
-    assert await found("templates", templates=tmp_path) == Finding("templates", is_ok=True, what=f"{tmp_path}: welcome (sms.txt)")
+    assert await found("templates", templates=tmp_path) == Finding(
+        "templates", is_ok=True, what=f"{tmp_path}: welcome (sms.txt)"
+    )
     (tmp_path / "welcome" / "email.txt").write_bytes(b"\xff")
     finding = await found("templates", templates=tmp_path)
     assert (finding.is_ok, "welcome/email.txt: line 1: it is not UTF-8" in finding.what) == (False, True)

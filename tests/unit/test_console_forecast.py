@@ -27,18 +27,53 @@ def known(**more) -> Forecast:
     evening, morning = every(6_000, 0, 600), every(12_000, 13 * HOUR, 300)
     lanes = [
         LaneOutlook(
-            left=910, deferred=10, ends=Counter({State.SENT: 900, State.EXPIRED: 10}), sent_ms=evening + morning, last_ms=NOW + 14 * HOUR,
-            channel=Channel.WHATSAPP, lane=0, sender="main", held_ms=Counter({"closed window": 12 * HOUR, "10 per 1m": 2 * HOUR}),
-            latency_ms=200, pause="HTTP 503 \x1b[31m",
+            left=910,
+            deferred=10,
+            ends=Counter({State.SENT: 900, State.EXPIRED: 10}),
+            sent_ms=evening + morning,
+            last_ms=NOW + 14 * HOUR,
+            channel=Channel.WHATSAPP,
+            lane=0,
+            sender="main",
+            held_ms=Counter({"closed window": 12 * HOUR, "10 per 1m": 2 * HOUR}),
+            latency_ms=200,
+            pause="HTTP 503 \x1b[31m",
         ),
         LaneOutlook(
-            left=40, ends=Counter({State.SENT: 20}), sent_ms=every(15 * MINUTE, 0, 20), last_ms=NOW + 5 * HOUR, is_done=False,
-            channel=Channel.SMS, lane=3, sender="us", held_ms=Counter({"daily cap of 20": HOUR}), latency_ms=180, is_measured=True,
+            left=40,
+            ends=Counter({State.SENT: 20}),
+            sent_ms=every(15 * MINUTE, 0, 20),
+            last_ms=NOW + 5 * HOUR,
+            is_done=False,
+            channel=Channel.SMS,
+            lane=3,
+            sender="us",
+            held_ms=Counter({"daily cap of 20": HOUR}),
+            latency_ms=180,
+            is_measured=True,
         ),
     ]
-    campaigns = [CampaignOutlook(left=950, deferred=10, ends=Counter({State.SENT: 920, State.EXPIRED: 10}), sent_ms=evening,
-                                 last_ms=NOW + 200 * MINUTE, name="autumn [red]", channels={Channel.WHATSAPP, Channel.SMS})]
-    return Forecast(**{"now_ms": NOW, "until_ms": NOW + 24 * HOUR, "lanes": lanes, "campaigns": campaigns, "not_accepted": 0, **more})
+    campaigns = [
+        CampaignOutlook(
+            left=950,
+            deferred=10,
+            ends=Counter({State.SENT: 920, State.EXPIRED: 10}),
+            sent_ms=evening,
+            last_ms=NOW + 200 * MINUTE,
+            name="autumn [red]",
+            channels={Channel.WHATSAPP, Channel.SMS},
+        )
+    ]
+    return Forecast(
+        **{
+            "now_ms": NOW,
+            "until_ms": NOW + 24 * HOUR,
+            "lanes": lanes,
+            "campaigns": campaigns,
+            "not_accepted": 0,
+            **more,
+        }
+    )
 
 
 def shown(foreseen: Forecast) -> list[str]:
@@ -109,21 +144,46 @@ def test_as_json_everything_is_there():
     said = json.loads(json_of(known(not_accepted=2)))
     whatsapp, sms = said["lanes"]
     assert {key: said[key] for key in ("now", "until", "not_accepted", "buckets")} == {
-        "now": "2026-11-24T20:00:00Z", "until": "2026-11-25T20:00:00Z", "not_accepted": 2,
+        "now": "2026-11-24T20:00:00Z",
+        "until": "2026-11-25T20:00:00Z",
+        "not_accepted": 2,
         "buckets": {"start": "2026-11-24T20:00:00Z", "seconds": 900, "count": 56},
     }
     assert sum(whatsapp.pop("sent_per_bucket")) == 900
     assert whatsapp == {
-        "channel": "whatsapp", "lane": 0, "sender": "main", "left": 910, "waiting": 900, "deferred": 10, "sent": 900, "expired": 10,
-        "failed": 0, "unconfirmed": 0, "done_at": "2026-11-25T10:00:00Z", "held_by": "closed window", "paused": "HTTP 503 \x1b[31m",
-        "call_ms": 200, "call_ms_is_measured": False,
+        "channel": "whatsapp",
+        "lane": 0,
+        "sender": "main",
+        "left": 910,
+        "waiting": 900,
+        "deferred": 10,
+        "sent": 900,
+        "expired": 10,
+        "failed": 0,
+        "unconfirmed": 0,
+        "done_at": "2026-11-25T10:00:00Z",
+        "held_by": "closed window",
+        "paused": "HTTP 503 \x1b[31m",
+        "call_ms": 200,
+        "call_ms_is_measured": False,
     }
     assert (sms["done_at"], sms["call_ms_is_measured"]) == (None, True)
     assert said["campaigns"][0]["channels"] == ["sms", "whatsapp"]
 
 
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0, "0s"), (0.4, "0s"), (59, "59s"), (60, "1m"), (61, "1m 1s"), (3_600, "1h"), (3_605, "1h"), (12_000, "3h 20m"), (183_600, "2d 3h"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (59, "59s"),
+        (60, "1m"),
+        (61, "1m 1s"),
+        (3_600, "1h"),
+        (3_605, "1h"),
+        (12_000, "3h 20m"),
+        (183_600, "2d 3h"),
+    ],
+)
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, text: str):
     assert duration(round(seconds * 1000)) == text

@@ -27,12 +27,30 @@ if TYPE_CHECKING:
 AT = 1_795_521_784_567
 SPOT = Spot(3, 17)
 DEAD = DeadLetter(
-    DeadReason.INVALID, "to is wrong", "p.touches", 2, 1234, b"t-1", b'{"touch_id":"t-1"}',
-    [("source", b"\xff"), ("empty", None)], "t-1", AT,
+    DeadReason.INVALID,
+    "to is wrong",
+    "p.touches",
+    2,
+    1234,
+    b"t-1",
+    b'{"touch_id":"t-1"}',
+    [("source", b"\xff"), ("empty", None)],
+    "t-1",
+    AT,
 )
-TOUCH = {"touch_id": "t-1", "campaign_id": "c", "lead_id": "l", "channel": "sms", "to": "+1", "body": "Zo\u00eb", "variables": {},
-         "attachments": [{"filename": "f", "content_type": "x/y", "content": b"\x00\x01", "url": None}], "headers": {}, "priority": 5,
-         "metadata": {}}
+TOUCH = {
+    "touch_id": "t-1",
+    "campaign_id": "c",
+    "lead_id": "l",
+    "channel": "sms",
+    "to": "+1",
+    "body": "Zo\u00eb",
+    "variables": {},
+    "attachments": [{"filename": "f", "content_type": "x/y", "content": b"\x00\x01", "url": None}],
+    "headers": {},
+    "priority": 5,
+    "metadata": {},
+}
 
 
 def shown(**change: Any) -> list[str]:
@@ -42,7 +60,7 @@ def shown(**change: Any) -> list[str]:
 def value_of(**change: Any) -> tuple[str, str]:
     lines = shown(**change)
     at = lines.index("")
-    return lines[at - 1], "\n".join(lines[at + 1:])
+    return lines[at - 1], "\n".join(lines[at + 1 :])
 
 
 @pytest.mark.parametrize("write", [single_object, json_object, Confluent({"dead_letter": 7})])
@@ -53,9 +71,17 @@ def test_a_letter_is_read_in_any_of_its_forms(write: Callable[[str, dict[str, An
     assert letter_of(SPOT, reader(dead_letter_value(write, bare))) == Letter(SPOT, bare)
 
 
-@pytest.mark.parametrize("change", [
-    {"reason": "other"}, {"value": "no base64!"}, {"headers": None}, {"headers": [{}]}, {"occurred_at": None}, {"source_partition": "x"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reason": "other"},
+        {"value": "no base64!"},
+        {"headers": None},
+        {"headers": [{}]},
+        {"occurred_at": None},
+        {"source_partition": "x"},
+    ],
+)
 def test_what_is_no_letter_is_illegible(change: dict[str, Any]):
     datum = json.loads(dead_letter_value(json_object, DEAD))
     with pytest.raises(Illegible):
@@ -72,8 +98,16 @@ def test_the_line_has_time_place_reason_source_touch_and_error():
 
 def test_json_says_what_the_line_says_and_whole_adds_the_bytes():
     told = json.loads(json_of(Letter(SPOT, DEAD)))
-    assert told == {"place": "3/17", "occurred_at": AT, "reason": "invalid", "error": "to is wrong", "source_topic": "p.touches",
-                    "source_partition": 2, "source_offset": 1234, "touch_id": "t-1"}
+    assert told == {
+        "place": "3/17",
+        "occurred_at": AT,
+        "reason": "invalid",
+        "error": "to is wrong",
+        "source_topic": "p.touches",
+        "source_partition": 2,
+        "source_offset": 1234,
+        "touch_id": "t-1",
+    }
     whole = json.loads(json_of(Letter(SPOT, DEAD), whole=True))
     assert base64.b64decode(whole["value"]) == DEAD.value
     assert whole["headers"] == [{"name": "source", "value": "/w=="}, {"name": "empty", "value": None}]
@@ -83,8 +117,15 @@ def test_json_says_what_the_line_says_and_whole_adds_the_bytes():
 def test_the_page_shows_everything():
     lines = shown()
     assert lines[:9] == [
-        "place     3/17", "time      2026-11-24T12:03:04.567Z", "reason    invalid", "error     to is wrong",
-        "source    p.touches/2/1234", "touch_id  t-1", "key       t-1", r"header    source: \xff", "header    empty: null",
+        "place     3/17",
+        "time      2026-11-24T12:03:04.567Z",
+        "reason    invalid",
+        "error     to is wrong",
+        "source    p.touches/2/1234",
+        "touch_id  t-1",
+        "key       t-1",
+        r"header    source: \xff",
+        "header    empty: null",
     ]
     assert lines[9:] == ["value     18 bytes, JSON", "", "{", '  "touch_id": "t-1"', "}"]
 
@@ -103,7 +144,7 @@ def test_an_avro_touch_is_shown_as_json_in_both_framings():
         lines = list(page(Letter(SPOT, replace(DEAD, value=value)), fetching))
         at = lines.index("")
         assert lines[at - 1].endswith("bytes, Avro")
-        told = json.loads("\n".join(lines[at + 1:]))
+        told = json.loads("\n".join(lines[at + 1 :]))
         assert (told["body"], told["attachments"][0]["content"]) == ("Zo\u00eb", "AAE=")
 
 
@@ -124,8 +165,12 @@ def test_json_stays_the_same_json_when_it_is_escaped():
     assert "\u00eb" in text
 
 
-@given(st.binary() | st.text().map(str.encode) | st.dictionaries(st.text(), st.text()).map(lambda d: json.dumps(d, ensure_ascii=True).encode()),
-       st.text())
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | st.dictionaries(st.text(), st.text()).map(lambda d: json.dumps(d, ensure_ascii=True).encode()),
+    st.text(),
+)
 def test_nothing_in_a_letter_steers_a_terminal(value: bytes, text: str):
     lines = shown(value=value, key=value, error=text, headers=[(text, value)], source_topic=text, touch_id=text)
     assert all(line.isprintable() for line in lines)

@@ -14,9 +14,21 @@ from pipeline.records.codec import encode
 
 AT = 1_795_521_784_567
 TOLD = {
-    "touch_id": "t-1", "campaign_id": "c", "lead_id": "l", "channel": "sms", "state": "sent", "reason": None, "attempt": 1,
-    "sequence": 2, "sender": "main", "provider_message_id": "SM1", "error_code": None, "error": None,
-    "next_attempt_at": None, "metadata": {"k": "v"}, "occurred_at": AT,
+    "touch_id": "t-1",
+    "campaign_id": "c",
+    "lead_id": "l",
+    "channel": "sms",
+    "state": "sent",
+    "reason": None,
+    "attempt": 1,
+    "sequence": 2,
+    "sender": "main",
+    "provider_message_id": "SM1",
+    "error_code": None,
+    "error": None,
+    "next_attempt_at": None,
+    "metadata": {"k": "v"},
+    "occurred_at": AT,
 }
 
 
@@ -47,7 +59,9 @@ def test_confluent_is_read_and_each_schema_fetched_once():
     assert asked == [7]
 
 
-@pytest.mark.parametrize("value", [None, b"", b"[1]", b"{nope", b"\xc3\x01" + b"\x00" * 8, b"\xc3\x01", encode("status", TOLD)[:-4]])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"[1]", b"{nope", b"\xc3\x01" + b"\x00" * 8, b"\xc3\x01", encode("status", TOLD)[:-4]]
+)
 def test_what_is_none_of_ours_is_illegible(value: bytes | None):
     with pytest.raises(Illegible):
         Reader("status")(value)

@@ -16,7 +16,18 @@ from pipeline.domain.dead_letter import DeadLetter, DeadReason
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-DEAD = DeadLetter(DeadReason.INVALID, "wrong", "touches", 2, 9, b"k", b'{"touch_id":"t-1", "to":"x"}', [("h", b"v"), ("n", None)], "t-1", 1_000)
+DEAD = DeadLetter(
+    DeadReason.INVALID,
+    "wrong",
+    "touches",
+    2,
+    9,
+    b"k",
+    b'{"touch_id":"t-1", "to":"x"}',
+    [("h", b"v"), ("n", None)],
+    "t-1",
+    1_000,
+)
 
 
 def letter(offset: int, of: int | None = None, **change: object) -> Letter:
@@ -34,7 +45,10 @@ async def chosen_of(*letters: Letter, wanted: Wanted | None = None) -> Chosen:
 
 def test_a_letter_is_replayed_as_it_was_with_one_header_more():
     assert record_of(letter(17), "touches", 4, None) == {
-        "key": b"k", "value": DEAD.value, "partition": 2, "headers": [("h", b"v"), ("n", None), ("pipeline-replay-of", b"0/17")],
+        "key": b"k",
+        "value": DEAD.value,
+        "partition": 2,
+        "headers": [("h", b"v"), ("n", None), ("pipeline-replay-of", b"0/17")],
     }
 
 
@@ -44,11 +58,17 @@ def test_the_replay_of_a_replay_keeps_the_older_header_and_the_latest_counts():
     assert Letter(Spot(0, 20), replace(DEAD, headers=headers)).replay_of == "0/17"
 
 
-@pytest.mark.parametrize(("change", "partitions", "why"), [
-    ({"source_topic": "other.touches"}, 4, "it came from other.touches, not from touches"), ({}, 2, "touches has 2"),
-    ({"key": None, "value": None}, 4, "neither key nor value"),
-])
-def test_a_letter_that_cannot_go_back_where_it_came_from_is_refused(change: dict[str, object], partitions: int, why: str):
+@pytest.mark.parametrize(
+    ("change", "partitions", "why"),
+    [
+        ({"source_topic": "other.touches"}, 4, "it came from other.touches, not from touches"),
+        ({}, 2, "touches has 2"),
+        ({"key": None, "value": None}, 4, "neither key nor value"),
+    ],
+)
+def test_a_letter_that_cannot_go_back_where_it_came_from_is_refused(
+    change: dict[str, object], partitions: int, why: str
+):
     with pytest.raises(NotReplayable, match=why):
         record_of(letter(1, **change), "touches", partitions, None)
 
@@ -60,7 +80,9 @@ def test_a_new_id_is_the_key_and_lets_the_key_choose_the_partition():
     assert "partition" not in record
 
 
-@pytest.mark.parametrize("value", [None, b"", b"\xc3\x01rest", b"[]", b"{}", b'{"touch_id":5}', b'{"touch_id":"%s"}' % (b"x" * 125)])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\xc3\x01rest", b"[]", b"{}", b'{"touch_id":5}', b'{"touch_id":"%s"}' % (b"x" * 125)]
+)
 def test_what_has_no_touch_id_that_could_be_changed_gets_no_new_one(value: bytes | None):
     with pytest.raises(NotReplayable, match="touch_id"):
         record_of(letter(1, value=value), "touches", 4, ".again")
@@ -84,11 +106,17 @@ async def test_of_a_letter_that_came_back_as_it_was_only_the_newest_is_chosen():
 
 
 async def test_a_letter_that_came_back_for_another_reason_is_still_chosen():
-    chosen = await chosen_of(letter(1), letter(2, of=1, reason=DeadReason.CONFLICT), wanted=Wanted(frozenset({DeadReason.INVALID})))
+    chosen = await chosen_of(
+        letter(1), letter(2, of=1, reason=DeadReason.CONFLICT), wanted=Wanted(frozenset({DeadReason.INVALID}))
+    )
     assert [spot.offset for spot in chosen.letters] == [1]
 
 
 def test_a_new_id_leaves_the_numbers_of_a_message_as_they_were_written():
     value = b'{"touch_id": "t-1", "variables": {"n": 123456789012345678901234, "p": 1.10}, "not_before": 1790000000000}'
     replayed = json.loads(record_of(letter(1, value=value), "touches", 4, ".again")["value"])
-    assert replayed == {"touch_id": "t-1.again", "variables": {"n": "123456789012345678901234", "p": "1.10"}, "not_before": 1790000000000}
+    assert replayed == {
+        "touch_id": "t-1.again",
+        "variables": {"n": "123456789012345678901234", "p": "1.10"},
+        "not_before": 1790000000000,
+    }

@@ -51,19 +51,22 @@ def test_a_byte_order_mark_and_blank_lines_are_no_touches():
     assert [row.line for row in ndjson(b'\xef\xbb\xbf{"touch_id":"a"}\n\n  \n{"touch_id":"b"}\n')] == [1, 4]
 
 
-@pytest.mark.parametrize(("line", "why"), [
-    (b"{nope", "no JSON"),
-    (b"[1]", "no JSON object"),
-    (b'"a"', "no JSON object"),
-    (b"{}", "no touch_id"),
-    (b'{"touch_id":null}', "no touch_id"),
-    (b'{"touch_id":""}', "touch_id is empty or no text"),
-    (b'{"touch_id":7}', "touch_id is empty or no text"),
-    (b'{"touch_id":"a","n":NaN}', "no JSON"),
-    (b'{"touch_id":"\xff"}', "no JSON"),
-    (b'{"touch_id":"\\ud800"}', "no JSON"),
-    (b"[" * 5_000, "no JSON"),
-])
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{nope", "no JSON"),
+        (b"[1]", "no JSON object"),
+        (b'"a"', "no JSON object"),
+        (b"{}", "no touch_id"),
+        (b'{"touch_id":null}', "no touch_id"),
+        (b'{"touch_id":""}', "touch_id is empty or no text"),
+        (b'{"touch_id":7}', "touch_id is empty or no text"),
+        (b'{"touch_id":"a","n":NaN}', "no JSON"),
+        (b'{"touch_id":"\xff"}', "no JSON"),
+        (b'{"touch_id":"\\ud800"}', "no JSON"),
+        (b"[" * 5_000, "no JSON"),
+    ],
+)
 def test_a_broken_line_is_named_with_its_number_and_the_next_one_lives(line: bytes, why: str):
     broken, after = ndjson(line + b'\n{"touch_id":"b"}\n')
     assert isinstance(broken, Broken)
@@ -100,9 +103,14 @@ def test_before_each_read_that_may_wait_the_reader_is_told():
 
 
 def test_csv_columns_are_members_and_maps_are_dotted():
-    (touch,) = values(from_csv("touch_id,channel,variables.first,variables.last.name,metadata.k,headers.X-A\na,sms,Ann,Lee,v,h\n"))
+    (touch,) = values(
+        from_csv("touch_id,channel,variables.first,variables.last.name,metadata.k,headers.X-A\na,sms,Ann,Lee,v,h\n")
+    )
     assert touch == {
-        "touch_id": "a", "channel": "sms", "variables": {"first": "Ann", "last.name": "Lee"}, "metadata": {"k": "v"},
+        "touch_id": "a",
+        "channel": "sms",
+        "variables": {"first": "Ann", "last.name": "Lee"},
+        "metadata": {"k": "v"},
         "headers": {"X-A": "h"},
     }
 
@@ -112,10 +120,18 @@ def test_an_empty_cell_is_absent_so_that_no_message_gets_a_hole():
 
 
 def test_digits_are_numbers_only_where_a_number_belongs():
-    (touch,) = values(from_csv("touch_id,to,priority,expires_at,not_before,body\n7,12125550100,0,1790000000000,2026-01-01T00:00:00Z,12\n"))
+    (touch,) = values(
+        from_csv(
+            "touch_id,to,priority,expires_at,not_before,body\n7,12125550100,0,1790000000000,2026-01-01T00:00:00Z,12\n"
+        )
+    )
     assert touch == {
-        "touch_id": "7", "to": "12125550100", "priority": 0, "expires_at": 1790000000000,
-        "not_before": "2026-01-01T00:00:00Z", "body": "12",
+        "touch_id": "7",
+        "to": "12125550100",
+        "priority": 0,
+        "expires_at": 1790000000000,
+        "not_before": "2026-01-01T00:00:00Z",
+        "body": "12",
     }
 
 
@@ -136,9 +152,15 @@ def test_the_delimiter_is_read_off_the_header(delimiter: str):
     assert values(from_csv(f"touch_id{delimiter}to\r\na{delimiter}b\r\n")) == [{"touch_id": "a", "to": "b"}]
 
 
-@pytest.mark.parametrize(("row", "why"), [
-    (b'a,"x" y', "no CSV"), (b"a,\xff", "no UTF-8"), (b",x", "no touch_id"), (b"a,b,c", "3 cells, but the header has 2"),
-])
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (b'a,"x" y', "no CSV"),
+        (b"a,\xff", "no UTF-8"),
+        (b",x", "no touch_id"),
+        (b"a,b,c", "3 cells, but the header has 2"),
+    ],
+)
 def test_a_broken_csv_row_is_named_and_the_next_one_lives(row: bytes, why: str):
     broken, after = from_csv(b"touch_id,body\n" + row + b"\nb,y\n")
     assert isinstance(broken, Broken)
@@ -156,20 +178,33 @@ def test_a_csv_without_a_usable_header_is_refused_as_a_whole(header: str):
 ANN = {"touch_id": "a", "to": "+491701234567", "body": "Grüße; x"}
 
 
-@pytest.mark.parametrize("data", [
-    "touch_id,to,body,text\na,+491701234567,Grüße; x\n", "touch_id,to,body,text\na,+491701234567,Grüße; x,\n",
-    "touch_id,to,body,,\na,+491701234567,Grüße; x,,\n", "touch_id,to,body\na,+491701234567,Grüße; x,,,\n",
-    'sep=;\r\ntouch_id;to;body\r\na;+491701234567;"Grüße; x"\r\n', '"sep=,"\r\ntouch_id,to,body\r\na,+491701234567,Grüße; x\r\n',
-    'touch_id;to;body\r\na;+491701234567;"Grüße; x"\r\n;;\r\n;;\r\n', "touch_id\tto\tbody\na\t+491701234567\tGrüße; x\n",
-    "\ufefftouch_id,to,body\r\na,+491701234567,Grüße; x\r\n", '\ufeff"touch_id","to","body"\n"a","+491701234567","Grüße; x"\n',
-    "\r\n\r\ntouch_id,to,body\r\n\r\na,+491701234567,Grüße; x\r\n , , \r\n", " Touch ID , To , BODY \na,+491701234567,Grüße; x\n",
-    "TOUCH_ID,to,body\n a ,+491701234567,Grüße; x\n", ",touch_id,to,body\n0,a,+491701234567,Grüße; x\n",
-    "touch_id|to|body\na|+491701234567|Grüße; x\n", "touch_id,to,body,priority,not_before\na,+491701234567,Grüße; x,nan,NaT\n",
-    "touch_id,to,body\na,+491701234567,Grüße; x",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        "touch_id,to,body,text\na,+491701234567,Grüße; x\n",
+        "touch_id,to,body,text\na,+491701234567,Grüße; x,\n",
+        "touch_id,to,body,,\na,+491701234567,Grüße; x,,\n",
+        "touch_id,to,body\na,+491701234567,Grüße; x,,,\n",
+        'sep=;\r\ntouch_id;to;body\r\na;+491701234567;"Grüße; x"\r\n',
+        '"sep=,"\r\ntouch_id,to,body\r\na,+491701234567,Grüße; x\r\n',
+        'touch_id;to;body\r\na;+491701234567;"Grüße; x"\r\n;;\r\n;;\r\n',
+        "touch_id\tto\tbody\na\t+491701234567\tGrüße; x\n",
+        "\ufefftouch_id,to,body\r\na,+491701234567,Grüße; x\r\n",
+        '\ufeff"touch_id","to","body"\n"a","+491701234567","Grüße; x"\n',
+        "\r\n\r\ntouch_id,to,body\r\n\r\na,+491701234567,Grüße; x\r\n , , \r\n",
+        " Touch ID , To , BODY \na,+491701234567,Grüße; x\n",
+        "TOUCH_ID,to,body\n a ,+491701234567,Grüße; x\n",
+        ",touch_id,to,body\n0,a,+491701234567,Grüße; x\n",
+        "touch_id|to|body\na|+491701234567|Grüße; x\n",
+        "touch_id,to,body,priority,not_before\na,+491701234567,Grüße; x,nan,NaT\n",
+        "touch_id,to,body\na,+491701234567,Grüße; x",
+    ],
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_csv_is_read_as_excel_sheets_numbers_and_pandas_write_it(data: str, encoding: str):
-    assert values(from_csv(data.encode(encoding) if encoding == "utf-8" else data.removeprefix("\ufeff").encode(encoding))) == [ANN]
+    assert values(
+        from_csv(data.encode(encoding) if encoding == "utf-8" else data.removeprefix("\ufeff").encode(encoding))
+    ) == [ANN]
 
 
 def test_a_text_that_comes_in_pieces_of_utf_16_is_whole():
@@ -181,7 +216,9 @@ def test_a_text_that_comes_in_pieces_of_utf_16_is_whole():
 
 
 def test_a_number_with_the_decimals_of_a_data_frame_is_whole():
-    (touch,) = values(from_csv("touch_id,priority,not_before,expires_at,created_at\na,5.0,1790000000000.0,2030-01-01T00:00:00Z,\n"))
+    (touch,) = values(
+        from_csv("touch_id,priority,not_before,expires_at,created_at\na,5.0,1790000000000.0,2030-01-01T00:00:00Z,\n")
+    )
     assert touch == {"touch_id": "a", "priority": 5, "not_before": 1790000000000, "expires_at": "2030-01-01T00:00:00Z"}
 
 
@@ -190,9 +227,15 @@ def test_what_only_looks_like_nothing_is_a_text_like_any_other():
     assert touch == {"touch_id": "a", "body": "nan", "variables": {"name": "None"}, "lead_id": "NULL"}
 
 
-@pytest.mark.parametrize(("row", "why"), [
-    ("a,b,c,d", "4 cells, but the header has 3"), ("a,b,,x", "4 cells"), ("a,b,x", "a cell under no column: 'x'"), (",b,", "no touch_id"),
-])
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("a,b,c,d", "4 cells, but the header has 3"),
+        ("a,b,,x", "4 cells"),
+        ("a,b,x", "a cell under no column: 'x'"),
+        (",b,", "no touch_id"),
+    ],
+)
 def test_a_cell_that_belongs_nowhere_is_named_and_the_next_row_lives(row: str, why: str):
     broken, after = from_csv(f"touch_id,to,\n{row}\nb,c\n")
     assert isinstance(broken, Broken)

@@ -20,17 +20,35 @@ def test_no_reason_is_a_dash():
 
 
 def test_what_else_is_known_follows_by_name():
-    line = line_of({
-        "touch_id": "t-1", "state": "retrying", "reason": "backoff", "occurred_at": AT_MS, "attempt": 2, "sender": "main",
-        "next_attempt_at": AT_MS + 1_000, "error_code": "500", "error": 'said "no"', "provider_message_id": "SM1",
-    })
+    line = line_of(
+        {
+            "touch_id": "t-1",
+            "state": "retrying",
+            "reason": "backoff",
+            "occurred_at": AT_MS,
+            "attempt": 2,
+            "sender": "main",
+            "next_attempt_at": AT_MS + 1_000,
+            "error_code": "500",
+            "error": 'said "no"',
+            "provider_message_id": "SM1",
+        }
+    )
     assert line.split()[4:] == [
-        "next=2026-11-24T12:03:05.567Z", "attempt=2", "sender=main", "id=SM1", "code=500", r'error="said', r'\"no\""',
+        "next=2026-11-24T12:03:05.567Z",
+        "attempt=2",
+        "sender=main",
+        "id=SM1",
+        "code=500",
+        r'error="said',
+        r'\"no\""',
     ]
 
 
 def test_an_error_cannot_steer_a_terminal():
-    line = line_of({"touch_id": "t-1", "state": "failed", "reason": "rejected", "occurred_at": AT_MS, "error": "a\x1b[2J\nb"})
+    line = line_of(
+        {"touch_id": "t-1", "state": "failed", "reason": "rejected", "occurred_at": AT_MS, "error": "a\x1b[2J\nb"}
+    )
     assert line.endswith("error=a?[2J?b")
 
 
@@ -39,7 +57,9 @@ def test_all_forms_of_an_instant_are_one_instant():
 
 
 def test_json_has_integer_instants_and_no_absent_members():
-    assert json_of({"touch_id": "t-1", "occurred_at": AT, "reason": None}) == f'{{"touch_id":"t-1","occurred_at":{AT_MS}}}'
+    assert (
+        json_of({"touch_id": "t-1", "occurred_at": AT, "reason": None}) == f'{{"touch_id":"t-1","occurred_at":{AT_MS}}}'
+    )
 
 
 def test_the_states_that_end_a_touch():

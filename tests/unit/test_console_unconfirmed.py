@@ -26,7 +26,9 @@ SENT, NOT_SENT = Resolved.SENT, Resolved.NOT_SENT
 
 
 def left(touch_id="t-1", **more) -> Unconfirmed:
-    claim = Claim("c1", (work(touch_id, to="+12125552368", **more),), Request("/send", b"", "text/plain", ""), T0, T0 + 5_000)
+    claim = Claim(
+        "c1", (work(touch_id, to="+12125552368", **more),), Request("/send", b"", "text/plain", ""), T0, T0 + 5_000
+    )
     return Unconfirmed(claim, T0 + 60_000, "no answer")
 
 
@@ -38,8 +40,13 @@ def door(tmp_path):
     for name, files in {
         "html": {"email.html": "<p>{{ name }} & co</p>", "subject.txt": "For {{ name }}"},
         "text": {"email.txt": "Hi {{ name }}", "subject.txt": "For {{ name }}"},
-        "both": {"email.html": "<p>{{ name }}</p>", "email.txt": "Hi {{ name }}", "subject.txt": "s",
-                 "sms.txt": "Hi {{ name }}", "whatsapp.txt": "Hello *{{ name }}*"},
+        "both": {
+            "email.html": "<p>{{ name }}</p>",
+            "email.txt": "Hi {{ name }}",
+            "subject.txt": "s",
+            "sms.txt": "Hi {{ name }}",
+            "whatsapp.txt": "Hello *{{ name }}*",
+        },
     }.items():
         (tmp_path / name).mkdir()
         for file, text in files.items():
@@ -50,31 +57,67 @@ def door(tmp_path):
 FILE = base64.b64encode(b"\x00\xff%PDF").decode()
 SHAPES = {
     "sms": SMS,
-    "sms, template, pinned": {**SMS, "body": None, "template": "both", "variables": {"name": "Ann"}, "sender": "default"},
+    "sms, template, pinned": {
+        **SMS,
+        "body": None,
+        "template": "both",
+        "variables": {"name": "Ann"},
+        "sender": "default",
+    },
     "whatsapp": {**SMS, "channel": "whatsapp", "body": "Hi \U0001f44b\n\x01"},
-    "whatsapp, template": {**SMS, "channel": "whatsapp", "body": None, "template": "both", "variables": {"name": "Ann"}},
+    "whatsapp, template": {
+        **SMS,
+        "channel": "whatsapp",
+        "body": None,
+        "template": "both",
+        "variables": {"name": "Ann"},
+    },
     "html": EMAIL,
     "text": {**EMAIL, "body": None, "text": "hi"},
     "html and text": {**EMAIL, "text": "hi"},
     "html and a text that is to stay empty": {**EMAIL, "text": ""},
     "template, html": {**EMAIL, "subject": None, "body": None, "template": "html", "variables": {"name": "Ann <b>"}},
     "template, text": {**EMAIL, "subject": None, "body": None, "template": "text", "variables": {"name": "Ann"}},
-    "template, both, own subject": {**EMAIL, "body": None, "subject": "mine", "template": "both", "variables": {"name": "Ann"}},
-    "attachments": {**EMAIL, "attachments": [
-        {"filename": "a.pdf", "content_type": "application/pdf", "content": FILE}, {"filename": "empty", "content": ""},
-        {"filename": "b.png", "url": "https://example.com/b.png"}]},
-    "from, reply-to, headers": {**EMAIL, "from": "b@example.com", "reply_to": "Re@Example.com",
-                                "headers": {"List-Unsubscribe": "<https://example.com/u>", "X-A": ""}},
-    "everything else": {**SMS, "time_zone": "America/Denver", "priority": 0, "metadata": {"k": "v", "resends": "older"},
-                        "expires_at": T0 + 10**9, "not_before": T0 - 5, "created_at": 1, "lead_id": "Zoë", "campaign_id": "ü|"},
-}  # fmt: skip
+    "template, both, own subject": {
+        **EMAIL,
+        "body": None,
+        "subject": "mine",
+        "template": "both",
+        "variables": {"name": "Ann"},
+    },
+    "attachments": {
+        **EMAIL,
+        "attachments": [
+            {"filename": "a.pdf", "content_type": "application/pdf", "content": FILE},
+            {"filename": "empty", "content": ""},
+            {"filename": "b.png", "url": "https://example.com/b.png"},
+        ],
+    },
+    "from, reply-to, headers": {
+        **EMAIL,
+        "from": "b@example.com",
+        "reply_to": "Re@Example.com",
+        "headers": {"List-Unsubscribe": "<https://example.com/u>", "X-A": ""},
+    },
+    "everything else": {
+        **SMS,
+        "time_zone": "America/Denver",
+        "priority": 0,
+        "metadata": {"k": "v", "resends": "older"},
+        "expires_at": T0 + 10**9,
+        "not_before": T0 - 5,
+        "created_at": 1,
+        "lead_id": "Zoë",
+        "campaign_id": "ü|",
+    },
+}
 
 
 @pytest.mark.parametrize("touch", SHAPES.values(), ids=SHAPES)
 def test_the_same_words_go_to_the_same_person_again_as_another_touch(door, touch):
-    (topic, lane, first), = door.give(touch).works
+    ((topic, lane, first),) = door.give(touch).works
     again = encode("touch", touch_again(first))
-    (same_topic, same_lane, second), = door.give(again).works
+    ((same_topic, same_lane, second),) = door.give(again).works
     assert (same_topic, same_lane) == (topic, lane)
     assert second.metadata == {**first.metadata, "resends": touch["touch_id"]}
     assert second.touch_id == f"{touch['touch_id']}:again"
@@ -116,11 +159,14 @@ def test_an_id_may_be_told_later():
     assert resolved(resolved(left(), Answer(SENT), T0), Answer(SENT, "SM1"), T0).provider_message_id == "SM1"
 
 
-@pytest.mark.parametrize(("first", "second", "said"), [
-    (Answer(SENT, "SM1"), Answer(NOT_SENT), "recorded as sent (SM1) since"),
-    (Answer(NOT_SENT), Answer(SENT), "recorded as not sent since"),
-    (Answer(SENT, "SM1"), Answer(SENT, "SM2"), "recorded as sent (SM1) since"),
-])
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (Answer(SENT, "SM1"), Answer(NOT_SENT), "recorded as sent (SM1) since"),
+        (Answer(NOT_SENT), Answer(SENT), "recorded as not sent since"),
+        (Answer(SENT, "SM1"), Answer(SENT, "SM2"), "recorded as sent (SM1) since"),
+    ],
+)
 def test_another_answer_is_refused_unless_it_overrules(first, second, said):
     known = resolved(left(), first, T0)
     with pytest.raises(Failed) as refused:
@@ -151,11 +197,14 @@ class LookingUp:
     replays = False
 
 
-@pytest.mark.parametrize(("desk", "said"), [
-    (Desk(), "sms has no sender 'default' any more"),
-    (Desk(Replaying()), "https://resend.com/emails"),
-    (Desk(LookingUp(), T0 + 31 * 86_400_000), "older than 30 days"),
-])
+@pytest.mark.parametrize(
+    ("desk", "said"),
+    [
+        (Desk(), "sms has no sender 'default' any more"),
+        (Desk(Replaying()), "https://resend.com/emails"),
+        (Desk(LookingUp(), T0 + 31 * 86_400_000), "older than 30 days"),
+    ],
+)
 async def test_nobody_is_asked_who_cannot_tell_or_might_send(desk, said):
     with pytest.raises(Failed) as refused:
         await ask(desk, {}, left(), print)
@@ -171,7 +220,9 @@ def test_a_line_says_when_who_where_and_why():
 
 def test_a_resolved_line_says_how():
     assert " sent=2023-11-14T22:13:20.000Z id=SM1 no answer" in line_of(resolved(left(), Answer(SENT, "SM1"), T0))
-    assert " not_sent=2023-11-14T22:13:20.000Z again=t-1:again no answer" in line_of(resolved(left(), Answer(NOT_SENT), T0))
+    assert " not_sent=2023-11-14T22:13:20.000Z again=t-1:again no answer" in line_of(
+        resolved(left(), Answer(NOT_SENT), T0)
+    )
 
 
 def test_nothing_in_it_steers_a_terminal():
@@ -182,10 +233,23 @@ def test_nothing_in_it_steers_a_terminal():
 
 def test_json_says_the_same_and_leaves_out_what_is_absent():
     said = json.loads(json_of(left()))
-    assert said == {"touch_id": "t-1", "campaign_id": "c", "lead_id": "lead-t-1", "channel": "sms", "sender": "default",
-                    "to": "+12125552368", "occurred_at": T0 + 60_000, "claimed_at": T0, "error": "no answer"}
+    assert said == {
+        "touch_id": "t-1",
+        "campaign_id": "c",
+        "lead_id": "lead-t-1",
+        "channel": "sms",
+        "sender": "default",
+        "to": "+12125552368",
+        "occurred_at": T0 + 60_000,
+        "claimed_at": T0,
+        "error": "no answer",
+    }
     assert json.loads(json_of(resolved(left(), Answer(NOT_SENT), T0)))["resent_as"] == "t-1:again"
 
 
 def test_channels_are_spelled_as_everywhere():
-    assert {json.loads(json_of(left(channel=channel)))["channel"] for channel in Channel} == {"sms", "email", "whatsapp"}
+    assert {json.loads(json_of(left(channel=channel)))["channel"] for channel in Channel} == {
+        "sms",
+        "email",
+        "whatsapp",
+    }

@@ -15,16 +15,35 @@ from pipeline.settings.variables import CONFIG_VARIABLE, WITHOUT_FILE
 
 ROOT = Path(__file__).parents[2]
 REAL = {
-    "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9093", "KAFKA_TOPIC_PREFIX": "shop.", "WAHA_BASE_URL": "https://waha.example", "WAHA_API_KEY": "real-waha",
-    "WAHA_ENGINE": "GOWS", "RESEND_API_KEY": "re_real", "RESEND_FROM": "Shop <hello@shop.example.com>", "TWILIO_ACCOUNT_SID": "ACreal",
-    "TWILIO_AUTH_TOKEN": "real-token", "TWILIO_MESSAGING_SERVICE_SID": "MGreal", "TWILIO_STATUS_CALLBACK": "https://shop.example/{touch_id}",
-}  # fmt: skip
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9093",
+    "KAFKA_TOPIC_PREFIX": "shop.",
+    "WAHA_BASE_URL": "https://waha.example",
+    "WAHA_API_KEY": "real-waha",
+    "WAHA_ENGINE": "GOWS",
+    "RESEND_API_KEY": "re_real",
+    "RESEND_FROM": "Shop <hello@shop.example.com>",
+    "TWILIO_ACCOUNT_SID": "ACreal",
+    "TWILIO_AUTH_TOKEN": "real-token",
+    "TWILIO_MESSAGING_SERVICE_SID": "MGreal",
+    "TWILIO_STATUS_CALLBACK": "https://shop.example/{touch_id}",
+}
 SHELLS = [
-    {}, REAL, {"RESEND_API_KEY": "re_real"}, {"TWILIO_AUTH_TOKEN": "real-token"}, {"WAHA_BASE_URL": "https://waha.example"},
-    {"KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9093"}, {"PIPELINE_CONFIG": "pipeline.toml"}, {"RESEND_API_URL": "https://api.resend.com"},
-    {"TWILIO_API_URL": "https://api.twilio.com"}, {"KAFKA_TOPIC_PREFIX": "shop."}, {"WAHA_BASE_URL": ""}, {"SCHEMA_REGISTRY_URL": "http://r:8081"},
-]  # fmt: skip
-_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-+?])(?P<other>[^}]*))?\})")
+    {},
+    REAL,
+    {"RESEND_API_KEY": "re_real"},
+    {"TWILIO_AUTH_TOKEN": "real-token"},
+    {"WAHA_BASE_URL": "https://waha.example"},
+    {"KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9093"},
+    {"PIPELINE_CONFIG": "pipeline.toml"},
+    {"RESEND_API_URL": "https://api.resend.com"},
+    {"TWILIO_API_URL": "https://api.twilio.com"},
+    {"KAFKA_TOPIC_PREFIX": "shop."},
+    {"WAHA_BASE_URL": ""},
+    {"SCHEMA_REGISTRY_URL": "http://r:8081"},
+]
+_VARIABLE = re.compile(
+    r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-+?])(?P<other>[^}]*))?\})"
+)
 
 
 def interpolated(text: str, environ: dict[str, str]) -> str:
@@ -67,7 +86,10 @@ def environment(service: dict[str, Any], environ: dict[str, str]) -> dict[str, s
     given = service.get("environment", {})
     if isinstance(given, dict):
         return {name: str(value) for name, value in given.items()}
-    pairs = [(name, value) if equals else (name, environ.get(name)) for name, equals, value in (each.partition("=") for each in given)]
+    pairs = [
+        (name, value) if equals else (name, environ.get(name))
+        for name, equals, value in (each.partition("=") for each in given)
+    ]
     return {name: value for name, value in pairs if value is not None}
 
 
@@ -75,10 +97,21 @@ def worker_settings(file: str, environ: dict[str, str], folder: Path = Path("/et
     return load(environment(services(file, environ)["worker"], environ), folder)
 
 
-@pytest.mark.parametrize(("text", "environ", "expected"), [
-    ("${A}", {"A": "x"}, "x"), ("${A}", {}, ""), ("$A", {"A": "x"}, "x"), ("$$A", {"A": "x"}, "$A"), ("${A:-d}", {"A": ""}, "d"),
-    ("${A-d}", {"A": ""}, ""), ("${A-d}", {}, "d"), ("${A:+y}", {"A": ""}, ""), ("${A+y}", {"A": ""}, "y"), ("${A:+y}", {"A": "x"}, "y"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "environ", "expected"),
+    [
+        ("${A}", {"A": "x"}, "x"),
+        ("${A}", {}, ""),
+        ("$A", {"A": "x"}, "x"),
+        ("$$A", {"A": "x"}, "$A"),
+        ("${A:-d}", {"A": ""}, "d"),
+        ("${A-d}", {"A": ""}, ""),
+        ("${A-d}", {}, "d"),
+        ("${A:+y}", {"A": ""}, ""),
+        ("${A+y}", {"A": ""}, "y"),
+        ("${A:+y}", {"A": "x"}, "y"),
+    ],
+)
 def test_variables_are_filled_in_as_compose_does(text: str, environ: dict[str, str], expected: str):
     assert interpolated(text, environ) == expected
 
@@ -98,14 +131,20 @@ def test_compose_up_says_which_variables_of_the_shell_it_left_out_and_no_value()
     assert {name for name in WITHOUT_FILE if name in notice.split()} == set(REAL)
     assert not any(value in notice for value in REAL.values())
     assert "nobody is written to" in notice
-    assert not {name for name in WITHOUT_FILE if name in environment(services("docker-compose.yml", {})["worker"], {})["PIPELINE_NOTICE"].split()}
+    assert not {
+        name
+        for name in WITHOUT_FILE
+        if name in environment(services("docker-compose.yml", {})["worker"], {})["PIPELINE_NOTICE"].split()
+    }
 
 
 def test_the_real_workers_get_the_shell_s_accounts_and_nothing_of_a_sandbox():
     found = worker_settings("docker-compose.real.yml", REAL)
     assert [each.base_url for each in (found.waha["default"], found.resend["default"], found.twilio["default"])] == [
-        "https://waha.example", "https://api.resend.com", "https://api.twilio.com",
-    ]  # fmt: skip
+        "https://waha.example",
+        "https://api.resend.com",
+        "https://api.twilio.com",
+    ]
     assert (found.waha["default"].engine, found.waha["default"].api_key.reveal()) == ("GOWS", "real-waha")
     assert (found.kafka.bootstrap_servers, found.kafka.topic_prefix) == (("kafka.example:9093",), "shop.")
     assert found.twilio["default"].messaging_service_sid == "MGreal"
@@ -123,7 +162,11 @@ def test_the_real_workers_get_every_variable_there_is_and_only_if_it_is_set():
 
 def test_a_configuration_file_reaches_the_real_workers(tmp_path: Path):
     """The file lies where the folder is mounted, and its templates beside it."""
-    mounted = dict(each.split(":")[:2] for each in services("docker-compose.real.yml", {})["worker"]["volumes"] if each.startswith("."))
+    mounted = dict(
+        each.split(":")[:2]
+        for each in services("docker-compose.real.yml", {})["worker"]["volumes"]
+        if each.startswith(".")
+    )
     assert mounted == {"./templates": "/etc/pipeline/templates", "./config": "/etc/pipeline/config"}
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "pipeline.toml").write_text('templates = "../templates"\n[kafka]\ntopic_prefix = "file."\n')
@@ -132,9 +175,10 @@ def test_a_configuration_file_reaches_the_real_workers(tmp_path: Path):
     assert found.templates.resolve() == tmp_path / "templates"
 
 
-@pytest.mark.parametrize(("file", "name"), [
-    ("docker-compose.yml", "worker"), ("docker-compose.yml", "sandbox"), ("docker-compose.real.yml", "worker"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("docker-compose.yml", "worker"), ("docker-compose.yml", "sandbox"), ("docker-compose.real.yml", "worker")],
+)
 def test_our_containers_are_confined(file: str, name: str):
     service = services(file, {})[name]
     assert service["read_only"] is True
@@ -178,7 +222,10 @@ def test_whatever_the_image_copies_is_in_its_context():
 
 def test_the_image_runs_as_nobody_in_particular_and_its_base_can_be_pinned():
     assert "USER 10001:10001" in dockerfile()
-    assert [line for line in dockerfile() if line.startswith("FROM")] == ["FROM ${PYTHON_IMAGE} AS build", "FROM ${PYTHON_IMAGE}"]
+    assert [line for line in dockerfile() if line.startswith("FROM")] == [
+        "FROM ${PYTHON_IMAGE} AS build",
+        "FROM ${PYTHON_IMAGE}",
+    ]
     for file in ("docker-compose.yml", "docker-compose.real.yml"):
         pinned = services(file, {"PYTHON_IMAGE": "python@sha256:1"})["worker"]["build"]["args"]
         assert pinned == {"PYTHON_IMAGE": "python@sha256:1"}

@@ -16,8 +16,10 @@ NOW = 1_700_000_000_000
 
 def tell(states, table, now=NOW):
     dedup = Dedup(lambda event, sequence: f"{sequence}:{event.state.value}".encode(), 1_000)
-    records = [Record("touches.results", 1, at, now, b"t", encode_event(Event("t", "c", "l", "sms", state, now)))
-               for at, state in enumerate(states)]
+    records = [
+        Record("touches.results", 1, at, now, b"t", encode_event(Event("t", "c", "l", "sms", state, now)))
+        for at, state in enumerate(states)
+    ]
     step = dedup.step(records, table, now)
     table.apply(step.changes)
     assert all((o.topic, o.partition, o.key) == (STATUS, 1, b"t") for o in step.outputs)

@@ -56,7 +56,10 @@ def tally_of(*records: dict[str, Any], dead_letters: tuple[dict[str, Any], ...] 
 
 def test_a_touch_is_settled_when_it_has_ended_or_waits_for_later():
     tally = tally_of(
-        told("a", "sent"), told("b", "deferred", next_attempt_at=1_001), told("c", "deferred", next_attempt_at=999), told("d", "accepted"),
+        told("a", "sent"),
+        told("b", "deferred", next_attempt_at=1_001),
+        told("c", "deferred", next_attempt_at=999),
+        told("d", "accepted"),
     )
     assert [tally.is_settled(each, until_ms=1_000) for each in "abcde"] == [True, True, False, False, False]
 
@@ -66,10 +69,17 @@ def test_only_the_last_record_of_a_touch_counts():
     assert tally.states() == {("sms", "sent"): 1}
 
 
-@pytest.mark.parametrize(("value", "channel"), [
-    (b'{"channel":"sms"}', "sms"), (b'{"channel":"fax"}', NO_CHANNEL), (b"{nope", NO_CHANNEL), (None, NO_CHANNEL), (b"[]", NO_CHANNEL),
-    (b'{"channel":["sms"]}', NO_CHANNEL),
-])
+@pytest.mark.parametrize(
+    ("value", "channel"),
+    [
+        (b'{"channel":"sms"}', "sms"),
+        (b'{"channel":"fax"}', NO_CHANNEL),
+        (b"{nope", NO_CHANNEL),
+        (None, NO_CHANNEL),
+        (b"[]", NO_CHANNEL),
+        (b'{"channel":["sms"]}', NO_CHANNEL),
+    ],
+)
 def test_the_channel_of_a_dead_letter_is_read_where_it_can_be(value: bytes | None, channel: str):
     assert channel_of(value) == channel
 
@@ -85,8 +95,10 @@ def test_what_was_not_seen_has_no_proof():
 
 def test_everything_that_was_seen_has_its_proof():
     tally = tally_of(
-        told("w", "sent", channel="whatsapp"), told("e", "sent", channel="email"),
-        told("s", "retrying", reason="backoff", error_code="500"), told("s", "sent"),
+        told("w", "sent", channel="whatsapp"),
+        told("e", "sent", channel="email"),
+        told("s", "retrying", reason="backoff", error_code="500"),
+        told("s", "sent"),
         told("d", "deferred", reason="window", next_attempt_at=1_795_521_784_567),
         told("x", "failed", reason="invalid", error="no number"),
         dead_letters=(
@@ -103,7 +115,9 @@ def test_everything_that_was_seen_has_its_proof():
 def test_what_an_earlier_run_left_is_stopped_and_strangers_are_not(tmp_path: Path):
     left, stranger = (subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2))
     try:
-        (tmp_path / "pids.json").write_text(json.dumps([["sandbox", left.pid, _born(left.pid)], ["worker", stranger.pid, "another birth"]]))
+        (tmp_path / "pids.json").write_text(
+            json.dumps([["sandbox", left.pid, _born(left.pid)], ["worker", stranger.pid, "another birth"]])
+        )
         assert str(stop_leftovers(tmp_path)) == "stopped sandbox; worker had ended before"
         assert left.wait(5) == -15
         assert stranger.poll() is None
@@ -114,12 +128,16 @@ def test_what_an_earlier_run_left_is_stopped_and_strangers_are_not(tmp_path: Pat
             process.wait()
 
 
-def test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     try:
         born = _born(alive.pid)
-        (tmp_path / "pids.json").write_text(json.dumps([["worker", dead.pid, "long ago"], ["sandbox", alive.pid, born]]))
+        (tmp_path / "pids.json").write_text(
+            json.dumps([["worker", dead.pid, "long ago"], ["sandbox", alive.pid, born]])
+        )
         assert down(tmp_path) == 0
         told = capsys.readouterr().out.splitlines()
         assert told == ["stopped sandbox; worker had ended before", f"why the worker ended: {tmp_path / 'worker.log'}"]
@@ -129,12 +147,24 @@ def test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is(tmp_path
             process.wait()
 
 
-@pytest.mark.parametrize("error", [
-    OSError("no route"), RuntimeError("404\nNot Found"), requests.exceptions.ProxyError("Unable to connect to proxy"),
-    requests.exceptions.SSLError("certificate verify failed: self-signed certificate in certificate chain"), KeyError("packaging"),
-    requests.exceptions.ReadTimeout("x" * 5_000), ValueError(""), FileNotFoundError(2, "No such file"), TimeoutError(), EOFError(),
-])  # fmt: skip
-def test_a_kafka_that_cannot_be_fetched_is_one_line_that_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no route"),
+        RuntimeError("404\nNot Found"),
+        requests.exceptions.ProxyError("Unable to connect to proxy"),
+        requests.exceptions.SSLError("certificate verify failed: self-signed certificate in certificate chain"),
+        KeyError("packaging"),
+        requests.exceptions.ReadTimeout("x" * 5_000),
+        ValueError(""),
+        FileNotFoundError(2, "No such file"),
+        TimeoutError(),
+        EOFError(),
+    ],
+)
+def test_a_kafka_that_cannot_be_fetched_is_one_line_that_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+):
     def refuse(_endpoint: str) -> None:
         raise error
 

@@ -20,7 +20,12 @@ def test_every_test_that_a_document_names_exists() -> None:
 
 
 def test_every_file_that_a_document_links_to_exists() -> None:
-    links = [(doc, target) for doc in DOCS for target in re.findall(r"\]\(([^)#\s]+)", doc.read_text()) if "://" not in target]
+    links = [
+        (doc, target)
+        for doc in DOCS
+        for target in re.findall(r"\]\(([^)#\s]+)", doc.read_text())
+        if "://" not in target
+    ]
     assert [f"{doc.name}: {target}" for doc, target in links if not (doc.parent / target).exists()] == []
 
 
@@ -29,12 +34,19 @@ def test_the_permissions_listed_for_a_worker_are_those_of_every_topic_there_is()
 
     def may(principal: str, topic: str) -> set[str]:
         names = {number: name for name, number in OPERATIONS.items()}
-        return {names[acl.operation] for acl in acls if acl.principal == principal and acl.resource == RESOURCES["topic"]
-                and (topic == acl.name or (acl.pattern == PATTERNS["prefixed"] and topic.startswith(acl.name)))}  # fmt: skip
+        return {
+            names[acl.operation]
+            for acl in acls
+            if acl.principal == principal
+            and acl.resource == RESOURCES["topic"]
+            and (topic == acl.name or (acl.pattern == PATTERNS["prefixed"] and topic.startswith(acl.name)))
+        }
 
     trimmed = {stretch.topic for stretch in flow.ROAD if stretch.trims}
     for spec in flow.topics(partitions=1, lanes=1, replication=1, dedup_for_ms=1):
-        wanted = {"Create", "Describe", "DescribeConfigs", "Read", "Write"} | ({"Delete"} if spec.name in trimmed else set())
+        wanted = {"Create", "Describe", "DescribeConfigs", "Read", "Write"} | (
+            {"Delete"} if spec.name in trimmed else set()
+        )
         assert may("User:pipeline", f"p.{spec.name}") == wanted, spec.name
         assert may("User:shop", f"p.{spec.name}") == ({"Write"} if spec.name == flow.TOUCHES else set())
         assert may("User:reporting", f"p.{spec.name}") == ({"Read"} if spec.name == flow.STATUS else set())

@@ -11,19 +11,30 @@ import pytest
 from tests.unit.test_command_line import PATHS, cli
 
 ROOT = Path(__file__).parents[2]
-DOCS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("bench/*.md")), *sorted(ROOT.glob("examples/*.*")),
-        *sorted(ROOT.glob("docker-compose*.yml")), ROOT / "Dockerfile.worker"]  # fmt: skip
-COMMAND = re.compile(r"(?:faust -A pipeline|python -m pipeline|make(?= [a-z])|docker compose|docker build|pip install|kafka-[a-z-]+\.sh|curl) [^`]*")
+DOCS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("bench/*.md")),
+    *sorted(ROOT.glob("examples/*.*")),
+    *sorted(ROOT.glob("docker-compose*.yml")),
+    ROOT / "Dockerfile.worker",
+]
+COMMAND = re.compile(
+    r"(?:faust -A pipeline|python -m pipeline|make(?= [a-z])|docker compose|docker build|pip install|kafka-[a-z-]+\.sh|curl) [^`]*"
+)
 _SHOWN = re.compile(r"`([^`\n]+)`")
 
 
 def lines_of(text: str) -> set[str]:
     """Return the commands in code blocks, comments of files, and between backticks, without what is said behind them."""
-    shown = [line for line in text.splitlines() if line.startswith(("    ", "#")) or re.match(r"(faust|python|make|docker|pip|kafka-|curl)\b", line)]
+    shown = [
+        line
+        for line in text.splitlines()
+        if line.startswith(("    ", "#")) or re.match(r"(faust|python|make|docker|pip|kafka-|curl)\b", line)
+    ]
     shown += _SHOWN.findall(text)
     found = (COMMAND.search(line) for line in shown)
     return {re.split(r"\s{2,}#|\s{3,}", each[0])[0].strip() for each in found if each}
-
 
 
 STRANGER = "test_a_stranger_types_readme_s_lines_and_each_does_what_it_says"
@@ -76,29 +87,70 @@ LINES = {
     "kafka-console-consumer.sh --bootstrap-server kafka:9092 --topic touches.status --from-beginning --isolation-level read_committed": STRANGER,
     "kafka-console-producer.sh --bootstrap-server kafka:9092 --topic touches": STRANGER,
     'kafka-console-consumer.sh --bootstrap-server "$KAFKA" --topic touches --partition 8 --offset earliest --timeout-ms 10000 | faust -A pipeline produce -': BY_HAND,
-    "curl -d '{\"drop\": \"after\", \"probability\": 0.02, \"seed\": 1}' http://127.0.0.1:4010/control/rules": "test_sandbox",
-    "curl -d '{\"provider\": \"waha\", \"answer\": \"page\", \"times\": 10}' http://127.0.0.1:4010/control/rules": "test_sandbox",
-    **dict.fromkeys(["make test", "make chaos", "make chaos LONG=1", "make lanes", "make lanes LONG=1", "make simulate", "make simulate SEEDS=10000",
-                     "make bench", "make bench-deferred", "make demo", "make up"], BY_HAND),
+    'curl -d \'{"drop": "after", "probability": 0.02, "seed": 1}\' http://127.0.0.1:4010/control/rules': "test_sandbox",
+    'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': "test_sandbox",
+    **dict.fromkeys(
+        [
+            "make test",
+            "make chaos",
+            "make chaos LONG=1",
+            "make lanes",
+            "make lanes LONG=1",
+            "make simulate",
+            "make simulate SEEDS=10000",
+            "make bench",
+            "make bench-deferred",
+            "make demo",
+            "make up",
+        ],
+        BY_HAND,
+    ),
     "make down": "test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is",
-}  # fmt: skip
+}
 OPTIONS = {
-    "": {"--logfile": OPTIONS_OF_WORKER, "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without", "--json": STRANGER, "--datadir": FOLDER,
-         "--workdir": AT_ONCE, "--quiet": OPTIONS_OF_WORKER, "--app": STRANGER, "--version": AT_ONCE},
-    "worker": {"--datadir": FOLDER, "--with-web": OPTIONS_OF_WORKER, "--web-port": "test_a_web_port_that_was_asked_for_and_is_taken_is_one_line",
-               "--web-bind": "test_the_command_line_wins_over_loopback", "--logfile": OPTIONS_OF_WORKER,
-               "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without"},
-    "check": {}, "version": {},
+    "": {
+        "--logfile": OPTIONS_OF_WORKER,
+        "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without",
+        "--json": STRANGER,
+        "--datadir": FOLDER,
+        "--workdir": AT_ONCE,
+        "--quiet": OPTIONS_OF_WORKER,
+        "--app": STRANGER,
+        "--version": AT_ONCE,
+    },
+    "worker": {
+        "--datadir": FOLDER,
+        "--with-web": OPTIONS_OF_WORKER,
+        "--web-port": "test_a_web_port_that_was_asked_for_and_is_taken_is_one_line",
+        "--web-bind": "test_the_command_line_wins_over_loopback",
+        "--logfile": OPTIONS_OF_WORKER,
+        "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without",
+    },
+    "check": {},
+    "version": {},
     "produce": {"--format": "test_csv_is_known_by_its_name_or_by_option"},
-    "status": {"--follow": STRANGER, "--timeout": "test_following_ends_with_the_terminal_status_or_with_1_at_the_timeout"},
+    "status": {
+        "--follow": STRANGER,
+        "--timeout": "test_following_ends_with_the_terminal_status_or_with_1_at_the_timeout",
+    },
     "forecast": dict.fromkeys(["--channel", "--at-most", "--call-takes"], "test_console_forecast"),
     "dead-letters list": dict.fromkeys(["--reason", "--since", "--until"], LIST),
     "dead-letters show": {"--raw": SHOW},
-    "dead-letters replay": {**dict.fromkeys(["--reason", "--since", "--until"], LIST), "--all": "test_what_is_still_broken_comes_back_and_replaying_all_does_not_double_it",
-                            "--new-id": NEW_ID, "--dry-run": REPLAY},
+    "dead-letters replay": {
+        **dict.fromkeys(["--reason", "--since", "--until"], LIST),
+        "--all": "test_what_is_still_broken_comes_back_and_replaying_all_does_not_double_it",
+        "--new-id": NEW_ID,
+        "--dry-run": REPLAY,
+    },
     "unconfirmed list": {"--all": ASK},
-    "unconfirmed resolve": {"--ask-provider": ASK, "--not-sent": RESEND_ALL, "--sent": "test_unconfirmed", "--id": "test_unconfirmed", "--force": "test_unconfirmed"},
-}  # fmt: skip
+    "unconfirmed resolve": {
+        "--ask-provider": ASK,
+        "--not-sent": RESEND_ALL,
+        "--sent": "test_unconfirmed",
+        "--id": "test_unconfirmed",
+        "--force": "test_unconfirmed",
+    },
+}
 
 
 def known_tests() -> set[str]:
@@ -109,15 +161,20 @@ def known_tests() -> set[str]:
 def shown_in(doc: Path) -> set[str]:
     """Return the lines that a document shows to be typed: of files that programs read only their comments."""
     text = doc.read_text()
-    return lines_of(text if doc.suffix == ".md" else "\n".join(line for line in text.splitlines() if line.startswith("#")))
+    return lines_of(
+        text if doc.suffix == ".md" else "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    )
 
 
 def options_of(path: list[str]) -> set[str]:
     command = cli
     for name in path:
         command = command.commands[name]
-    return {each.opts[0] if each.opts[0].startswith("--") else each.opts[-1] for each in command.params
-            if isinstance(each, click.Option) and not each.hidden and "--help" not in each.opts}  # fmt: skip
+    return {
+        each.opts[0] if each.opts[0].startswith("--") else each.opts[-1]
+        for each in command.params
+        if isinstance(each, click.Option) and not each.hidden and "--help" not in each.opts
+    }
 
 
 @pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)

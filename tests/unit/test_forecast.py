@@ -108,7 +108,12 @@ def test_a_window_that_closes_stops_the_lane_until_it_opens_again():
     window = Window(9 * 3600, 20 * 3600, "UTC")
     closes_ms = T0 - T0 % (24 * HOUR) + 20 * HOUR
     begun_ms = closes_ms - 5 * SECOND
-    foreseen = foresee(backlog(*(work(f"t{n}") for n in range(5))), policy(window=window, limit=ONE_PER_2S), now_ms=begun_ms, latency_ms=100)
+    foreseen = foresee(
+        backlog(*(work(f"t{n}") for n in range(5))),
+        policy(window=window, limit=ONE_PER_2S),
+        now_ms=begun_ms,
+        latency_ms=100,
+    )
     assert per_bucket(foreseen.lanes[0].sent_ms, closes_ms - HOUR, HOUR, 15) == [3, *[0] * 13, 2]
     assert foreseen.lanes[0].held_by == "closed window"
 
@@ -122,7 +127,11 @@ def test_a_daily_cap_goes_on_the_next_day():
 
 
 def test_what_expires_before_its_turn_is_expired_and_not_sent():
-    foreseen = foresee(backlog(*(work(f"t{n}", expires_at_ms=T0 + 3 * SECOND) for n in range(5))), policy(limit=ONE_PER_2S), latency_ms=100)
+    foreseen = foresee(
+        backlog(*(work(f"t{n}", expires_at_ms=T0 + 3 * SECOND) for n in range(5))),
+        policy(limit=ONE_PER_2S),
+        latency_ms=100,
+    )
     assert foreseen.lanes[0].ends == {State.SENT: 2, State.EXPIRED: 3}
     assert foreseen.campaigns[0].ends == {State.SENT: 2, State.EXPIRED: 3}
 
@@ -155,7 +164,10 @@ def test_a_paused_lane_is_foreseen_to_go_on_at_the_end_of_its_pause(answer):
     [lane] = foreseen.lanes
     assert lane.pause == answer.error
     assert lane.ends[State.SENT] == 2
-    assert lane.sent_ms[0] - rig.now_ms == (600.0 if isinstance(answer, Paused) and answer.retry_after_s else 1.0) * 1000 + 100
+    assert (
+        lane.sent_ms[0] - rig.now_ms
+        == (600.0 if isinstance(answer, Paused) and answer.retry_after_s else 1.0) * 1000 + 100
+    )
 
 
 def test_the_backlog_of_a_disabled_sender_is_sent_by_those_who_have_it_then():
@@ -182,7 +194,12 @@ def test_the_backlog_itself_is_not_changed():
     assert found.lanes[0].rows == before == rig.table._rows
 
 
-@given(st.lists(st.dictionaries(st.sampled_from([b"a", b"b", b"ba", b"c"]), st.none() | st.binary(max_size=2), max_size=8), max_size=12))
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from([b"a", b"b", b"ba", b"c"]), st.none() | st.binary(max_size=2), max_size=8),
+        max_size=12,
+    )
+)
 def test_the_sorted_table_shows_what_any_table_shows(steps):
     plain, kept = MemoryTable({}), SortedTable({})
     for step in steps:

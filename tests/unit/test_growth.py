@@ -20,25 +20,28 @@ EMPTY, SOME = (0, 0), (132, 200)
 ALTER = "--alter --topic {} --partitions 8"
 
 
-@pytest.mark.parametrize(("there", "known", "stops", "says"), [
-    # Grown under a pipeline that runs: it goes on.
-    ((TOUCHES, 16, SOME), HAS_8, False, "132 records wait unread in partitions 8 to 15"),
-    ((TOUCHES, 9, EMPTY), HAS_8, False, "0 records wait unread in partitions 8 to 8"),
-    ((TOUCHES, 16, SOME), frozenset({8, 16}), False, "132 records wait unread"),
-    ((RESULTS, 16, EMPTY), HAS_8, False, "the others stay empty"),
-    ((LANES, 16, EMPTY), HAS_8, False, "the others stay empty"),
-    # Made with more partitions before the first start, or configured with fewer since.
-    ((TOUCHES, 12, EMPTY), NEW, True, "configure 12 partitions"),
-    ((TOUCHES, 12, SOME), HAS_12, True, "configure 12 partitions"),
-    ((RESULTS, 12, SOME), HAS_12, True, "configure 12 partitions"),
-    ((LANES, 12, SOME), HAS_8, True, "configure 12 partitions"),
-    # Too few.
-    ((TOUCHES, 3, EMPTY), NEW, True, ALTER.format("touches")),
-    ((TOUCHES, 1, EMPTY), HAS_8, True, ALTER.format("touches")),
-    ((TOUCHES, 4, EMPTY), HAS_4, True, "configure 4 partitions"),
-    ((RESULTS, 4, EMPTY), HAS_4, True, "configure 4 partitions"),
-    ((LANES, 4, EMPTY), HAS_4, True, ALTER.format("touches.sms")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("there", "known", "stops", "says"),
+    [
+        # Grown under a pipeline that runs: it goes on.
+        ((TOUCHES, 16, SOME), HAS_8, False, "132 records wait unread in partitions 8 to 15"),
+        ((TOUCHES, 9, EMPTY), HAS_8, False, "0 records wait unread in partitions 8 to 8"),
+        ((TOUCHES, 16, SOME), frozenset({8, 16}), False, "132 records wait unread"),
+        ((RESULTS, 16, EMPTY), HAS_8, False, "the others stay empty"),
+        ((LANES, 16, EMPTY), HAS_8, False, "the others stay empty"),
+        # Made with more partitions before the first start, or configured with fewer since.
+        ((TOUCHES, 12, EMPTY), NEW, True, "configure 12 partitions"),
+        ((TOUCHES, 12, SOME), HAS_12, True, "configure 12 partitions"),
+        ((RESULTS, 12, SOME), HAS_12, True, "configure 12 partitions"),
+        ((LANES, 12, SOME), HAS_8, True, "configure 12 partitions"),
+        # Too few.
+        ((TOUCHES, 3, EMPTY), NEW, True, ALTER.format("touches")),
+        ((TOUCHES, 1, EMPTY), HAS_8, True, ALTER.format("touches")),
+        ((TOUCHES, 4, EMPTY), HAS_4, True, "configure 4 partitions"),
+        ((RESULTS, 4, EMPTY), HAS_4, True, "configure 4 partitions"),
+        ((LANES, 4, EMPTY), HAS_4, True, ALTER.format("touches.sms")),
+    ],
+)
 def test_what_is_said_of_a_topic_with_other_partitions_than_configured(there, known, stops, says):
     topic, found, beyond = there
     does_stop, line = judge(topic, found, beyond, known, "kafka:9092")
@@ -50,12 +53,22 @@ def test_what_is_said_of_a_topic_with_other_partitions_than_configured(there, kn
 
 def test_a_topic_that_has_grown_is_handed_out_as_far_as_the_pipeline_knows_it():
     place = SimpleNamespace(knows=lambda tp: tp.topic != "touches" or tp.partition < 4)
-    app = SimpleNamespace(conf=SimpleNamespace(consumer_group_instance_id="w"), place=place, tables=SimpleNamespace(data={}, changelog_topics=set()),
-                          tracer=None, sensors=SimpleNamespace(on_assignment_start=lambda _: None, on_assignment_completed=lambda *_: None))
+    app = SimpleNamespace(
+        conf=SimpleNamespace(consumer_group_instance_id="w"),
+        place=place,
+        tables=SimpleNamespace(data={}, changelog_topics=set()),
+        tracer=None,
+        sensors=SimpleNamespace(on_assignment_start=lambda _: None, on_assignment_completed=lambda *_: None),
+    )
     cluster = SimpleNamespace(partitions_for_topic={"touches": set(range(8)), "touches.results": set(range(4))}.get)
     assignor = PartitionAssignor(app)
     members = {name: assignor.metadata({"touches", "touches.results"}) for name in ("a", "b", "c")}
-    handed = [(topic, partition) for each in assignor.assign(cluster, members).values() for topic, ps in each.assignment for partition in ps]
+    handed = [
+        (topic, partition)
+        for each in assignor.assign(cluster, members).values()
+        for topic, ps in each.assignment
+        for partition in ps
+    ]
     assert sorted(handed) == [(topic, p) for topic in ("touches", "touches.results") for p in range(4)]
 
 

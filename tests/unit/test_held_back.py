@@ -48,7 +48,7 @@ def hold_of(answer=None, *, now_ms=T0, **more):
         ({}, None),
     ],
     ids=["limit", "warm-up", "cap", "pause", "the-longest", "retry-after", "outage", "nothing"],
-)  # fmt: skip
+)
 def test_a_lane_says_what_holds_it(more, why):
     assert hold_of(**more) == (why, {"Retry-After of the provider (429)": 2, None: 0}.get(why, 1))
 
@@ -101,19 +101,32 @@ class AgentRig:
     def __init__(self, **more):
         self.now_ms, self.metrics, self.table = T0, Metrics(), MemoryTable()
         lane = Lane(policy(**more), 0, build, replays=False, by_text=False, dedup_for_ms=10**10)
-        self.agent = LaneAgent(lane, _Here(), channel="sms", name="main", now_ms=lambda: self.now_ms,
-                               steady_ms=lambda: self.now_ms, draw=lambda: 0.5, drain_s=1.0, metrics=self.metrics)  # fmt: skip
+        self.agent = LaneAgent(
+            lane,
+            _Here(),
+            channel="sms",
+            name="main",
+            now_ms=lambda: self.now_ms,
+            steady_ms=lambda: self.now_ms,
+            draw=lambda: 0.5,
+            drain_s=1.0,
+            metrics=self.metrics,
+        )
         self.agent.open(self.table, self.now_ms, lambda: None)
 
     async def step(self, *works):
-        step = self.agent.step([Record("touches.sms", 0, 0, T0, b"", encode_work(each)) for each in works], self.table, self.now_ms)
+        step = self.agent.step(
+            [Record("touches.sms", 0, 0, T0, b"", encode_work(each)) for each in works], self.table, self.now_ms
+        )
         self.table.apply(step.changes)
         self.agent.committed(step)
         await asyncio.sleep(0.005)
 
     @property
     def throttled_s(self):
-        value = self.metrics.registry.get_sample_value("pipeline_throttled_seconds_total", {"channel": "sms", "sender": "main"})
+        value = self.metrics.registry.get_sample_value(
+            "pipeline_throttled_seconds_total", {"channel": "sms", "sender": "main"}
+        )
         return value or 0
 
 

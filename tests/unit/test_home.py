@@ -15,12 +15,18 @@ def test_the_hash_is_kafkas(data):
     assert murmur2(data) == reference(data) & 0xFFFFFFFF
 
 
-@pytest.mark.parametrize(("data", "hashed"), [
-    # org.apache.kafka.common.utils.UtilsTest.testMurmur2
-    (b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536),
-    (b"a-little-bit-longer-string", -1486304829), (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
-    (b"abc", 479470107),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "hashed"),
+    [
+        # org.apache.kafka.common.utils.UtilsTest.testMurmur2
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"a-little-bit-longer-string", -1486304829),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        (b"abc", 479470107),
+    ],
+)
 def test_kafkas_own_vectors(data, hashed):
     assert murmur2(data) == hashed & 0xFFFFFFFF
 

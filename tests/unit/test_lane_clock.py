@@ -64,7 +64,9 @@ def busiest(sent_ms: list[int], per_ms: int) -> int:
 
 @pytest.mark.parametrize("ahead_ms", [DAY, 30 * DAY, HOUR, 10_000])
 @pytest.mark.parametrize("way", ["a clock that nobody sets", "none", "a successor"])
-def test_a_clock_that_was_ahead_for_one_call_and_is_set_right_costs_no_more_than_a_call_can_run(ahead_ms: int, way: str) -> None:
+def test_a_clock_that_was_ahead_for_one_call_and_is_set_right_costs_no_more_than_a_call_can_run(
+    ahead_ms: int, way: str
+) -> None:
     lane = Clocked(is_steady=way != "none", limit=Limit(1, 10 * MINUTE))
     lane.step()
     lane.ahead_ms = ahead_ms
@@ -76,7 +78,11 @@ def test_a_clock_that_was_ahead_for_one_call_and_is_set_right_costs_no_more_than
     lane.step()
     waited_ms = lane.pass_time(2 * DAY)
     assert lane.send_all() == 1
-    assert 10 * MINUTE - 100 <= waited_ms <= 10 * MINUTE + (LONGEST_CALL_MS + SECOND if way != "a clock that nobody sets" else SECOND)
+    assert (
+        10 * MINUTE - 100
+        <= waited_ms
+        <= 10 * MINUTE + (LONGEST_CALL_MS + SECOND if way != "a clock that nobody sets" else SECOND)
+    )
 
 
 @pytest.mark.parametrize("behind_ms", [DAY, 30 * DAY, HOUR, 10_000])
@@ -213,7 +219,11 @@ def test_a_first_send_in_the_future_makes_no_sender_young_for_longer(is_steady: 
 
 
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.parametrize("limit", [Limit(1, MINUTE), Limit(4, 2 * MINUTE), Limit(3, MINUTE, burst=3), Limit(10, 5 * MINUTE, burst=2)], ids=str)
+@pytest.mark.parametrize(
+    "limit",
+    [Limit(1, MINUTE), Limit(4, 2 * MINUTE), Limit(3, MINUTE, burst=3), Limit(10, 5 * MINUTE, burst=2)],
+    ids=str,
+)
 def test_the_limit_holds_at_the_provider_however_the_clock_is_set_and_calls_go_on(seed: int, limit: Limit) -> None:
     dice = random.Random(seed)
     lane = Clocked(limit=limit, in_flight=dice.choice([1, 3]))

@@ -38,8 +38,12 @@ class Clocked:
     def run(self, until: Callable[[], bool], most_calls: int = 2_000) -> None:
         """Move from wake-up to wake-up until `until` holds. Fails when it takes more than `most_calls`."""
         while not until():
-            assert len(self.called) < most_calls, f"{len(self.called)} calls: {Counter(w.campaign_id for w in self.called)}"
-            wakes = [at for at, _ in self.rig.scheduled] + ([] if self.rig.last.wake_ms is None else [self.rig.last.wake_ms])
+            assert len(self.called) < most_calls, (
+                f"{len(self.called)} calls: {Counter(w.campaign_id for w in self.called)}"
+            )
+            wakes = [at for at, _ in self.rig.scheduled] + (
+                [] if self.rig.last.wake_ms is None else [self.rig.last.wake_ms]
+            )
             self.rig.now_ms = max(self.rig.now_ms, min(wakes))
             self.rig.step(*self.rig.due())
             self._answer()
@@ -124,7 +128,9 @@ def test_an_urgent_touch_does_not_change_whose_turn_it_is() -> None:
 
 def test_a_campaign_that_is_refused_again_and_again_starves_nobody_and_is_not_starved() -> None:
     """Every touch of `bad` is refused four times; its retries take turns with its own fresh touches and with `good`."""
-    lane = Clocked(lambda touch: Refused("14107", "loop guard") if touch.campaign_id == "bad" and touch.refusals < 4 else SENT)
+    lane = Clocked(
+        lambda touch: Refused("14107", "loop guard") if touch.campaign_id == "bad" and touch.refusals < 4 else SENT
+    )
     lane.take_in("bad", 400)
     lane.run(lambda: len(lane.called) == 100)
     lane.take_in("good", 30)

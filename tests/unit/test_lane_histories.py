@@ -17,11 +17,24 @@ from tests.unit.lane_rig import FakeProvider, Rig, policy, work
 def run(seed, channel, *, limit=None, window=None, touches=40):
     dice = random.Random(seed)
     replays = channel is Channel.EMAIL
-    rig = Rig(policy(channel, limit=limit, window=window, resolve_for_ms=20 * 3_600_000), seed=seed, replays=replays,
-              by_text=not replays)
+    rig = Rig(
+        policy(channel, limit=limit, window=window, resolve_for_ms=20 * 3_600_000),
+        seed=seed,
+        replays=replays,
+        by_text=not replays,
+    )
     provider = FakeProvider(random.Random(seed + 1), replays=replays)
-    waiting = [work(f"t{n}", channel=channel, campaign=f"c{n % 3}", priority=dice.randrange(3),
-                    to=f"+1212555{n % 7:04d}", body=f"text {n % 3}") for n in range(touches)]
+    waiting = [
+        work(
+            f"t{n}",
+            channel=channel,
+            campaign=f"c{n % 3}",
+            priority=dice.randrange(3),
+            to=f"+1212555{n % 7:04d}",
+            body=f"text {n % 3}",
+        )
+        for n in range(touches)
+    ]
     starts = []
     for _ in range(20_000):
         arrivals = [waiting.pop() for _ in range(min(len(waiting), dice.randrange(4)))] if dice.random() < 0.4 else []

@@ -51,7 +51,7 @@ def test_a_touch_is_claimed_before_its_call_and_sent_is_told_with_the_providers_
     assert any(key[:1] == b"c" for key in step.changes), "the claim is in the same transaction"
     sms.answer(Sent(("SM1",)))
     sms.step()
-    (_, event), = sms.events
+    ((_, event),) = sms.events
     assert (event.state.value, event.provider_message_id, event.attempt) == ("sent", "SM1", 1)
     assert sms.last.open_claims == 0
 
@@ -62,8 +62,11 @@ def test_a_touch_claimed_as_it_arrives_is_never_written_to_the_line(sms):
 
 def test_lower_priority_goes_first_and_campaigns_take_turns(one):
     one.step(work("x"))
-    one.step(*[work(f"big{n}", campaign="big") for n in range(4)], *[work(f"small{n}", campaign="small") for n in range(2)],
-             work("urgent", priority=0))
+    one.step(
+        *[work(f"big{n}", campaign="big") for n in range(4)],
+        *[work(f"small{n}", campaign="small") for n in range(2)],
+        work("urgent", priority=0),
+    )
     order = []
     for _ in range(8):
         order.append(one.calls[0].works[0].touch_id)
@@ -344,9 +347,18 @@ def test_what_ends_unconfirmed_leaves_its_question_in_the_same_step():
     step = rig.step()
     assert {(out.topic, out.partition, out.key) for out in step.outputs} == {(RESULTS, 3, b"a"), (UNCONFIRMED, 3, b"a")}
     assert any(key[:1] == b"c" and value is None for key, value in step.changes.items()), "the claim is closed with it"
-    (_, _, left), = rig.left
-    assert (left.work.touch_id, left.occurred_at_ms, left.error, left.resolution) == ("a", rig.now_ms, "no answer", None)
-    assert (left.claim.claim_id, left.claim.request, left.claim.claimed_ms) == (claim.claim_id, claim.request, claim.claimed_ms)
+    ((_, _, left),) = rig.left
+    assert (left.work.touch_id, left.occurred_at_ms, left.error, left.resolution) == (
+        "a",
+        rig.now_ms,
+        "no answer",
+        None,
+    )
+    assert (left.claim.claim_id, left.claim.request, left.claim.claimed_ms) == (
+        claim.claim_id,
+        claim.request,
+        claim.claimed_ms,
+    )
 
 
 def test_each_touch_of_a_batch_leaves_a_question_of_its_own_without_the_batchs_bytes():
@@ -359,7 +371,8 @@ def test_each_touch_of_a_batch_leaves_a_question_of_its_own_without_the_batchs_b
     rig.step()
     assert rig.states()[-3:] == [("unconfirmed", "no_answer")] * 3
     assert [(partition, key, left.error) for partition, key, left in rig.left] == [
-        (n, f"t{n}".encode(), "its key has expired") for n in range(3)]
+        (n, f"t{n}".encode(), "its key has expired") for n in range(3)
+    ]
     for n, (_, _, left) in enumerate(rig.left):
         assert [each.touch_id for each in left.claim.works] == [f"t{n}"]
         assert (left.claim.request.handle, left.claim.request.body) == (claim.request.handle, b"")
@@ -436,7 +449,9 @@ def test_a_lease_ends_with_the_window_and_with_expiry():
 
 def test_the_gate_is_asked_again_after_waiting_for_the_limit():
     window = Window(9 * 3600, 20 * 3600, "UTC", margin_ms=5_000)
-    rig = Rig(policy(limit=Limit(1, 3_600_000), window=window), now_ms=T0 - T0 % 86_400_000 + 19 * 3_600_000 + 1_800_000)
+    rig = Rig(
+        policy(limit=Limit(1, 3_600_000), window=window), now_ms=T0 - T0 % 86_400_000 + 19 * 3_600_000 + 1_800_000
+    )
     rig.step(work("a"), work("b"))
     rig.answer(Sent(("i",)), took_ms=0)
     rig.step()
@@ -449,10 +464,19 @@ def test_the_gate_is_asked_again_after_waiting_for_the_limit():
 
 def test_the_request_is_told_when_its_window_closes(monkeypatch):
     told = []
-    monkeypatch.setattr(lane_rig, "build", lambda works, claim_id, lease_until_ms, closes_ms: (
-        told.append(closes_ms), build(works, claim_id, lease_until_ms, closes_ms))[1])  # fmt: skip
+    monkeypatch.setattr(
+        lane_rig,
+        "build",
+        lambda works, claim_id, lease_until_ms, closes_ms: (
+            told.append(closes_ms),
+            build(works, claim_id, lease_until_ms, closes_ms),
+        )[1],
+    )
     window = Window(9 * 3600, 20 * 3600, "UTC", margin_ms=5_000)
-    for more, closes_s in [({"window": window}, 20 * 3600), ({"calendar": load_calendar("us-2026.1", {}, 5_000)}, 21 * 3600)]:
+    for more, closes_s in [
+        ({"window": window}, 20 * 3600),
+        ({"calendar": load_calendar("us-2026.1", {}, 5_000)}, 21 * 3600),
+    ]:
         rig = Rig(policy(**more), now_ms=T0 - T0 % 86_400_000 + 19 * 3_600_000)
         rig.step(work("a", to="+12125550123", time_zone="UTC"))
         assert told.pop() == T0 - T0 % 86_400_000 + closes_s * 1_000
@@ -468,7 +492,9 @@ def test_the_line_is_emptied_into_the_scheduler_when_the_window_closes():
 
 
 def test_the_first_send_goes_at_once_and_the_warm_up_is_slower():
-    rig = Rig(policy(in_flight=5, limit=Limit(30, 60_000), warm_up=WarmUp((WarmUpStep(Limit(10, 60_000), 7 * 86_400_000),))))
+    rig = Rig(
+        policy(in_flight=5, limit=Limit(30, 60_000), warm_up=WarmUp((WarmUpStep(Limit(10, 60_000), 7 * 86_400_000),)))
+    )
     rig.step(*[work(f"t{n}") for n in range(3)])
     assert len(rig.calls) == 1
     assert 5_900 < rig.last.wake_ms - rig.now_ms < 6_100
@@ -538,7 +564,10 @@ class TestEmail:
                 claim = rig.calls[0]
                 ids = tuple(w.touch_id for w in claim.works)
                 bad = "m37" in ids
-                rig.answer((Split("validation_error", "m37") if len(ids) > 1 else Rejected("v", "m37")) if bad else Sent(ids), took_ms=1)
+                rig.answer(
+                    (Split("validation_error", "m37") if len(ids) > 1 else Rejected("v", "m37")) if bad else Sent(ids),
+                    took_ms=1,
+                )
                 calls += 1
             rig.now_ms += 60
             rig.step()
@@ -554,7 +583,10 @@ class TestEmail:
         rig.answer(LOST)
         rig.step(*self.mails(9)[5:])
         ask = rig.asks.pop()
-        assert (ask.claim.request, [w.touch_id for w in ask.claim.works]) == (claim.request, [w.touch_id for w in claim.works])
+        assert (ask.claim.request, [w.touch_id for w in ask.claim.works]) == (
+            claim.request,
+            [w.touch_id for w in claim.works],
+        )
         assert ask.claim.lease_until_ms > claim.lease_until_ms
         rig.answer(DOWN, ask.claim)
         rig.step()
@@ -566,14 +598,21 @@ class TestEmail:
         again = next(a for a in rig.asks if a.claim.claim_id == claim.claim_id)
         assert again.claim.request == claim.request, "refused, but still frozen"
 
-    @pytest.mark.parametrize(("first", "end"), [(DOWN, ("failed", "attempts_exhausted")), (LOST, ("unconfirmed", "no_answer"))])
+    @pytest.mark.parametrize(
+        ("first", "end"), [(DOWN, ("failed", "attempts_exhausted")), (LOST, ("unconfirmed", "no_answer"))]
+    )
     def test_a_replay_that_is_refused_again_and_again_has_failed_unless_an_answer_was_lost_before(self, first, end):
-        rig = Rig(policy(Channel.EMAIL, gather_ms=0, batch=1, attempts=2, resolve_for_ms=60_000), replays=True, by_text=False)
+        rig = Rig(
+            policy(Channel.EMAIL, gather_ms=0, batch=1, attempts=2, resolve_for_ms=60_000), replays=True, by_text=False
+        )
         poison, *others = self.mails(30)
         rig.step(poison)
         answer = first
         for other in others:
-            rig.answer(answer, next((c for c in [*rig.calls, *(a.claim for a in rig.asks)] if c.works[0].touch_id == "m0"), None))
+            rig.answer(
+                answer,
+                next((c for c in [*rig.calls, *(a.claim for a in rig.asks)] if c.works[0].touch_id == "m0"), None),
+            )
             rig.asks.clear()
             answer = DOWN
             rig.step()
@@ -629,8 +668,13 @@ class TestAddresses:
 
     def drained(self, rig, *, others=("other",), **more):
         """The same lane once its sender is disabled."""
-        rig.policy = policy(senders=(SenderPolicy("default", 0, is_enabled=False),
-                                     *(SenderPolicy(name, n + 1) for n, name in enumerate(others))), **more)
+        rig.policy = policy(
+            senders=(
+                SenderPolicy("default", 0, is_enabled=False),
+                *(SenderPolicy(name, n + 1) for n, name in enumerate(others)),
+            ),
+            **more,
+        )
         rig.takeover()
         rig.step()
 
@@ -698,7 +742,9 @@ class TestAddresses:
         rig.policy = policy(in_flight=2)
         rig.takeover()
         rig.step(work("a", sender="default"))
-        assert [c.works[0].touch_id for c in rig.calls] == ["a"], "forgotten here, so that it is not lost when it comes back"
+        assert [c.works[0].touch_id for c in rig.calls] == ["a"], (
+            "forgotten here, so that it is not lost when it comes back"
+        )
 
     def test_what_comes_back_from_the_scheduler_is_known_to_the_lane_it_is_handed_to(self):
         rig = Rig(policy(senders=(SenderPolicy("default", 0, is_enabled=False), SenderPolicy("other", 1))))
@@ -771,7 +817,9 @@ def test_what_came_back_from_the_scheduler_is_taken_in_once_however_often_its_to
     rig.step(work("t"), back, second)
     assert rig.calls == []
     assert rig.last.repeats == 3
-    assert [s for s in rig.states() if s[0] == "sent"] == [("sent", ""), ("sent", "")], "told again to who asks again, for the dedup to drop"
+    assert [s for s in rig.states() if s[0] == "sent"] == [("sent", ""), ("sent", "")], (
+        "told again to who asks again, for the dedup to drop"
+    )
 
 
 def test_a_touch_under_way_from_an_earlier_version_is_taken_in_when_it_comes_back():

@@ -15,10 +15,7 @@ from pipeline.domain.limit import Limit, PastCall, WarmUp, WarmUpStep, calls_to_
 MINUTE = 60_000
 LONGEST_MS = 5_000
 LIMITS = st.builds(
-    Limit,
-    rate=st.integers(1, 40),
-    per_ms=st.sampled_from([100, 1_000, 1_001, 7_777, MINUTE]),
-    burst=st.integers(1, 40),
+    Limit, rate=st.integers(1, 40), per_ms=st.sampled_from([100, 1_000, 1_001, 7_777, MINUTE]), burst=st.integers(1, 40)
 )
 Latency = Callable[[], int]
 
@@ -226,7 +223,12 @@ def test_across_the_steps_no_window_holds_more_than_the_rate_of_the_step_it_ends
         step = warm_up.step_at(0, now_ms)
         return grown if step is None else step.limit
 
-    made = calls_made(limit_of, lambda: dice.randint(0, 300), 3 * sum(limit.rate for limit in limits), max(limit.rate for limit in limits))
+    made = calls_made(
+        limit_of,
+        lambda: dice.randint(0, 300),
+        3 * sum(limit.rate for limit in limits),
+        max(limit.rate for limit in limits),
+    )
     arrivals = [dice.choice(call) for call in made]
     for late, call in enumerate(made):
         limit = limit_of(call.start_ms)

@@ -29,7 +29,9 @@ def test_a_server_that_does_not_say_goodbye_holds_nobody_up(tmp_path: Path) -> N
 
         thread = threading.Thread(target=serve)
         thread.start()
-        took_s = LoopPolicy().new_event_loop().run_until_complete(_come_and_go(authority.cafile, server.getsockname()[1]))
+        took_s = (
+            LoopPolicy().new_event_loop().run_until_complete(_come_and_go(authority.cafile, server.getsockname()[1]))
+        )
         thread.join()
     held[0].close()
     assert took_s < TLS_GOODBYE_S + 5

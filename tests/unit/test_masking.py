@@ -32,13 +32,35 @@ if TYPE_CHECKING:
 
 TEXT = "Your parcel from Zürich waits, call us back"
 PHONES = [
-    "+12125550123", "+1 212 555 0123", "+1 (212) 555-0123", "+49-170-1234567", "＋12125550123", "%2B12125550123", "%2b12125550123",
-    "tel:+12125550123", "12125550123@c.us", "12125550123%40c.us", "12125550123@s.whatsapp.net", "phone=12125550123", "To=%2B12125550123&PageSize=50",
-]  # fmt: skip
+    "+12125550123",
+    "+1 212 555 0123",
+    "+1 (212) 555-0123",
+    "+49-170-1234567",
+    "＋12125550123",
+    "%2B12125550123",
+    "%2b12125550123",
+    "tel:+12125550123",
+    "12125550123@c.us",
+    "12125550123%40c.us",
+    "12125550123@s.whatsapp.net",
+    "phone=12125550123",
+    "To=%2B12125550123&PageSize=50",
+]
 MAILS = [
-    "ann@example.com", "ann.smith+shop@mail.example.co.uk", "ann%40example.com", "ann@münchen.de", "ann@xn--mnchen-3ya.de", "Änn@example.com",
-    "o'ann@example.com", '"ann smith"@example.com', "Ann <ann@example.com>", "mailto:ann@example.com", "to=ann@example.com,", "'ann@example.com'", "ann_s@a-b.example",
-]  # fmt: skip
+    "ann@example.com",
+    "ann.smith+shop@mail.example.co.uk",
+    "ann%40example.com",
+    "ann@münchen.de",
+    "ann@xn--mnchen-3ya.de",
+    "Änn@example.com",
+    "o'ann@example.com",
+    '"ann smith"@example.com',
+    "Ann <ann@example.com>",
+    "mailto:ann@example.com",
+    "to=ann@example.com,",
+    "'ann@example.com'",
+    "ann_s@a-b.example",
+]
 LINES = [
     # what must stay readable
     "created topics: touches, touches.whatsapp, accepted-changelog",
@@ -78,7 +100,15 @@ def written() -> Iterator[tuple[logging.Logger, io.StringIO]]:
 
 
 def test_a_secret_cannot_be_printed(secret: Secret) -> None:
-    shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>20}", "%s %r" % (secret, secret), repr({"key": [secret]}), json.dumps([secret], default=str)]  # noqa: UP031
+    shown = [
+        str(secret),
+        repr(secret),
+        f"{secret}",
+        f"{secret!r:>20}",
+        "%s %r" % (secret, secret),  # noqa: UP031 - a way to print it
+        repr({"key": [secret]}),
+        json.dumps([secret], default=str),
+    ]
     assert all("wo/rd" not in text for text in shown)
     assert secret.reveal() == "pa'ss\\wo/rd+ü"
     with pytest.raises(TypeError):
@@ -87,7 +117,15 @@ def test_a_secret_cannot_be_printed(secret: Secret) -> None:
 
 def test_a_secret_is_masked_however_it_is_written(secret: Secret) -> None:
     text = secret.reveal()
-    forms = [text, repr(text), repr(text.encode()), json.dumps(text), quote(text, safe=""), b64encode(text.encode()).decode(), f"x{text}y"]
+    forms = [
+        text,
+        repr(text),
+        repr(text.encode()),
+        json.dumps(text),
+        quote(text, safe=""),
+        b64encode(text.encode()).decode(),
+        f"x{text}y",
+    ]
     for form in forms:
         shown = without_secrets(f"login {form} refused")
         assert "***" in shown, form
@@ -134,19 +172,28 @@ def test_what_names_nobody_stays_as_it_is(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "GET http://me:hidden@registry:8081/subjects", "https://hidden@api.example.com", "http://a%40b:hidden%2F@h/",
-        "Authorization: Bearer hidden.hidden-hidden", "Basic aGlkZGVuOmhpZGRlbg==", "{'url': 'https://u:hidden@h/x'}",
+        "GET http://me:hidden@registry:8081/subjects",
+        "https://hidden@api.example.com",
+        "http://a%40b:hidden%2F@h/",
+        "Authorization: Bearer hidden.hidden-hidden",
+        "Basic aGlkZGVuOmhpZGRlbg==",
+        "{'url': 'https://u:hidden@h/x'}",
     ],
-)  # fmt: skip
+)
 def test_credentials_in_urls_and_headers_are_masked_whoever_they_are_of(line: str) -> None:
     assert "hidden" not in masked(line)
     assert "aGlkZGVu" not in masked(line)
 
 
-def test_a_library_that_dumps_its_requests_shows_neither_logins_nor_texts(written: tuple[logging.Logger, io.StringIO]) -> None:
+def test_a_library_that_dumps_its_requests_shows_neither_logins_nor_texts(
+    written: tuple[logging.Logger, io.StringIO],
+) -> None:
     logger, stream = written
     logger.debug("Request to %s:%d %d: %s", "127.0.0.1", 9092, 3, SaslAuthenticateRequest_v1(b"\0user\0pass word"))
-    logger.debug("sent %r", {"body": TEXT, "topic": "touches.sms", "value": TEXT.encode(), "中": "您的包裹已到，请来取件，谢谢您"})
+    logger.debug(
+        "sent %r",
+        {"body": TEXT, "topic": "touches.sms", "value": TEXT.encode(), "中": "您的包裹已到，请来取件，谢谢您"},
+    )
     logger.debug("sent %s", [TEXT + '"', "it's " + TEXT])
     for planted in ("pass word", "parcel", "包裹"):
         assert planted not in stream.getvalue()
@@ -154,7 +201,9 @@ def test_a_library_that_dumps_its_requests_shows_neither_logins_nor_texts(writte
         assert kept in stream.getvalue()
 
 
-def test_tracebacks_and_what_filters_make_of_them_are_masked(written: tuple[logging.Logger, io.StringIO], secret: Secret) -> None:
+def test_tracebacks_and_what_filters_make_of_them_are_masked(
+    written: tuple[logging.Logger, io.StringIO], secret: Secret
+) -> None:
     logger, stream = written
     for number in range(2):
         try:
@@ -169,7 +218,9 @@ def test_tracebacks_and_what_filters_make_of_them_are_masked(written: tuple[logg
     assert not any(planted in told for planted in ("5550123", "5550124", "ann@", "wo/rd"))
 
 
-def test_a_line_whose_arguments_do_not_fit_writes_them_nowhere(written: tuple[logging.Logger, io.StringIO], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_whose_arguments_do_not_fit_writes_them_nowhere(
+    written: tuple[logging.Logger, io.StringIO], capsys: pytest.CaptureFixture[str]
+) -> None:
     logger, stream = written
     logger.info("%d of them", "ann@example.com")
     assert stream.getvalue() == "INFO %d of them [its arguments do not fit: TypeError]\n"
@@ -186,7 +237,7 @@ def test_a_line_whose_arguments_do_not_fit_writes_them_nowhere(written: tuple[lo
         ("http://h/path@at", "http://h/path@at", None),
         ("http://u:@[::1]:8081/", "http://[::1]:8081/", ("u", "")),
     ],
-)  # fmt: skip
+)
 def test_user_and_password_are_split_off_a_url(text: str, url: str, login: tuple[str, str] | None) -> None:
     address = Address.read(text)
     assert (address.url, address.basic) == (url, login)
@@ -196,10 +247,38 @@ def test_user_and_password_are_split_off_a_url(text: str, url: str, login: tuple
 
 
 def test_nothing_that_travels_prints_whom_it_is_for_or_what_is_said() -> None:
-    said: dict[str, Any] = {"subject": TEXT, "body": TEXT, "text": TEXT, "reply_to": "ann@example.com", "headers": {"X": TEXT}}
-    touch = Touch("t-1", "c", "l", Channel.SMS, "+12125550123", **said, variables={"a": TEXT}, metadata={"a": TEXT}, attachments=(Attachment("f", None, TEXT.encode(), "https://a.example/" + TEXT),))
+    said: dict[str, Any] = {
+        "subject": TEXT,
+        "body": TEXT,
+        "text": TEXT,
+        "reply_to": "ann@example.com",
+        "headers": {"X": TEXT},
+    }
+    touch = Touch(
+        "t-1",
+        "c",
+        "l",
+        Channel.SMS,
+        "+12125550123",
+        **said,
+        variables={"a": TEXT},
+        metadata={"a": TEXT},
+        attachments=(Attachment("f", None, TEXT.encode(), "https://a.example/" + TEXT),),
+    )
     content = Content(**said, attachments=touch.attachments)
-    work = Work("t-1", "c", "l", Channel.SMS, "+12125550123", "default", pinned=False, content=content, digest=b"", origin=0, metadata={"a": TEXT})
+    work = Work(
+        "t-1",
+        "c",
+        "l",
+        Channel.SMS,
+        "+12125550123",
+        "default",
+        pinned=False,
+        content=content,
+        digest=b"",
+        origin=0,
+        metadata={"a": TEXT},
+    )
     claim = Claim("c-1", (work,), Request("/messages", TEXT.encode(), "text/plain", ""), 0, 1)
     for value in (touch, content, work, claim):
         assert "t-1" in repr(value) or value is content
@@ -209,7 +288,9 @@ def test_nothing_that_travels_prints_whom_it_is_for_or_what_is_said() -> None:
 
 def test_the_traceback_of_what_ended_a_worker_names_nobody(tmp_path: Path, secret: Secret) -> None:
     host: Any = SimpleNamespace(place=SimpleNamespace(folder=tmp_path / "tables"))
-    Application._keep_traceback(host, ValueError(f"no room for +12125550123, ann@example.com, {secret.reveal()}, {TEXT.encode()!r}"))
+    Application._keep_traceback(
+        host, ValueError(f"no room for +12125550123, ann@example.com, {secret.reveal()}, {TEXT.encode()!r}")
+    )
     told = (tmp_path / "crash.txt").read_text()
     assert "ValueError: no room for ***" in told
     assert not any(planted in told for planted in ("5550123", "ann@", "wo/rd", "parcel"))
@@ -218,12 +299,18 @@ def test_the_traceback_of_what_ended_a_worker_names_nobody(tmp_path: Path, secre
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 abc\r\n\r\n", b"not HTTP at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b"",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"x" * 20_000, b"HTTP/9.9 200 OK\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"not HTTP at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x" * 20_000,
+        b"HTTP/9.9 200 OK\r\n\r\n",
     ],
-)  # fmt: skip
+)
 async def test_a_look_up_that_fails_does_not_tell_whom_it_was_about(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -235,7 +322,9 @@ async def test_a_look_up_that_fails_does_not_tell_whom_it_was_about(answer: byte
         wire = Wire(f"http://127.0.0.1:{port}", {}, request_timeout_ms=3_000, now_ms=lambda: 0)
         await wire.open()
         try:
-            found = await wire.get("/api/default/chats/12125550123@c.us/messages", {"To": "+12125550123", "mail": "ann@example.com"})
+            found = await wire.get(
+                "/api/default/chats/12125550123@c.us/messages", {"To": "+12125550123", "mail": "ann@example.com"}
+            )
             told = repr(found)
         except Unreached as error:
             told = str(error)

@@ -11,7 +11,8 @@ from pipeline.metrics import Metrics
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(metrics.render().decode()) for sample in family.samples
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
     }
 
 

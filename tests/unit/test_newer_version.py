@@ -80,16 +80,20 @@ def lane(value: bytes | None, rows: dict[bytes, bytes]) -> Any:
 READERS = {"dedup": dedup, "scheduler": scheduler, "lane": lane}
 
 
-@pytest.mark.parametrize(("reader", "topic", "value", "why"), [
-    ("dedup", RESULTS, newer("event", EVENT), "no published version of event"),
-    ("dedup", RESULTS, with_value("event", EVENT, state="bounced"), "the state 'bounced'"),
-    ("dedup", RESULTS, with_value("event", EVENT, reason="asleep"), "the reason 'asleep'"),
-    ("scheduler", SCHEDULED, newer("scheduled", DUE), "no published version of scheduled"),
-    ("scheduler", SCHEDULED, with_value("scheduled", DUE, channel="fax"), "the channel 'fax'"),
-    ("lane", "touches.sms", newer("work", WORK), "no published version of work"),
-    ("lane", "touches.sms", with_value("work", WORK, channel="fax"), "the channel 'fax'"),
-    ("lane", "touches.sms", newer("work", WORK)[:40], "no published version of work"),
-], ids=str_only)  # fmt: skip
+@pytest.mark.parametrize(
+    ("reader", "topic", "value", "why"),
+    [
+        ("dedup", RESULTS, newer("event", EVENT), "no published version of event"),
+        ("dedup", RESULTS, with_value("event", EVENT, state="bounced"), "the state 'bounced'"),
+        ("dedup", RESULTS, with_value("event", EVENT, reason="asleep"), "the reason 'asleep'"),
+        ("scheduler", SCHEDULED, newer("scheduled", DUE), "no published version of scheduled"),
+        ("scheduler", SCHEDULED, with_value("scheduled", DUE, channel="fax"), "the channel 'fax'"),
+        ("lane", "touches.sms", newer("work", WORK), "no published version of work"),
+        ("lane", "touches.sms", with_value("work", WORK, channel="fax"), "the channel 'fax'"),
+        ("lane", "touches.sms", newer("work", WORK)[:40], "no published version of work"),
+    ],
+    ids=str_only,
+)
 def test_a_record_of_a_newer_version_stops_its_reader_with_a_line_that_says_where_it_is(reader, topic, value, why):
     with pytest.raises(UnknownVersion) as stopped:
         READERS[reader](value, {})
@@ -100,28 +104,62 @@ def test_a_record_of_a_newer_version_stops_its_reader_with_a_line_that_says_wher
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(("reader", "value", "rows", "why"), [
-    ("dedup", EVENT, {ENTRY + b"t": (1).to_bytes(4, "big") + b"bounced"}, "bounced"),
-    ("scheduler", DUE, {DEFERRED + bytes(16): newer("scheduled", DUE)}, "scheduled"),
-    ("scheduler", DUE, {DEFERRED + bytes(16): with_value("scheduled", DUE, channel="fax")}, "fax"),
-    ("lane", WORK, {shelf.CLAIM + b"k": newer("claim", CLAIM)}, "claim"),
-    ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, phase="probing")}, "probing"),
-    ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, works=[newer("work", WORK)])}, "work"),
-    ("lane", WORK, {shelf.WAITING + bytes(17): newer("work", WORK), shelf.STATE: shelf.LaneState(waiting=1).pack()}, "work"),
-    ("lane", WORK, {shelf.STATE: STATE.replace(b"{", b'{"quota":1,', 1)}, "quota"),
-    ("lane", WORK, {shelf.STATE: PAUSED.replace(b'"pause":{', b'"pause":{"cause":"x",')}, "cause"),
-], ids=str_only)  # fmt: skip
+@pytest.mark.parametrize(
+    ("reader", "value", "rows", "why"),
+    [
+        ("dedup", EVENT, {ENTRY + b"t": (1).to_bytes(4, "big") + b"bounced"}, "bounced"),
+        ("scheduler", DUE, {DEFERRED + bytes(16): newer("scheduled", DUE)}, "scheduled"),
+        ("scheduler", DUE, {DEFERRED + bytes(16): with_value("scheduled", DUE, channel="fax")}, "fax"),
+        ("lane", WORK, {shelf.CLAIM + b"k": newer("claim", CLAIM)}, "claim"),
+        ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, phase="probing")}, "probing"),
+        ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, works=[newer("work", WORK)])}, "work"),
+        (
+            "lane",
+            WORK,
+            {shelf.WAITING + bytes(17): newer("work", WORK), shelf.STATE: shelf.LaneState(waiting=1).pack()},
+            "work",
+        ),
+        ("lane", WORK, {shelf.STATE: STATE.replace(b"{", b'{"quota":1,', 1)}, "quota"),
+        ("lane", WORK, {shelf.STATE: PAUSED.replace(b'"pause":{', b'"pause":{"cause":"x",')}, "cause"),
+    ],
+    ids=str_only,
+)
 def test_a_table_that_a_newer_version_wrote_stops_who_opens_it(reader, value, rows, why):
     with pytest.raises(UnknownVersion, match=why) as stopped:
         READERS[reader](value, rows)
     assert str(stopped.value).endswith(UPGRADE)
 
 
-@pytest.mark.parametrize("value", [
-    None, b"", b"{}", b"none of ours", b"\xc3", MARKER, MARKER + bytes(7), EVENT[:10], DUE[:-1], WORK + b"more",
-    encode("touch", {"touch_id": "t", "campaign_id": "c", "lead_id": "l", "channel": "sms", "to": "+12125550000",
-                     "variables": {}, "attachments": [], "headers": {}, "priority": 5, "metadata": {}}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"{}",
+        b"none of ours",
+        b"\xc3",
+        MARKER,
+        MARKER + bytes(7),
+        EVENT[:10],
+        DUE[:-1],
+        WORK + b"more",
+        encode(
+            "touch",
+            {
+                "touch_id": "t",
+                "campaign_id": "c",
+                "lead_id": "l",
+                "channel": "sms",
+                "to": "+12125550000",
+                "variables": {},
+                "attachments": [],
+                "headers": {},
+                "priority": 5,
+                "metadata": {},
+            },
+        ),
+    ],
+)
 @pytest.mark.parametrize("reader", READERS)
 def test_what_no_version_of_ours_wrote_stops_nobody(reader, value, caplog):
     with caplog.at_level(logging.ERROR):
@@ -140,7 +178,20 @@ def test_any_unknown_fingerprint_is_a_newer_version(fingerprint, rest):
 
 def test_a_touch_left_unconfirmed_by_a_newer_version_says_so_too():
     with pytest.raises(UnknownVersion, match="claim"):
-        decode_unconfirmed(encode("unconfirmed", {
-            "touch_id": "t", "channel": "sms", "sender": "default", "occurred_at": T0, "error": "", "claim": newer("claim", CLAIM),
-            "resolution": None, "resolved_at": None, "provider_message_id": None, "resent_as": None,
-        }))  # fmt: skip
+        decode_unconfirmed(
+            encode(
+                "unconfirmed",
+                {
+                    "touch_id": "t",
+                    "channel": "sms",
+                    "sender": "default",
+                    "occurred_at": T0,
+                    "error": "",
+                    "claim": newer("claim", CLAIM),
+                    "resolution": None,
+                    "resolved_at": None,
+                    "provider_message_id": None,
+                    "resent_as": None,
+                },
+            )
+        )

@@ -91,7 +91,9 @@ async def test_records_are_applied_in_order_and_the_position_covers_markers(runn
     assert running.table.commits[-1][1] == 17
 
 
-async def test_an_idle_partition_commits_once_a_day_so_that_kafka_does_not_forget_its_transactional_id(running, monkeypatch):
+async def test_an_idle_partition_commits_once_a_day_so_that_kafka_does_not_forget_its_transactional_id(
+    running, monkeypatch
+):
     running.deliver(batch(10, 12))
     await until(lambda: running.applied == 12)
     commits, began = len(running.table.commits), time.monotonic()
@@ -202,6 +204,7 @@ async def test_a_commit_that_hangs_keeps_nobody_else_from_his_turn(monkeypatch, 
         while len(at_it(crowded)) < len(crowded):
             await asyncio.sleep(0.01)
     assert not any(partition.table.commits for partition in crowded)
+
 
 def heavy(start, end, size):
     return Batch("t", 0, start, end, 1, [Record("t", 0, o, 0, None, bytes(size)) for o in range(start, end)])

@@ -22,16 +22,19 @@ def logger(caplog):
     found.removeFilter(expected)
 
 
-@pytest.mark.parametrize(("message", "argument", "level"), [
-    (LOOKED_UP, errors.GroupCoordinatorNotAvailableError(), logging.INFO),
-    (LOOKED_UP, errors.NotCoordinatorForGroupError(), logging.INFO),
-    ("FindCoordinator Request failed: %s", errors.GroupCoordinatorNotAvailableError(), logging.INFO),
-    ("Topic %s not found in cluster metadata", "touches", logging.INFO),
-    (LOOKED_UP, errors.GroupAuthorizationFailedError("g"), logging.ERROR),
-    (LOOKED_UP, errors.KafkaConnectionError("away"), logging.ERROR),
-    ("Unable connect to node with id %s", 1, logging.ERROR),
-    ("Topic %s is not authorized for this client", "touches", logging.ERROR),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("message", "argument", "level"),
+    [
+        (LOOKED_UP, errors.GroupCoordinatorNotAvailableError(), logging.INFO),
+        (LOOKED_UP, errors.NotCoordinatorForGroupError(), logging.INFO),
+        ("FindCoordinator Request failed: %s", errors.GroupCoordinatorNotAvailableError(), logging.INFO),
+        ("Topic %s not found in cluster metadata", "touches", logging.INFO),
+        (LOOKED_UP, errors.GroupAuthorizationFailedError("g"), logging.ERROR),
+        (LOOKED_UP, errors.KafkaConnectionError("away"), logging.ERROR),
+        ("Unable connect to node with id %s", 1, logging.ERROR),
+        ("Topic %s is not authorized for this client", "touches", logging.ERROR),
+    ],
+)
 def test_an_expected_state_is_no_error_and_everything_else_stays_one(logger, caplog, message, argument, level):
     logger.error(message, argument)
     assert [record.levelno for record in caplog.records] == [level]
@@ -52,7 +55,9 @@ def test_what_is_lowered_is_not_written_where_info_is_not(logger, caplog):
 
 def test_a_librarys_traceback_becomes_one_line():
     error = ValueError("one\ntwo")
-    record = logging.LogRecord("mode.x", logging.ERROR, "", 0, "Crashed reason=%r", (error,), (ValueError, error, error.__traceback__))
+    record = logging.LogRecord(
+        "mode.x", logging.ERROR, "", 0, "Crashed reason=%r", (error,), (ValueError, error, error.__traceback__)
+    )
     assert quiet.OneLine().filter(record)
     assert record.exc_info is None
     assert record.getMessage() == "Crashed reason=ValueError('one\\ntwo'): ValueError: one two"

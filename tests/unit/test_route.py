@@ -25,8 +25,15 @@ from pipeline.stages.route import Door, Router
 
 NOW = 1_700_000_000_000
 SMS = {"touch_id": "t1", "campaign_id": "c", "lead_id": "l", "channel": "sms", "to": "+1 212 555 2368", "body": "hello"}
-EMAIL = {"touch_id": "e1", "campaign_id": "c", "lead_id": "l", "channel": "email", "to": "Ann@EXAMPLE.com",
-         "subject": "s", "body": "<p>hi</p>"}
+EMAIL = {
+    "touch_id": "e1",
+    "campaign_id": "c",
+    "lead_id": "l",
+    "channel": "email",
+    "to": "Ann@EXAMPLE.com",
+    "subject": "s",
+    "body": "<p>hi</p>",
+}
 
 
 class Entrance:
@@ -38,8 +45,17 @@ class Entrance:
         }
         urls = senders.get("attachment_urls", "public")
         policies = {c: ChannelPolicy(c, s, None, None, None, attachment_urls=urls) for c, s in policies.items()}
-        self.router = Router(Door(policies, TouchReader(), TemplateComposer(folder),
-                                  lambda letter: dead_letter_value(single_object, letter), 30 * 86_400_000, "p.", senders.get("partitions", 1)))
+        self.router = Router(
+            Door(
+                policies,
+                TouchReader(),
+                TemplateComposer(folder),
+                lambda letter: dead_letter_value(single_object, letter),
+                30 * 86_400_000,
+                "p.",
+                senders.get("partitions", 1),
+            )
+        )
         self.table = MemoryTable()
         self.offset = 0
 
@@ -55,7 +71,11 @@ class Entrance:
         self.events = [decode_event(o.value) for o in step.outputs if o.topic == RESULTS]
         self.dead = [decode("dead_letter", o.value) for o in step.outputs if o.topic == DEAD_LETTERS]
         self.hops = [o for o in step.outputs if o.topic == TOUCHES]
-        self.works = [(o.topic, o.partition, decode_work(o.value)) for o in step.outputs if o.topic not in (RESULTS, DEAD_LETTERS, TOUCHES)]
+        self.works = [
+            (o.topic, o.partition, decode_work(o.value))
+            for o in step.outputs
+            if o.topic not in (RESULTS, DEAD_LETTERS, TOUCHES)
+        ]
         assert all(o.partition == partition for o in step.outputs if o.topic == RESULTS)
         return self
 
@@ -76,7 +96,7 @@ def door(tmp_path):
 def test_a_valid_touch_is_accepted_and_sent_to_its_senders_lane(door):
     door.give(SMS)
     assert door.told() == [("accepted", None)]
-    (topic, lane, work), = door.works
+    ((topic, lane, work),) = door.works
     assert (topic, lane, work.to, work.content.body, work.origin) == ("touches.sms", 2, "+12125552368", "hello", 0)
 
 
@@ -98,7 +118,8 @@ def test_other_content_under_the_same_id_is_a_conflict_and_a_dead_letter_only(do
     door.give(SMS, {**SMS, "body": "other"})
     assert door.told() == [("accepted", None)]
     assert [(d["reason"], d["touch_id"], d["source_topic"], d["headers"]) for d in door.dead] == [
-        ("conflict", "t1", "p.touches", [{"name": "h", "value": b"v"}])]
+        ("conflict", "t1", "p.touches", [{"name": "h", "value": b"v"}])
+    ]
 
 
 def test_a_touch_refused_as_invalid_stays_ended_when_it_is_mended_and_its_dead_letter_says_so(door):
@@ -109,28 +130,65 @@ def test_a_touch_refused_as_invalid_stays_ended_when_it_is_mended_and_its_dead_l
     assert [(d["reason"], "was refused as invalid before" in d["error"]) for d in door.dead] == [("conflict", True)]
 
 
-@pytest.mark.parametrize("value", [
-    None, b"", b"\x00\xff\xfe", b"[1]", b"{broken", b"\xc3\x01\x00\x00\x00\x00\x00\x00\x00\x00", b"\xc3\x01", b'{"a": NaN}',
-    b'{"touch_id": "\\ud800"}', b'{"a":' * 1000 + b"1" + b"}" * 1000, b"\x00" * 40, "tëxt".encode("utf-16"), b"null", b'"x"',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"\x00\xff\xfe",
+        b"[1]",
+        b"{broken",
+        b"\xc3\x01\x00\x00\x00\x00\x00\x00\x00\x00",
+        b"\xc3\x01",
+        b'{"a": NaN}',
+        b'{"touch_id": "\\ud800"}',
+        b'{"a":' * 1000 + b"1" + b"}" * 1000,
+        b"\x00" * 40,
+        "tëxt".encode("utf-16"),
+        b"null",
+        b'"x"',
+    ],
+)
 def test_what_cannot_be_read_is_a_dead_letter_with_its_raw_bytes(door, value):
     door.give(value, SMS)
     (letter,) = door.dead
-    assert (letter["reason"], letter["value"], letter["key"], letter["source_offset"]) == ("undecodable", value, b"key", 0)
+    assert (letter["reason"], letter["value"], letter["key"], letter["source_offset"]) == (
+        "undecodable",
+        value,
+        b"key",
+        0,
+    )
     assert letter["error"]
     assert door.told() == [("accepted", None)], "the touch behind it is not delayed"
 
 
-@pytest.mark.parametrize(("change", "names"), [
-    ({"to": "12"}, "phone"), ({"to": "2125552368"}, "region"), ({"to": "+12125552368;ext=5"}, "extension"),
-    ({"channel": "fax"}, "channel"), ({"lead_id": None}, "lead_id"), ({"lead_id": "a\u0007b"}, "lead_id"), ({"body": 5}, "body"),
-    ({"body": None}, "body"), ({"body": "x" * 1601}, "1600"), ({"template": "hello"}, "template"),
-    ({"body": None, "template": "nope"}, "sms.txt"), ({"body": None, "template": "hello"}, "name"),
-    ({"body": None, "template": "../hello"}, "template"), ({"body": None, "text": "x", "template": "hello"}, "text and template"),
-    ({"time_zone": "Mars/Base"}, "time_zone"), ({"not_before": "tomorrow"}, "not_before"), ({"priority": 10}, "priority"),
-    ({"priority": True}, "priority"), ({"headers": {"X-A": "b"}}, "headers"), ({"reply_to": "a@b.cd"}, "reply_to"),
-    ({"attachments": [{"filename": "a", "url": "https://x"}]}, "attachments"), ({"variables": {"a": []}}, "variables.a"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"to": "12"}, "phone"),
+        ({"to": "2125552368"}, "region"),
+        ({"to": "+12125552368;ext=5"}, "extension"),
+        ({"channel": "fax"}, "channel"),
+        ({"lead_id": None}, "lead_id"),
+        ({"lead_id": "a\u0007b"}, "lead_id"),
+        ({"body": 5}, "body"),
+        ({"body": None}, "body"),
+        ({"body": "x" * 1601}, "1600"),
+        ({"template": "hello"}, "template"),
+        ({"body": None, "template": "nope"}, "sms.txt"),
+        ({"body": None, "template": "hello"}, "name"),
+        ({"body": None, "template": "../hello"}, "template"),
+        ({"body": None, "text": "x", "template": "hello"}, "text and template"),
+        ({"time_zone": "Mars/Base"}, "time_zone"),
+        ({"not_before": "tomorrow"}, "not_before"),
+        ({"priority": 10}, "priority"),
+        ({"priority": True}, "priority"),
+        ({"headers": {"X-A": "b"}}, "headers"),
+        ({"reply_to": "a@b.cd"}, "reply_to"),
+        ({"attachments": [{"filename": "a", "url": "https://x"}]}, "attachments"),
+        ({"variables": {"a": []}}, "variables.a"),
+    ],
+)
 def test_a_broken_rule_is_a_dead_letter_and_failed_invalid_naming_the_field(door, change, names):
     touch = {k: v for k, v in {**SMS, **change}.items() if v is not None}
     door.give(touch)
@@ -141,20 +199,43 @@ def test_a_broken_rule_is_a_dead_letter_and_failed_invalid_naming_the_field(door
     assert (door.told(), [d["reason"] for d in door.dead]) == ([], ["invalid"]), "its story is told once"
 
 
-@pytest.mark.parametrize("change", [
-    {"subject": None}, {"body": None}, {"to": "a@example.com, b@example.com"}, {"to": "nobody"}, {"from": "c@example.com"},
-    {"headers": {"Subject": "x"}}, {"headers": {"X-A": "a\r\nBcc: b"}}, {"headers": {"Content-Type": "x"}}, {"headers": {"a b": "c"}},
-    {"subject": "two\nlines"}, {"attachments": [{"filename": "a"}]}, {"attachments": [{"filename": "a", "content": "%%"}]},
-    {"reply_to": "nobody"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": None},
+        {"body": None},
+        {"to": "a@example.com, b@example.com"},
+        {"to": "nobody"},
+        {"from": "c@example.com"},
+        {"headers": {"Subject": "x"}},
+        {"headers": {"X-A": "a\r\nBcc: b"}},
+        {"headers": {"Content-Type": "x"}},
+        {"headers": {"a b": "c"}},
+        {"subject": "two\nlines"},
+        {"attachments": [{"filename": "a"}]},
+        {"attachments": [{"filename": "a", "content": "%%"}]},
+        {"reply_to": "nobody"},
+    ],
+)
 def test_a_broken_email_rule_is_invalid(door, change):
     door.give({k: v for k, v in {**EMAIL, **change}.items() if v is not None})
     assert door.told() == [("failed", "invalid")]
 
 
-@pytest.mark.parametrize("url", ["http://files.example.com/a", "https://169.254.169.254/a", "https://u:p@files.example.com/a", "https://localhost/a"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://files.example.com/a",
+        "https://169.254.169.254/a",
+        "https://u:p@files.example.com/a",
+        "https://localhost/a",
+    ],
+)
 def test_an_attachment_from_a_private_place_is_refused_by_name_unless_it_is_meant(door, tmp_path, url):
-    mail = {**EMAIL, "attachments": [{"filename": "a", "url": "https://files.example.com/a"}, {"filename": "b", "url": url}]}
+    mail = {
+        **EMAIL,
+        "attachments": [{"filename": "a", "url": "https://files.example.com/a"}, {"filename": "b", "url": url}],
+    }
     door.give(mail)
     assert door.told() == [("failed", "invalid")]
     assert door.events[0].error.startswith("attachments[1].url ")
@@ -164,11 +245,18 @@ def test_an_attachment_from_a_private_place_is_refused_by_name_unless_it_is_mean
 
 
 def test_an_address_is_told_by_its_field_and_goes_out_normalised(door):
-    mail = {**EMAIL, "to": "ann@münchen.de", "reply_to": "Help <help@SHOP.example.com>",
-            "headers": {"List-Unsubscribe": "<mailto:u@münchen.de>", "X-A": "b"}}
+    mail = {
+        **EMAIL,
+        "to": "ann@münchen.de",
+        "reply_to": "Help <help@SHOP.example.com>",
+        "headers": {"List-Unsubscribe": "<mailto:u@münchen.de>", "X-A": "b"},
+    }
     door.give(mail, {**mail, "touch_id": "e2", "to": "ann", "reply_to": "help", "headers": {"Sender": "x"}})
-    (_, _, work), = door.works
-    assert (work.to, work.content.reply_to) == ("ann@xn--mnchen-3ya.de", "Help <help@SHOP.example.com>".replace("SHOP", "shop"))
+    ((_, _, work),) = door.works
+    assert (work.to, work.content.reply_to) == (
+        "ann@xn--mnchen-3ya.de",
+        "Help <help@SHOP.example.com>".replace("SHOP", "shop"),
+    )
     assert work.content.headers == {"List-Unsubscribe": "<mailto:u@xn--mnchen-3ya.de>", "X-A": "b"}
     for field in ("to: ", "reply_to: ", "headers.Sender: "):
         assert field in door.events[1].error
@@ -188,8 +276,12 @@ def test_an_unreadable_touch_id_is_a_dead_letter_only(door):
 
 def test_an_email_keeps_its_case_before_the_at_and_not_behind(door):
     door.give({**EMAIL, "from": "b@example.com", "headers": {"List-Unsubscribe": "<https://x>"}})
-    (_, _, work), = door.works
-    assert (work.to, work.content.from_, work.content.headers) == ("Ann@example.com", "b@example.com", {"List-Unsubscribe": "<https://x>"})
+    ((_, _, work),) = door.works
+    assert (work.to, work.content.from_, work.content.headers) == (
+        "Ann@example.com",
+        "b@example.com",
+        {"List-Unsubscribe": "<https://x>"},
+    )
 
 
 def test_a_template_is_rendered_escaped_in_html_only_and_loses_its_last_line_break(door):
@@ -221,10 +313,18 @@ def test_json_may_begin_with_a_mark_and_space_and_has_unknown_members_counted(do
 
 
 def test_an_avro_single_object_is_read(door):
-    datum = {**SMS, "variables": {}, "attachments": [], "headers": {}, "priority": 2, "metadata": {}, "not_before": 1_700_000_100_000}
+    datum = {
+        **SMS,
+        "variables": {},
+        "attachments": [],
+        "headers": {},
+        "priority": 2,
+        "metadata": {},
+        "not_before": 1_700_000_100_000,
+    }
     value = encode("touch", datum)
     door.give(value, value[:-3], value + b"x")
-    (_, _, work), = door.works
+    ((_, _, work),) = door.works
     assert (work.priority, work.not_before_ms) == (2, 1_700_000_100_000)
     assert [d["reason"] for d in door.dead] == ["undecodable"] * 2
 
@@ -235,7 +335,10 @@ def test_a_megabyte_flows(door):
 
 
 def test_iso_instants_need_an_offset(door):
-    door.give({**SMS, "expires_at": "2030-01-01T09:00:00+01:00"}, {**SMS, "touch_id": "x", "expires_at": "2030-01-01T09:00:00"})
+    door.give(
+        {**SMS, "expires_at": "2030-01-01T09:00:00+01:00"},
+        {**SMS, "touch_id": "x", "expires_at": "2030-01-01T09:00:00"},
+    )
     assert door.told() == [("accepted", None), ("failed", "invalid")]
     assert door.works[0][2].expires_at_ms == 1_893_484_800_000
 
@@ -285,8 +388,9 @@ class Quarters:
         while door.hops:
             (onward,) = door.hops
             self.hops += 1
-            door = self.doors[onward.partition].give(onward.value, partition=onward.partition, key=onward.key,
-                                                     headers=onward.headers, now=now + 5)
+            door = self.doors[onward.partition].give(
+                onward.value, partition=onward.partition, key=onward.key, headers=onward.headers, now=now + 5
+            )
             assert not door.hops, "one hop"
             self._keep(door, onward.partition)
         return self
@@ -327,7 +431,11 @@ def test_a_dead_letter_names_where_its_producer_put_it_and_created_at_is_its_fir
     quarters.give({**SMS, "to": "12"}, away, key=None)
     (letter,) = quarters.dead
     assert (letter["source_partition"], letter["source_offset"], letter["key"], letter["headers"]) == (
-        away, 77, None, [{"name": "h", "value": b"v"}])
+        away,
+        77,
+        None,
+        [{"name": "h", "value": b"v"}],
+    )
     quarters.give({**SMS, "touch_id": "t2"}, (home_of("t2", PARTITIONS) + 1) % PARTITIONS, now=NOW + 1000)
     assert quarters.works[0][2].created_at_ms == NOW + 1000
 
@@ -351,12 +459,32 @@ def test_a_partition_that_remembers_a_stray_from_before_homes_judges_its_repeat(
 
 
 FORGED = [
-    b"", b"x", b"{}", b"[]", b"7", b'{"to": 9}', None, *(
-        json.dumps({"of": PARTITIONS, "to": 0, "partition": 0, "offset": 0, "timestamp": 0, "key": None, **wrong}).encode()
-        for wrong in ({"to": "3"}, {"key": "a"}, {"key": 5}, {"key": "\u00e9"}, {"key": []}, {"offset": 2**64 - 1}, {"offset": -1},
-                      {"partition": 99999999999}, {"partition": True}, {"timestamp": 1.5}, {"of": None})
+    b"",
+    b"x",
+    b"{}",
+    b"[]",
+    b"7",
+    b'{"to": 9}',
+    None,
+    *(
+        json.dumps(
+            {"of": PARTITIONS, "to": 0, "partition": 0, "offset": 0, "timestamp": 0, "key": None, **wrong}
+        ).encode()
+        for wrong in (
+            {"to": "3"},
+            {"key": "a"},
+            {"key": 5},
+            {"key": "\u00e9"},
+            {"key": []},
+            {"offset": 2**64 - 1},
+            {"offset": -1},
+            {"partition": 99999999999},
+            {"partition": True},
+            {"timestamp": 1.5},
+            {"of": None},
+        )
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("header", FORGED)
@@ -373,13 +501,17 @@ def test_a_hops_header_that_no_router_wrote_is_nothing(quarters, header):
 def test_a_header_that_says_so_does_not_make_another_partition_the_home(quarters):
     home = home_of("t1", PARTITIONS)
     for partition in range(PARTITIONS):
-        said = json.dumps({"of": PARTITIONS, "to": partition, "partition": 0, "offset": 0, "timestamp": 0, "key": None}).encode()
+        said = json.dumps(
+            {"of": PARTITIONS, "to": partition, "partition": 0, "offset": 0, "timestamp": 0, "key": None}
+        ).encode()
         door = quarters.doors[partition].give(SMS, partition=partition, headers=(("pipeline-hop", said),))
         assert [hop.partition for hop in door.hops] == ([] if partition == home else [home])
 
 
 def test_routers_that_know_other_numbers_of_partitions_send_no_touch_back_and_forth(quarters):
-    other = next(n for n in range(2, 50) if home_of("t1", n) != home_of("t1", PARTITIONS) and home_of("t1", n) < PARTITIONS)
+    other = next(
+        n for n in range(2, 50) if home_of("t1", n) != home_of("t1", PARTITIONS) and home_of("t1", n) < PARTITIONS
+    )
     home = home_of("t1", other)
     said = json.dumps({"of": other, "to": home, "partition": 0, "offset": 0, "timestamp": 0, "key": None}).encode()
     assert quarters.doors[home].give(SMS, partition=home, headers=(("pipeline-hop", said),)).hops == []
@@ -388,7 +520,9 @@ def test_routers_that_know_other_numbers_of_partitions_send_no_touch_back_and_fo
 def test_a_hop_that_was_copied_to_another_partition_hops_again(quarters):
     home = home_of("t1", PARTITIONS)
     first = quarters.doors[(home + 1) % PARTITIONS].give(SMS, partition=(home + 1) % PARTITIONS).hops[0]
-    copied = quarters.doors[(home + 2) % PARTITIONS].give(first.value, partition=(home + 2) % PARTITIONS, headers=first.headers)
+    copied = quarters.doors[(home + 2) % PARTITIONS].give(
+        first.value, partition=(home + 2) % PARTITIONS, headers=first.headers
+    )
     assert [hop.partition for hop in copied.hops] == [home]
 
 
@@ -401,7 +535,11 @@ def test_a_touch_as_large_as_touches_takes_still_fits_after_its_hop(quarters):
     assert [name for name, _ in hop.headers] == ["pipeline-replay-of", "pipeline-hop"]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]), st.integers(0, PARTITIONS - 1)), max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]), st.integers(0, PARTITIONS - 1)), max_size=12
+    )
+)
 def test_each_id_has_one_story_and_one_send_wherever_its_records_come_to(records):
     quarters = Quarters(Path("templates"))
     for touch_id, body, partition in records:
@@ -412,11 +550,20 @@ def test_each_id_has_one_story_and_one_send_wherever_its_records_come_to(records
     first = {each: next(body for touch_id, body, _ in records if touch_id == each) for each in ids}
     assert len(quarters.dead) == sum(body != first[touch_id] for touch_id, body, _ in records)
 
-@pytest.mark.parametrize(("broken", "told"), [
-    ("digest", [("failed", "invalid")]), ("find_sender", [("failed", "invalid")]), ("parse_touch", [("failed", "invalid")]),
-    ("encode_work", [("failed", "invalid")]), ("encode_event", []),
-])  # fmt: skip
-def test_a_record_that_trips_a_bug_is_answered_where_its_touch_is_known_and_the_others_are_unharmed(door, broken, told, monkeypatch, caplog):
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("digest", [("failed", "invalid")]),
+        ("find_sender", [("failed", "invalid")]),
+        ("parse_touch", [("failed", "invalid")]),
+        ("encode_work", [("failed", "invalid")]),
+        ("encode_event", []),
+    ],
+)
+def test_a_record_that_trips_a_bug_is_answered_where_its_touch_is_known_and_the_others_are_unharmed(
+    door, broken, told, monkeypatch, caplog
+):
     whole = getattr(route, broken)
 
     def trips(*given, **more):
@@ -425,7 +572,9 @@ def test_a_record_that_trips_a_bug_is_answered_where_its_touch_is_known_and_the_
         return whole(*given, **more)
 
     monkeypatch.setattr(route, broken, trips)
-    door.give(SMS, {**SMS, "touch_id": "t2", "to": "+1 212 555 2369"}, {**SMS, "touch_id": "t3", "to": "+1 212 555 2367"})
+    door.give(
+        SMS, {**SMS, "touch_id": "t2", "to": "+1 212 555 2369"}, {**SMS, "touch_id": "t3", "to": "+1 212 555 2367"}
+    )
     assert [(e.state.value, e.reason.value) for e in door.events if e.touch_id == "t2"] == told
     assert [work.touch_id for _, _, work in door.works] == ["t1", "t3"]
     assert [(letter["source_offset"], letter["touch_id"]) for letter in door.dead] == [(1, "t2" if told else None)]
@@ -434,23 +583,49 @@ def test_a_record_that_trips_a_bug_is_answered_where_its_touch_is_known_and_the_
 
 
 def test_what_could_not_be_parsed_is_a_dead_letter_with_what_there_is_of_it(door):
-    record = Record("touches", 0, 5, NOW, None, b"raw", (), "the batch of offsets 5 to 9 cannot be read: its checksum is wrong")
+    record = Record(
+        "touches", 0, 5, NOW, None, b"raw", (), "the batch of offsets 5 to 9 cannot be read: its checksum is wrong"
+    )
     step = door.router.step([record], door.table, NOW)
     (letter,) = [decode("dead_letter", o.value) for o in step.outputs]
-    assert (letter["reason"], letter["value"], letter["source_offset"], letter["error"]) == ("undecodable", b"raw", 5, record.flaw)
+    assert (letter["reason"], letter["value"], letter["source_offset"], letter["error"]) == (
+        "undecodable",
+        b"raw",
+        5,
+        record.flaw,
+    )
 
 
-@pytest.mark.parametrize(("touch", "told"), [
-    ({**SMS, "body": "x" * 6_000_000}, [("failed", "invalid")]),
-    ({**SMS, "variables": {"v": "x" * 1_200_000}}, [("failed", "invalid")]),
-    ({**EMAIL, "headers": {"h": "x" * 3_000_000}}, [("failed", "invalid")]),
-    ({**SMS, "touch_id": "not one!", "body": "x" * 2_000_000}, []),
-    (b"[" + b"1," * 1_000_000 + b"1]", []), (b"x" * 2_000_000, []), (bytes(3_000_000), []),
-    ({**SMS, "body": "x" * 9_000_000}, []),
-    (encode("touch", {**SMS, "body": "x" * 2_000_000, "variables": {}, "attachments": [], "headers": {}, "priority": 5, "metadata": {}}),
-     [("failed", "invalid")]),
-    ({**SMS, "body": "ä" * 1_000_000}, [("failed", "invalid")]),
-], ids=range(10))  # fmt: skip
+@pytest.mark.parametrize(
+    ("touch", "told"),
+    [
+        ({**SMS, "body": "x" * 6_000_000}, [("failed", "invalid")]),
+        ({**SMS, "variables": {"v": "x" * 1_200_000}}, [("failed", "invalid")]),
+        ({**EMAIL, "headers": {"h": "x" * 3_000_000}}, [("failed", "invalid")]),
+        ({**SMS, "touch_id": "not one!", "body": "x" * 2_000_000}, []),
+        (b"[" + b"1," * 1_000_000 + b"1]", []),
+        (b"x" * 2_000_000, []),
+        (bytes(3_000_000), []),
+        ({**SMS, "body": "x" * 9_000_000}, []),
+        (
+            encode(
+                "touch",
+                {
+                    **SMS,
+                    "body": "x" * 2_000_000,
+                    "variables": {},
+                    "attachments": [],
+                    "headers": {},
+                    "priority": 5,
+                    "metadata": {},
+                },
+            ),
+            [("failed", "invalid")],
+        ),
+        ({**SMS, "body": "ä" * 1_000_000}, [("failed", "invalid")]),
+    ],
+    ids=range(10),
+)
 def test_a_value_that_is_too_long_is_refused_with_the_limit_and_the_others_go(door, touch, told):
     door.give(touch, {**SMS, "touch_id": "t9"})
     assert [(e.state.value, e.reason.value) for e in door.events if e.touch_id != "t9"] == told

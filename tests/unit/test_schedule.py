@@ -11,7 +11,14 @@ NOW = 1_700_000_000_000
 
 
 def record(offset, due_ms, touch_id="t"):
-    return Record("touches.scheduled", 0, offset, NOW, b"t", encode_scheduled(Scheduled(due_ms, Channel.SMS, 3, touch_id, b"work-" + touch_id.encode())))
+    return Record(
+        "touches.scheduled",
+        0,
+        offset,
+        NOW,
+        b"t",
+        encode_scheduled(Scheduled(due_ms, Channel.SMS, 3, touch_id, b"work-" + touch_id.encode())),
+    )
 
 
 def step(scheduler, table, records, now):

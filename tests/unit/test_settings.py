@@ -94,7 +94,10 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
 def test_the_environment_alone_makes_one_sender_per_channel(tmp_path: Path) -> None:
     settings = load(EVERYTHING, tmp_path)
     assert settings.kafka.bootstrap_servers == ("kafka-1:9092", "kafka-2:9093")
-    assert (settings.kafka.topic_prefix, settings.kafka.schema_registry_url) == ("test.", Address("http://registry:8081"))
+    assert (settings.kafka.topic_prefix, settings.kafka.schema_registry_url) == (
+        "test.",
+        Address("http://registry:8081"),
+    )
     assert settings.waha == {"default": WahaAccount("sales", "http://waha:3000", Secret("waha-secret"), "GOWS")}
     assert settings.resend == {"default": ResendAccount(Secret("re_secret"), "http://127.0.0.1:4000/resend")}
     callback = "https://example.com/status/{touch_id}?from=twilio"
@@ -147,9 +150,18 @@ def test_any_value_may_come_from_the_environment(tmp_path: Path) -> None:
     started_on = { env = "SINCE" }
     """
     settings = load_text(
-        tmp_path, text, DEDUP="12h", KAFKA="k:1", PARTITIONS="3", PREFIX="7", RATE="4", KEY="re_1",
-        WINDOW='{ opens = "07:00", closes = "08:00", zone = "UTC" }', FROM='["a@b.c", "d@e.f"]', SINCE="2026-11-01",
-    )  # fmt: skip
+        tmp_path,
+        text,
+        DEDUP="12h",
+        KAFKA="k:1",
+        PARTITIONS="3",
+        PREFIX="7",
+        RATE="4",
+        KEY="re_1",
+        WINDOW='{ opens = "07:00", closes = "08:00", zone = "UTC" }',
+        FROM='["a@b.c", "d@e.f"]',
+        SINCE="2026-11-01",
+    )
     email = settings.channels[Channel.EMAIL]
     assert (settings.dedup_for_ms, settings.kafka.bootstrap_servers, settings.kafka.partitions) == (
         43_200_000,
@@ -203,10 +215,9 @@ def test_limits_may_be_none_and_gathering_nothing(tmp_path: Path) -> None:
 def test_a_warm_up_may_have_steps(tmp_path: Path) -> None:
     steps = '[{ until = "7d", rate = 10, per = "1m" }, { until = "14d", rate = 20, per = "1m", burst = 2 }]'
     warm_up = load_text(tmp_path, f"[channels.sms]\nwarm_up = {steps}").channels[Channel.SMS].warm_up
-    assert warm_up == WarmUp((
-        WarmUpStep(Limit(10, 60_000), 7 * 86_400_000),
-        WarmUpStep(Limit(20, 60_000, burst=2), 14 * 86_400_000),
-    ))  # fmt: skip
+    assert warm_up == WarmUp(
+        (WarmUpStep(Limit(10, 60_000), 7 * 86_400_000), WarmUpStep(Limit(20, 60_000, burst=2), 14 * 86_400_000))
+    )
 
 
 def test_a_sender_may_have_a_daily_cap_of_its_own(tmp_path: Path) -> None:

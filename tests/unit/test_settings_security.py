@@ -49,8 +49,14 @@ WRONG = [
     ("sasl_mechanism=PLAIN", ["sasl_mechanism|a value|unless security_protocol"]),
     ("ssl_cafile=ca.pem", ["ssl_cafile|a value|unless security_protocol"]),
     (f"security_protocol=SASL_PLAINTEXT {LOGIN} ssl_cafile=ca.pem", ["ssl_cafile|a value|SASL_SSL"]),
-    (f"security_protocol=SSL {LOGIN}", ["sasl_mechanism|a value|none", "sasl_username|a value|none", "sasl_password|a value|none"]),
-    ("security_protocol=SASL_SSL", ["sasl_mechanism|nothing|SCRAM-SHA-256", "sasl_username|nothing|value", "sasl_password|nothing|value"]),
+    (
+        f"security_protocol=SSL {LOGIN}",
+        ["sasl_mechanism|a value|none", "sasl_username|a value|none", "sasl_password|a value|none"],
+    ),
+    (
+        "security_protocol=SASL_SSL",
+        ["sasl_mechanism|nothing|SCRAM-SHA-256", "sasl_username|nothing|value", "sasl_password|nothing|value"],
+    ),
     ("security_protocol=SASL_SSL sasl_username=me sasl_password=pw", ["sasl_mechanism|nothing|OAUTHBEARER"]),
     ("security_protocol=SASL_SSL sasl_mechanism=PLAIN sasl_username=me", ["sasl_password|nothing|PLAIN"]),
     ("security_protocol=SASL_SSL sasl_mechanism=SCRAM-SHA-1", ["sasl_mechanism|SCRAM-SHA-1|SCRAM-SHA-512"]),
@@ -65,25 +71,31 @@ WRONG = [
         "security_protocol=SASL_SSL sasl_mechanism=OAUTHBEARER sasl_token_file=token sasl_username=me",
         ["sasl_username|a value|none with OAUTHBEARER"],
     ),
-    ("security_protocol=SASL_SSL sasl_mechanism=OAUTHBEARER sasl_token_file=none", ['sasl_token_file|"none" (No such file|exists']),
+    (
+        "security_protocol=SASL_SSL sasl_mechanism=OAUTHBEARER sasl_token_file=none",
+        ['sasl_token_file|"none" (No such file|exists'],
+    ),
     ("security_protocol=SASL_SSL sasl_mechanism=OAUTHBEARER sasl_token_command='", ["sasl_token_command|'|quoted"]),
     ("security_protocol=SSL ssl_cafile=none.pem", ['ssl_cafile|"none.pem" (No such file|exists']),
     ("security_protocol=SSL ssl_cafile=.", ["ssl_cafile|(Is a directory|exists"]),
     ("security_protocol=SSL ssl_cafile=us.key", ['ssl_cafile|"us.key"|certificates (PEM)']),
     ("security_protocol=SSL ssl_cafile=empty", ['ssl_cafile|"empty"|certificates (PEM)']),
-    ("security_protocol=SSL ssl_certfile=none.pem ssl_keyfile=us.key", ['ssl_certfile|"none.pem" (No such file|exists']),
+    (
+        "security_protocol=SSL ssl_certfile=none.pem ssl_keyfile=us.key",
+        ['ssl_certfile|"none.pem" (No such file|exists'],
+    ),
     ("security_protocol=SSL ssl_certfile=us.pem ssl_keyfile=none.key", ['ssl_keyfile|"none.key" (No such file|exists']),
-    ("security_protocol=SSL ssl_certfile=us.key ssl_keyfile=us.pem", ["ssl_certfile|\"us.key\"|client's certificate"]),
+    ("security_protocol=SSL ssl_certfile=us.key ssl_keyfile=us.pem", ['ssl_certfile|"us.key"|client\'s certificate']),
     ("security_protocol=SSL ssl_certfile=us.pem ssl_keyfile=us.pem", ['ssl_keyfile|"us.pem"|the private key (PEM)']),
     ("security_protocol=SSL ssl_certfile=us.pem", ['ssl_certfile|"us.pem"|the private key (PEM)']),
-    ("security_protocol=SSL ssl_certfile=us.pem ssl_keyfile=them.key", ["ssl_keyfile|\"them.key\"|another's"]),
+    ("security_protocol=SSL ssl_certfile=us.pem ssl_keyfile=them.key", ['ssl_keyfile|"them.key"|another\'s']),
     ("security_protocol=SSL ssl_keyfile=us.key", ["ssl_keyfile|a value|none without ssl_certfile"]),
     ("security_protocol=SSL ssl_certfile=locked.pem ssl_keyfile=locked.key", ["ssl_key_password|nothing|locked.key"]),
     (
         "security_protocol=SSL ssl_certfile=locked.pem ssl_keyfile=locked.key ssl_key_password=s3cret-word",
         ["ssl_key_password|does not open|locked.key"],
     ),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

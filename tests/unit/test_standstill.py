@@ -14,10 +14,17 @@ NOW = 1_000.0
 
 def host(**more):
     alone = SimpleNamespace(topic="touches", number=3, committing_since=None)
-    return SimpleNamespace(**{
-        "rebalancing": False, "ownership": SimpleNamespace(partitions=lambda: {0: alone}, is_ready=True), "partition": alone,
-        "ended_tasks": lambda: (), "thread_answers": lambda: True, "fetches": 0, **more,
-    })  # fmt: skip
+    return SimpleNamespace(
+        **{
+            "rebalancing": False,
+            "ownership": SimpleNamespace(partitions=lambda: {0: alone}, is_ready=True),
+            "partition": alone,
+            "ended_tasks": lambda: (),
+            "thread_answers": lambda: True,
+            "fetches": 0,
+            **more,
+        }
+    )
 
 
 def looks(app, times, *, every_s=1.0, fetching=True):

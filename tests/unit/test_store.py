@@ -34,8 +34,12 @@ def resident():
 
 
 def test_full_stores_keep_half_of_a_small_buffer_each_in_memory(tmp_path):
-    told = subprocess.run([sys.executable, "-c", f"from tests.unit.test_store import fill; fill({str(tmp_path)!r})"],
-                          capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", f"from tests.unit.test_store import fill; fill({str(tmp_path)!r})"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     written = STORES * ROWS * 286
     assert written > 100 * MIB
     assert int(told.stdout) < STORES * 5 * MIB
@@ -121,7 +125,7 @@ from pathlib import Path
 
 import pytest
 from pipeline.engine.store import RocksStore, StoreFailed
-store = RocksStore(Path({str(tmp_path / 's')!r}))
+store = RocksStore(Path({str(tmp_path / "s")!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     for n in range(1000):

@@ -50,4 +50,3 @@ def test_a_lane_puts_nothing_aside_for_it():
     with pytest.raises(StoreFailed):
         rig.step(work("t"))
     assert rig.events == []
-

@@ -33,7 +33,9 @@ class SlowAdmin:
 
 async def test_nobody_subscribes_before_every_new_partition_has_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "LOOK_AGAIN_S", 0)
-    admin = SlowAdmin({"a": [LED]}, {"a": [LED], "b": []}, {"a": [LED], "b": [LED, UNLED]}, {"a": [LED], "b": [LED, LED]})
+    admin = SlowAdmin(
+        {"a": [LED]}, {"a": [LED], "b": []}, {"a": [LED], "b": [LED, UNLED]}, {"a": [LED], "b": [LED, LED]}
+    )
     await topics._wait_until_led(admin, {"a", "b"})
     assert admin.asked == 4
 

@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from pipeline.console.typed import typed
 
 LINES = [
-    ["--datadir", "a", "worker"], ["--datadir=a", "worker"], ["-D", "a", "worker"], ["-Da", "worker"],
-    ["worker", "--datadir", "a"], ["worker", "--datadir=a"], ["worker", "-D", "a"], ["worker", "-Da"],
-    ["-A", "pipeline", "worker", "-l", "info", "--datadir", "a"], ["--datadir", "b", "worker", "--datadir", "a"],
-]  # fmt: skip
+    ["--datadir", "a", "worker"],
+    ["--datadir=a", "worker"],
+    ["-D", "a", "worker"],
+    ["-Da", "worker"],
+    ["worker", "--datadir", "a"],
+    ["worker", "--datadir=a"],
+    ["worker", "-D", "a"],
+    ["worker", "-Da"],
+    ["-A", "pipeline", "worker", "-l", "info", "--datadir", "a"],
+    ["--datadir", "b", "worker", "--datadir", "a"],
+]
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -38,5 +45,9 @@ def test_click_reads_the_same(line):
         del rest
         seen.append(datadir)
 
-    if CliRunner().invoke(command, line).exit_code == 0 and "--datadir" not in (seen[0] or "") and (seen[0] or "") not in ("-D", "-Dz"):
+    if (
+        CliRunner().invoke(command, line).exit_code == 0
+        and "--datadir" not in (seen[0] or "")
+        and (seen[0] or "") not in ("-D", "-Dz")
+    ):
         assert typed(line, "--datadir", "-D") == seen[0]

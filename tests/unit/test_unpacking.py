@@ -53,7 +53,10 @@ PACKED = {
     "snappy, raw (librdkafka)": (2, bytes(cramjam.snappy.compress_raw(TOUCH))),
     "snappy, xerial (Java)": (2, aiokafka_codec.snappy_encode(TOUCH)),
     "snappy, xerial in small blocks": (2, aiokafka_codec.snappy_encode(TOUCH, xerial_blocksize=100)),
-    "snappy, two xerial streams": (2, aiokafka_codec.snappy_encode(TOUCH[:HALF]) + aiokafka_codec.snappy_encode(TOUCH[HALF:])),
+    "snappy, two xerial streams": (
+        2,
+        aiokafka_codec.snappy_encode(TOUCH[:HALF]) + aiokafka_codec.snappy_encode(TOUCH[HALF:]),
+    ),
     "lz4, as aiokafka": (3, aiokafka_codec.lz4_encode(TOUCH)),
     "lz4, linked blocks": (3, lz4(TOUCH, level=1, content_checksum=False, block_linked=True)),
     "lz4, with a content checksum": (3, lz4(TOUCH, level=4, content_checksum=True, block_linked=False)),
@@ -147,8 +150,14 @@ BROKEN_BATCHES = {
     "snappy that is none": (batch(GOOD, base=7, attributes=2), "cannot be read"),
     "lz4 that is none": (batch(GOOD, base=7, attributes=3), "cannot be read"),
     "zstd that is none": (batch(GOOD, base=7, attributes=4), "cannot be read"),
-    "gzip that ends too soon": (sealed(WHOLE[:HEADER_BYTES] + gzip.compress(TOUCH)[:-9], attributes=1), "ends too soon"),
-    "a bomb": (sealed(WHOLE[:HEADER_BYTES] + zlib_gzip(bytes(2 * codecs.UNPACKED_BYTES), 9), attributes=1), "unpacks to more"),
+    "gzip that ends too soon": (
+        sealed(WHOLE[:HEADER_BYTES] + gzip.compress(TOUCH)[:-9], attributes=1),
+        "ends too soon",
+    ),
+    "a bomb": (
+        sealed(WHOLE[:HEADER_BYTES] + zlib_gzip(bytes(2 * codecs.UNPACKED_BYTES), 9), attributes=1),
+        "unpacks to more",
+    ),
     "a control batch without a marker": (batch([], base=7, attributes=0x30, count=0, last=2), "cannot be read"),
 }
 
@@ -171,14 +180,21 @@ def test_a_batch_that_cannot_be_read_is_handed_on_as_it_is_and_the_next_fetch_be
 def test_what_unpacks_to_too_much_is_refused_without_being_unpacked(codec, monkeypatch):
     monkeypatch.setattr(codecs, "UNPACKED_BYTES", 1_000_000)
     zeros = bytes(1_000_001)
-    pack = {1: gzip.compress, 2: aiokafka_codec.snappy_encode, 3: aiokafka_codec.lz4_encode, 4: aiokafka_codec.zstd_encode}[codec]
+    pack = {
+        1: gzip.compress,
+        2: aiokafka_codec.snappy_encode,
+        3: aiokafka_codec.lz4_encode,
+        4: aiokafka_codec.zstd_encode,
+    }[codec]
     with pytest.raises(CorruptRecordException, match="unpacks to more than 1000000 bytes"):
         decompressed(codec, pack(zeros))
     assert len(decompressed(codec, pack(zeros[1:]))) == 1_000_000
 
 
 def test_records_already_read_are_not_read_again_and_markers_are_passed_over():
-    marker = batch([record(0, struct.pack(">hi", 0, 0), key=struct.pack(">hh", 0, 1))], base=3, attributes=0x30, producer=9)
+    marker = batch(
+        [record(0, struct.pack(">hi", 0, 0), key=struct.pack(">hh", 0, 1))], base=3, attributes=0x30, producer=9
+    )
     rows, position = read(batch(GOOD) + marker + batch([record(0, b"last")], base=4), start=2)
     assert [r.offset for r in rows] == [2, 4]
     assert position == 5
@@ -186,7 +202,9 @@ def test_records_already_read_are_not_read_again_and_markers_are_passed_over():
 
 def test_aborted_records_are_passed_over():
     aborted = batch(GOOD, attributes=0x10, producer=9)
-    marker = batch([record(0, struct.pack(">hi", 0, 0), key=struct.pack(">hh", 0, 0))], base=3, attributes=0x30, producer=9)
+    marker = batch(
+        [record(0, struct.pack(">hi", 0, 0), key=struct.pack(">hh", 0, 0))], base=3, attributes=0x30, producer=9
+    )
     kept = batch([record(0, b"kept")], base=4, attributes=0x10, producer=9)
     rows, position = read(aborted + marker + kept, aborted=[(9, 0)])
     assert [r.value for r in rows] == [b"kept"]

@@ -12,18 +12,40 @@ from pipeline.settings import SettingsError, load, unread
 from pipeline.settings.variables import WITHOUT_FILE, misspelt
 
 SLIPS = [
-    ("TWILIO_FORM", "TWILIO_FROM"), ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"), ("RESEND_APIKEY", "RESEND_API_KEY"),
-    ("TWILIO_ACOUNT_SID", "TWILIO_ACCOUNT_SID"), ("TWILLIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN"), ("RESEND_FORM", "RESEND_FROM"),
-    ("WAHA_APIKEY", "WAHA_API_KEY"), ("WAHA_BASEURL", "WAHA_BASE_URL"), ("KAKFA_TOPIC_PREFIX", "KAFKA_TOPIC_PREFIX"),
-    ("kafka_bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS"), ("PIPELINE_CONFIGS", "PIPELINE_CONFIG"), ("PIPLINE_CONFIG", "PIPELINE_CONFIG"),
-    ("SCHEMA_REGISTRY_URI", "SCHEMA_REGISTRY_URL"), ("KAFKA_SASL_USER_NAME", "KAFKA_SASL_USERNAME"), ("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CAFILE"),
-    ("TWILIO_MESSAGE_SERVICE_SID", "TWILIO_MESSAGING_SERVICE_SID"), ("TWILIO_ACCOUNT_ID", "TWILIO_ACCOUNT_SID"),
-]  # fmt: skip
+    ("TWILIO_FORM", "TWILIO_FROM"),
+    ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+    ("RESEND_APIKEY", "RESEND_API_KEY"),
+    ("TWILIO_ACOUNT_SID", "TWILIO_ACCOUNT_SID"),
+    ("TWILLIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN"),
+    ("RESEND_FORM", "RESEND_FROM"),
+    ("WAHA_APIKEY", "WAHA_API_KEY"),
+    ("WAHA_BASEURL", "WAHA_BASE_URL"),
+    ("KAKFA_TOPIC_PREFIX", "KAFKA_TOPIC_PREFIX"),
+    ("kafka_bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS"),
+    ("PIPELINE_CONFIGS", "PIPELINE_CONFIG"),
+    ("PIPLINE_CONFIG", "PIPELINE_CONFIG"),
+    ("SCHEMA_REGISTRY_URI", "SCHEMA_REGISTRY_URL"),
+    ("KAFKA_SASL_USER_NAME", "KAFKA_SASL_USERNAME"),
+    ("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CAFILE"),
+    ("TWILIO_MESSAGE_SERVICE_SID", "TWILIO_MESSAGING_SERVICE_SID"),
+    ("TWILIO_ACCOUNT_ID", "TWILIO_ACCOUNT_SID"),
+]
 OTHERS = {
-    "TWILIO_API_KEY": "x", "TWILIO_API_SECRET": "x", "TWILIO_REGION": "ie1", "KAFKA_HEAP_OPTS": "x", "KAFKA_LOG4J_OPTS": "x",
-    "KAFKA_OPTS": "x", "KAFKA_SSL_KEYSTORE_PASSWORD": "x", "KAFKA_CLUSTERS_0_NAME": "x", "WAHA_DASHBOARD_PASSWORD": "x",
-    "WAHA_API_KEY_PLAIN": "x", "PATH": "/bin", "PIPELINE_TEST_KAFKA": "127.0.0.1:1", "HOME": "/", "KAFKA_JMX_PORT": "x",
-}  # fmt: skip
+    "TWILIO_API_KEY": "x",
+    "TWILIO_API_SECRET": "x",
+    "TWILIO_REGION": "ie1",
+    "KAFKA_HEAP_OPTS": "x",
+    "KAFKA_LOG4J_OPTS": "x",
+    "KAFKA_OPTS": "x",
+    "KAFKA_SSL_KEYSTORE_PASSWORD": "x",
+    "KAFKA_CLUSTERS_0_NAME": "x",
+    "WAHA_DASHBOARD_PASSWORD": "x",
+    "WAHA_API_KEY_PLAIN": "x",
+    "PATH": "/bin",
+    "PIPELINE_TEST_KAFKA": "127.0.0.1:1",
+    "HOME": "/",
+    "KAFKA_JMX_PORT": "x",
+}
 
 
 @pytest.mark.parametrize(("found", "meant"), SLIPS)
@@ -33,12 +55,17 @@ def test_a_slip_of_the_pen_stops_the_start_with_the_name_that_was_meant(found: s
         return
     with pytest.raises(SettingsError) as caught:
         load({found: "x"}, Path("/"))
-    assert f"{found}: found an unknown environment variable; allowed: {meant}, which is not set (did you mean that?)" in caught.value.lines
+    assert (
+        f"{found}: found an unknown environment variable; allowed: {meant}, which is not set (did you mean that?)"
+        in caught.value.lines
+    )
 
 
 def test_a_slip_is_named_beside_what_it_left_missing():
     with pytest.raises(SettingsError) as caught:
-        load({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hidden-token", "TWILIO_FORM": "+15005550006"}, Path("/"))
+        load(
+            {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hidden-token", "TWILIO_FORM": "+15005550006"}, Path("/")
+        )
     assert len(caught.value.lines) == 2
     assert caught.value.lines[0].startswith("TWILIO_FORM: ")
     assert "hidden-token" not in str(caught.value)
@@ -62,7 +89,10 @@ def test_of_servers_that_share_a_prefix_with_us_nothing_is_said_unless_it_resemb
 
 def test_beside_a_file_the_variables_that_do_not_count_are_named():
     (line,) = unread({"PIPELINE_CONFIG": "pipeline.toml", "RESEND_API_KEY": "re_secret", "KAFKA_TOPIC_PREFIX": "x."})
-    assert line == "PIPELINE_CONFIG is set: these variables count only where that file names them: KAFKA_TOPIC_PREFIX, RESEND_API_KEY"
+    assert (
+        line
+        == "PIPELINE_CONFIG is set: these variables count only where that file names them: KAFKA_TOPIC_PREFIX, RESEND_API_KEY"
+    )
 
 
 def test_an_empty_variable_is_one_that_is_not_set():

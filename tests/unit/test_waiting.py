@@ -107,7 +107,11 @@ async def test_what_waited_is_judged_as_it_came(door, fake):
     (letter,) = door.dead
     assert (letter["reason"], letter["error"]) == ("undecodable", "schema 8: the registry does not know it")
     assert (letter["value"], letter["source_offset"], letter["key"], letter["headers"]) == (
-        b"\x00\x00\x00\x00\x08garbage", 1, b"key", [{"name": "h", "value": b"v"}])
+        b"\x00\x00\x00\x00\x08garbage",
+        1,
+        b"key",
+        [{"name": "h", "value": b"v"}],
+    )
     assert list(door.table.scan(waiting.ROOM, waiting.ROOM + b"\xff")) == []
 
 
@@ -189,15 +193,24 @@ async def test_what_no_registry_can_have_is_undecodable_at_once(door, fake, valu
 
 
 async def test_another_kind_of_schema_is_refused_by_its_name(door, fake):
-    fake.registry._http = httpx.Client(transport=httpx.MockTransport(
-        lambda _: httpx.Response(200, json={"schemaType": "JSON", "schema": "{}"})))
+    fake.registry._http = httpx.Client(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, json={"schemaType": "JSON", "schema": "{}"}))
+    )
     door.give(b"\x00\x00\x00\x00\x05" + json.dumps(SMS).encode())
     await door.until_asked()
     door.give()
     assert "schema of type JSON" in door.dead[0]["error"]
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(500, text="x" * 9_000), httpx.Response(200, text="<html>"), httpx.Response(401), httpx.Response(200, json=[])])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(500, text="x" * 9_000),
+        httpx.Response(200, text="<html>"),
+        httpx.Response(401),
+        httpx.Response(200, json=[]),
+    ],
+)
 def test_an_answer_that_is_none_is_the_registrys_fault_in_a_line(fake, answer):
     fake.registry._http = httpx.Client(transport=httpx.MockTransport(lambda _: answer))
     with pytest.raises(RegistryAway) as away:

@@ -11,23 +11,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.window import (
-    RECIPIENT,
-    Closed,
-    NeverOpens,
-    Open,
-    Window,
-    first_open_ms,
-    gate,
-    zones_of,
-)
+from pipeline.domain.window import RECIPIENT, Closed, NeverOpens, Open, Window, first_open_ms, gate, zones_of
 from pipeline.domain.zone import is_zone
 
 HOUR = 3_600
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 NEW_YORK, SAO_PAULO, LONDON = "America/New_York", "America/Sao_Paulo", "Europe/London"
-ODD_ZONES = [NEW_YORK, SAO_PAULO, LONDON, "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia", "Africa/Casablanca",
-             "Pacific/Chatham", "America/St_Johns", "Asia/Gaza", "Africa/Cairo", "America/Nuuk", "Etc/GMT+12"]  # fmt: skip
+ODD_ZONES = [
+    NEW_YORK,
+    SAO_PAULO,
+    LONDON,
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "Africa/Casablanca",
+    "Pacific/Chatham",
+    "America/St_Johns",
+    "Asia/Gaza",
+    "Africa/Cairo",
+    "America/Nuuk",
+    "Etc/GMT+12",
+]
 ALL_ZONES = sorted(zone for zone in available_timezones() if is_zone(zone))
 
 DAYTIME = Window(8 * HOUR, 20 * HOUR, NEW_YORK)
@@ -129,7 +133,10 @@ def test_in_every_zone_a_closed_window_names_the_first_opening(seed: int) -> Non
             opens = answer.until_ms
             assert opens > now
             assert is_open_by_the_clock(window, (zone,), opens)
-            usable = [each + window.margin_ms for each in (now, opens - 1, *range(now - now % quarter + quarter, opens, quarter))]
+            usable = [
+                each + window.margin_ms
+                for each in (now, opens - 1, *range(now - now % quarter + quarter, opens, quarter))
+            ]
             assert not any(is_open_by_the_clock(window, (zone,), each) for each in usable if each < opens), zone
         else:
             assert isinstance(answer, Open)
@@ -183,10 +190,7 @@ def test_the_margin_counts_as_closed_but_the_true_close_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("now", "opens"),
-    [
-        ("2026-03-07T21:00", "Sun 03-08 08:00:00 -0400"),
-        ("2026-10-31T21:00", "Sun 11-01 08:00:00 -0500"),
-    ],
+    [("2026-03-07T21:00", "Sun 03-08 08:00:00 -0400"), ("2026-10-31T21:00", "Sun 11-01 08:00:00 -0500")],
     ids=["spring", "autumn"],
 )
 def test_the_morning_after_daylight_saving_opens_at_eight(now: str, opens: str) -> None:

@@ -49,10 +49,16 @@ def _email(work: Work, default_from: str) -> dict[str, object]:
     content = work.content
     tags = [{"name": "campaign", "value": tag(work.campaign_id)}, {"name": "lead", "value": tag(work.lead_id)}]
     email: dict[str, object] = {
-        "from": _outgoing(content.from_ or default_from), "to": [work.to], "subject": content.subject or "", "html": content.body,
-        "text": content.text, "reply_to": content.reply_to, "headers": content.headers or None, "tags": tags,
+        "from": _outgoing(content.from_ or default_from),
+        "to": [work.to],
+        "subject": content.subject or "",
+        "html": content.body,
+        "text": content.text,
+        "reply_to": content.reply_to,
+        "headers": content.headers or None,
+        "tags": tags,
         "attachments": [_attachment(each) for each in content.attachments] or None,
-    }  # fmt: skip
+    }
     return {name: value for name, value in email.items() if value is not None}
 
 

@@ -31,14 +31,22 @@ class ResendSender:
 
     replays: Final = True
 
-    def __init__(self, account: ResendAccount, addresses: Sequence[str], *, request_timeout_ms: int, now_ms: Clock,
-                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        account: ResendAccount,
+        addresses: Sequence[str],
+        *,
+        request_timeout_ms: int,
+        now_ms: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._account = account
         self._addresses = tuple(addresses)
         self._now_ms = now_ms
         key = {"Authorization": f"Bearer {account.api_key.reveal()}"}
-        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
-                          transport=transport)  # fmt: skip
+        self._wire = Wire(
+            account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms, transport=transport
+        )
 
     async def open(self) -> None:
         """Make ready to call."""

@@ -97,9 +97,13 @@ CURES: dict[str, str] = {
     "monthly_quota_exceeded": "the plan's quota is used up until next month",
 }
 CURES_BY_STATUS: dict[int, str] = {
-    401: "check api_key", 402: "settle the bill", 403: "check api_key and the domain", 404: "check base_url",
-    405: "check base_url", 407: "a proxy wants a login: check base_url",
-}  # fmt: skip
+    401: "check api_key",
+    402: "settle the bill",
+    403: "check api_key and the domain",
+    404: "check base_url",
+    405: "check base_url",
+    407: "a proxy wants a login: check base_url",
+}
 """What a human must do about what pauses the lane."""
 
 
@@ -171,7 +175,9 @@ def _accepted(answer: Answer, count: int) -> Sent | Unknown:
     rows = found if isinstance(found, list) else [answer.json()]
     ids = tuple(row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"])
     if len(set(ids)) != count or len(rows) != count:
-        return Unknown(str(answer.status), f"not Resend's answer: {count} e-mails, {len(ids)} ids in it; {http_words(answer)}")
+        return Unknown(
+            str(answer.status), f"not Resend's answer: {count} e-mails, {len(ids)} ids in it; {http_words(answer)}"
+        )
     return Sent(ids)
 
 

@@ -18,9 +18,7 @@ SHORTEST_S, LONGEST_S = 1, 36_000
 """`ValidityPeriod`, seconds. Source: Twilio's OpenAPI, `CreateMessage`."""
 
 
-def build(
-    works: Sequence[Work], account: TwilioAccount, lease_until_ms: int, window_closes_ms: int | None
-) -> Request:
+def build(works: Sequence[Work], account: TwilioAccount, lease_until_ms: int, window_closes_ms: int | None) -> Request:
     """Return the request that sends the one touch of `works`. Raises ValueError for more than one.
 
     Source: Twilio's OpenAPI, `POST /2010-04-01/Accounts/{AccountSid}/Messages.json`.

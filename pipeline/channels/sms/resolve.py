@@ -73,14 +73,20 @@ def page_of(answer: Answer) -> Page | None:
     if not answer.is_accepted or not isinstance(found, dict) or says_failure(found):
         return None
     messages, more = found.get("messages"), found.get("next_page_uri") or found.get("next_page_url")
-    if not isinstance(messages, list) or not all(map(_is_message, messages)) or not (more is None or isinstance(more, str)):
+    if (
+        not isinstance(messages, list)
+        or not all(map(_is_message, messages))
+        or not (more is None or isinstance(more, str))
+    ):
         return None
     return Page(messages, more or "")
 
 
 def first_match(messages: Sequence[Message], asked: Question, known_ids: frozenset[str]) -> Sent | Absent | Rejected:
     """Return the oldest message that can only be this claim's, or Absent; one that Twilio itself gave up was not sent."""
-    matches = sorted((each for each in messages if _is_ours(each, asked) and each["sid"] not in known_ids), key=_created_ms)
+    matches = sorted(
+        (each for each in messages if _is_ours(each, asked) and each["sid"] not in known_ids), key=_created_ms
+    )
     if (found := next((each for each in matches if each.get("status") not in NEVER_LEFT), None)) is not None:
         return Sent((found["sid"],))
     return next((verdict for each in matches if (verdict := _rejected(each)) is not None), Absent())
@@ -99,7 +105,9 @@ def _is_message(found: object) -> bool:
     """Whether it has what a message is known by; a list of anything else is not Twilio's."""
     if not isinstance(found, dict) or not isinstance(found.get("sid"), str) or SID.fullmatch(found["sid"]) is None:
         return False
-    return all(isinstance(found.get(name), str) for name in ("to", "direction")) and isinstance(found.get("body"), str | None)
+    return all(isinstance(found.get(name), str) for name in ("to", "direction")) and isinstance(
+        found.get("body"), str | None
+    )
 
 
 def _is_ours(message: Message, asked: Question) -> bool:

@@ -34,14 +34,21 @@ class TwilioSender:
 
     replays: Final = False
 
-    def __init__(self, account: TwilioAccount, *, request_timeout_ms: int, now_ms: Clock,
-                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        account: TwilioAccount,
+        *,
+        request_timeout_ms: int,
+        now_ms: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._account = account
         self._now_ms = now_ms
         pair = f"{account.account_sid}:{account.auth_token.reveal()}".encode()
         key = {"Authorization": f"Basic {b64encode(pair).decode('ascii')}"}
-        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
-                          transport=transport)  # fmt: skip
+        self._wire = Wire(
+            account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms, transport=transport
+        )
         self._library = _library(account, self._wire)
 
     async def open(self) -> None:

@@ -146,9 +146,16 @@ CODES: dict[int, Row] = {
 """By `code`. Source: Twilio's error dictionary."""
 
 CLASSES: dict[int, Row] = {
-    401: _KEYS, 402: _pause(BILLING), 403: _pause("check the account's permissions"), 404: _pause("check account_sid and base_url"),
-    405: _pause("check base_url"), 407: _pause("a proxy wants a login: check base_url"), 408: _MAYBE, 413: _REFUSE, 429: _PAUSE,
-}  # fmt: skip
+    401: _KEYS,
+    402: _pause(BILLING),
+    403: _pause("check the account's permissions"),
+    404: _pause("check account_sid and base_url"),
+    405: _pause("check base_url"),
+    407: _pause("a proxy wants a login: check base_url"),
+    408: _MAYBE,
+    413: _REFUSE,
+    429: _PAUSE,
+}
 """By HTTP status, for a code that is not in `CODES`; every other 4xx is strange."""
 
 

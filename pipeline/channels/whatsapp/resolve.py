@@ -64,7 +64,9 @@ def judge_id(answer: Answer, asked: Question) -> Sent | Absent | AskLater | Refu
 def _is_about_the_message(answer: Answer) -> bool:
     """Whether a 404 is WAHA's and speaks of the message: not of the session or the path, and not a gateway's."""
     said = f"{answer.text('message')} {answer.text('error')}".lower()
-    if "not found" not in said or any(each in said for each in ("session", "cannot get", "route", "path", "page", "host")):
+    if "not found" not in said or any(
+        each in said for each in ("session", "cannot get", "route", "path", "page", "host")
+    ):
         return False
     return "message" in said or answer.member("statusCode") == httpx.codes.NOT_FOUND
 
@@ -87,9 +89,13 @@ def page_of(answer: Answer) -> list[dict[str, object]] | None:
     return found
 
 
-def first_match(messages: list[dict[str, object]], asked: Question, known_ids: frozenset[str]) -> Sent | Absent | Refused:
+def first_match(
+    messages: list[dict[str, object]], asked: Question, known_ids: frozenset[str]
+) -> Sent | Absent | Refused:
     """Return the oldest message that can only be this claim's, or Absent; one that WhatsApp did not take was not sent."""
-    ours = sorted((each for each in messages if _is_ours(each, asked) and message_id(each) not in known_ids), key=_second)
+    ours = sorted(
+        (each for each in messages if _is_ours(each, asked) and message_id(each) not in known_ids), key=_second
+    )
     if (found := next((each for each in ours if not has_failed(each)), None)) is not None:
         return Sent((message_id(found),))
     return Refused("ack", "WhatsApp did not take the message: ack ERROR") if ours else Absent()

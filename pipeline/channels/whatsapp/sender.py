@@ -30,13 +30,20 @@ class WahaSender:
 
     replays: Final = False
 
-    def __init__(self, account: WahaAccount, *, request_timeout_ms: int, now_ms: Clock,
-                 transport: httpx.AsyncBaseTransport | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        account: WahaAccount,
+        *,
+        request_timeout_ms: int,
+        now_ms: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._account = account
         self._now_ms = now_ms
         key = {} if account.api_key is None else {"X-Api-Key": account.api_key.reveal()}
-        self._wire = Wire(account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms,
-                          transport=transport)  # fmt: skip
+        self._wire = Wire(
+            account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms, transport=transport
+        )
         self._working_ms: int | None = None
 
     async def open(self) -> None:

@@ -51,10 +51,13 @@ TABLE: dict[int, Meaning] = {
 """By HTTP status. Source: WAHA's server code and issues."""
 
 CURES: dict[int, str] = {
-    401: "check api_key", 403: "check api_key", 404: "check base_url, the session's name, and that it is created",
-    405: "check base_url", 407: "a proxy wants a login: check base_url",
+    401: "check api_key",
+    403: "check api_key",
+    404: "check base_url, the session's name, and that it is created",
+    405: "check base_url",
+    407: "a proxy wants a login: check base_url",
     422: "start the session and scan its code in WAHA's dashboard",
-}  # fmt: skip
+}
 """What a human must do about what pauses the lane."""
 
 

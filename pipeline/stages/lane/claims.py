@@ -176,8 +176,9 @@ def _replay(cycle: Cycle, claim: Claim) -> None:
     if _paused_until(cycle) > cycle.now_ms:
         cycle.wake_at(_paused_until(cycle))
         return
-    verdicts = [judge(cycle.policy, replace(work, expires_at_ms=None, not_before_ms=None), cycle.now_ms)
-                for work in claim.works]  # fmt: skip
+    verdicts = [
+        judge(cycle.policy, replace(work, expires_at_ms=None, not_before_ms=None), cycle.now_ms) for work in claim.works
+    ]
     closed = [verdict for verdict in verdicts if not isinstance(verdict, Go)]
     if closed:
         opens_ms = max(getattr(verdict, "at_ms", claim.resolve_until_ms) for verdict in closed)
@@ -256,12 +257,19 @@ def _claim(cycle: Cycle, pick: Pick) -> None:
         _unclaimed(cycle, pick, Reason.REJECTED, f"no request can be made of it: {error!r}"[:500])
         return
     if (size := pick.size + len(request.body)) > CLAIM_ROOM:
-        _unclaimed(cycle, pick, Reason.INVALID, f"it and its request take {size} bytes; at most {CLAIM_ROOM} are allowed")
+        _unclaimed(
+            cycle, pick, Reason.INVALID, f"it and its request take {size} bytes; at most {CLAIM_ROOM} are allowed"
+        )
         return
     claim = Claim(
-        claim_id, works, request, now_ms, until_ms,
-        next_look_ms=cycle.call_over_ms(until_ms), resolve_until_ms=now_ms + horizon_ms,
-    )  # fmt: skip
+        claim_id,
+        works,
+        request,
+        now_ms,
+        until_ms,
+        next_look_ms=cycle.call_over_ms(until_ms),
+        resolve_until_ms=now_ms + horizon_ms,
+    )
     note_call(cycle, claim_id, until_ms, len(works))
     cycle.keep(claim)
     cycle.mind.under_way.add(claim_id)
@@ -300,13 +308,19 @@ def _gathers(cycle: Cycle) -> bool:
 def _calling(cycle: Cycle) -> list[str]:
     """Return the claims whose *sending* call is under way here."""
     claims = cycle.mind.claims
-    return [each for each in cycle.mind.under_way
-            if each in claims and (claims[each].phase is Phase.CALLING or cycle.mind.replays)]  # fmt: skip
+    return [
+        each
+        for each in cycle.mind.under_way
+        if each in claims and (claims[each].phase is Phase.CALLING or cycle.mind.replays)
+    ]
 
 
 def _looking_up(cycle: Cycle) -> list[Claim]:
-    return [claim for claim in cycle.mind.claims.values()
-            if claim.phase is Phase.LOOKING_UP and claim.claim_id not in cycle.mind.under_way]  # fmt: skip
+    return [
+        claim
+        for claim in cycle.mind.claims.values()
+        if claim.phase is Phase.LOOKING_UP and claim.claim_id not in cycle.mind.under_way
+    ]
 
 
 def _open_twins(cycle: Cycle) -> set[bytes]:

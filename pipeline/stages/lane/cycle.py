@@ -32,7 +32,9 @@ T = TypeVar("T")
 class RequestBuilder(Protocol):
     """Builds the request of a call, byte for byte; the same arguments give the same bytes."""
 
-    def __call__(self, works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None, /) -> Request:
+    def __call__(
+        self, works: tuple[Work, ...], claim_id: str, lease_until_ms: int, closes_ms: int | None, /
+    ) -> Request:
         """Return the request for `works`."""
 
 
@@ -68,13 +70,16 @@ class LaneMind:
     fresh_works: dict[bytes, Work] = field(default_factory=dict)
     """Decoded already, by waiting key; for this step only."""
 
-
     def copied(self) -> LaneMind:
         """Return the mind as it is now, to go back to."""
         return replace(
-            self, state=replace(self.state, served=dict(self.state.served)), claims=dict(self.claims),
-            under_way=set(self.under_way), calls=dict(self.calls), fresh_works=dict(self.fresh_works),
-        )  # fmt: skip
+            self,
+            state=replace(self.state, served=dict(self.state.served)),
+            claims=dict(self.claims),
+            under_way=set(self.under_way),
+            calls=dict(self.calls),
+            fresh_works=dict(self.fresh_works),
+        )
 
     def go_back_to(self, kept: LaneMind) -> None:
         """Be as `kept` was. It is spent."""

@@ -26,9 +26,16 @@ class Lane:
     """The stage over one partition of a channel topic; its table is `lanes-<channel>`."""
 
     def __init__(
-        self, policy: ChannelPolicy, lane: int, build: RequestBuilder, *,
-        replays: bool, by_text: bool, dedup_for_ms: int, aside: Aside = PLAIN,
-    ) -> None:  # fmt: skip
+        self,
+        policy: ChannelPolicy,
+        lane: int,
+        build: RequestBuilder,
+        *,
+        replays: bool,
+        by_text: bool,
+        dedup_for_ms: int,
+        aside: Aside = PLAIN,
+    ) -> None:
         self._refusal = Refusal(aside)
         self._broken: list[tuple[bytes, bytes, Exception]] = []
         """Claims found open that cannot be read."""
@@ -52,9 +59,16 @@ class Lane:
         self._found_open = any(claim.phase is Phase.CALLING for claim in mind.claims.values())
 
     def step(
-        self, table: Table, batch: Sequence[Record], outcomes: Sequence[Outcome], now_ms: int,
-        draw: Callable[[], float], *, hold: bool = False, steady_ms: int | None = None,
-    ) -> LaneStep:  # fmt: skip
+        self,
+        table: Table,
+        batch: Sequence[Record],
+        outcomes: Sequence[Outcome],
+        now_ms: int,
+        draw: Callable[[], float],
+        *,
+        hold: bool = False,
+        steady_ms: int | None = None,
+    ) -> LaneStep:
         """Settle, take in, sweep, claim, ask. With `hold` nothing new is begun.
 
         `steady_ms` is a clock that nobody sets: by it a step sees that the other one was set.
@@ -171,7 +185,9 @@ class Lane:
             return
         origins = shelf.origins_of(memory, work)
         if work.origin not in origins:
-            cycle.view.put(ENTRY + shelf.memory_key(work), shelf.active([*origins, work.origin], shelf.returns_of(memory)))
+            cycle.view.put(
+                ENTRY + shelf.memory_key(work), shelf.active([*origins, work.origin], shelf.returns_of(memory))
+            )
 
     def _forward(self, cycle: Cycle, work: Work) -> None:
         """Hand on what is not this lane's: the configuration has changed since it was addressed."""

@@ -17,8 +17,11 @@ def hold(cycle: Cycle, messages: int) -> Hold | None:
 
     At the hold's end it must be asked again: another limit may hold by then.
     """
-    return max((each for each in _holds(cycle, messages) if each.until_ms > cycle.now_ms), default=None,
-               key=lambda each: each.until_ms)  # fmt: skip
+    return max(
+        (each for each in _holds(cycle, messages) if each.until_ms > cycle.now_ms),
+        default=None,
+        key=lambda each: each.until_ms,
+    )
 
 
 def messages_left(cycle: Cycle) -> int | None:

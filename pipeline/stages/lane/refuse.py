@@ -80,8 +80,17 @@ class Refusal:
     def _close(self, cycle: Cycle, claim: Claim, said: str, outcome: Outcome | None) -> None:
         cycle.mind.under_way.discard(claim.claim_id)
         cycle.close(claim)
-        _first(cycle, [lambda: self._bury(cycle, _as_record(cycle, claim.claim_id.encode(), encode_claim(claim)), said,
-                                          claim.works[0] if len(claim.works) == 1 else None)])  # fmt: skip
+        _first(
+            cycle,
+            [
+                lambda: self._bury(
+                    cycle,
+                    _as_record(cycle, claim.claim_id.encode(), encode_claim(claim)),
+                    said,
+                    claim.works[0] if len(claim.works) == 1 else None,
+                )
+            ],
+        )
         for at, work in enumerate(claim.works):
             _first(cycle, [partial(_end, cycle, work, said, outcome, at)])
 

@@ -152,13 +152,18 @@ def _later(cycle: Cycle, work: Work, answer: Refused | Paused, reason: Reason, a
     elif cycle.is_spent(work, again_ms):
         cycle.give_up(work, answer.code, answer.error)
     else:
-        cycle.tell(work, State.RETRYING, reason=reason, next_attempt_at_ms=again_ms,
-                   error_code=answer.code, error=answer.error)  # fmt: skip
+        cycle.tell(
+            work, State.RETRYING, reason=reason, next_attempt_at_ms=again_ms, error_code=answer.code, error=answer.error
+        )
         cycle.schedule(work, again_ms)
 
 
 def _paused(cycle: Cycle, claim: Claim, answer: Paused, ended_ms: int) -> None:
-    if answer.may_be_the_touch and claim.phase is Phase.CALLING and all(_is_to_blame(cycle, work) for work in claim.works):
+    if (
+        answer.may_be_the_touch
+        and claim.phase is Phase.CALLING
+        and all(_is_to_blame(cycle, work) for work in claim.works)
+    ):
         _isolate(cycle, claim, answer, ended_ms)
         return
     until_ms = pause(cycle, answer.code, answer.error, answer.retry_after_s)
@@ -226,7 +231,8 @@ def _unbegun(cycle: Cycle, claim: Claim) -> None:
 
 def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, outcome: Outcome) -> None:
     counts = answer.refused and any(
-        work.last_call_ms is not None and cycle.state.last_success_ms > work.last_call_ms for work in claim.works)
+        work.last_call_ms is not None and cycle.state.last_success_ms > work.last_call_ms for work in claim.works
+    )
     cycle.state.lost_in_a_row += not answer.refused
     if (answer.refused and not counts) or cycle.state.lost_in_a_row >= LOST_IN_A_ROW:
         pause(cycle, answer.code, answer.error, None)
@@ -234,10 +240,16 @@ def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, outcome: Outcome) -> N
     wait_ms = cycle.policy.resolve_after_ms if first else _look_delay_ms(claim.looks)
     works = tuple(replace(work, last_call_ms=outcome.started_ms) for work in claim.works)
     claim = replace(
-        claim, works=works, phase=Phase.LOOKING_UP, refused=claim.refused or counts,
-        lost=claim.lost or not answer.refused, looks=claim.looks + (not first),
-        next_look_ms=max(outcome.ended_ms, cycle.now_ms) + wait_ms, error_code=answer.code, error=answer.error,
-    )  # fmt: skip
+        claim,
+        works=works,
+        phase=Phase.LOOKING_UP,
+        refused=claim.refused or counts,
+        lost=claim.lost or not answer.refused,
+        looks=claim.looks + (not first),
+        next_look_ms=max(outcome.ended_ms, cycle.now_ms) + wait_ms,
+        error_code=answer.code,
+        error=answer.error,
+    )
     if cycle.mind.replays and counts and not claim.lost:
         claim = _count_replay(cycle, claim)
         if claim.works == ():
@@ -245,8 +257,14 @@ def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, outcome: Outcome) -> N
     cycle.keep(claim)
     if first:
         for work in claim.works:
-            cycle.tell(work, State.RETRYING, reason=Reason.LOOKING_UP, next_attempt_at_ms=claim.next_look_ms,
-                       error_code=answer.code, error=answer.error)  # fmt: skip
+            cycle.tell(
+                work,
+                State.RETRYING,
+                reason=Reason.LOOKING_UP,
+                next_attempt_at_ms=claim.next_look_ms,
+                error_code=answer.code,
+                error=answer.error,
+            )
 
 
 def _count_replay(cycle: Cycle, claim: Claim) -> Claim:

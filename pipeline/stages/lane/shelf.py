@@ -195,9 +195,11 @@ def last_calls(table: Table) -> dict[int, tuple[PastCall, str]]:
     """Return the calls remembered, by number, oldest first."""
     return {
         int.from_bytes(key[1:], "big"): (
-            PastCall(int.from_bytes(value[:8], "big"), int.from_bytes(value[8:16], "big")), value[16:].decode())
+            PastCall(int.from_bytes(value[:8], "big"), int.from_bytes(value[8:16], "big")),
+            value[16:].decode(),
+        )
         for key, value in table.scan(CALL, CALL + END)
-    }  # fmt: skip
+    }
 
 
 # --- who has had what ------------------------------------------------------------------------------------------
