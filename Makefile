@@ -28,13 +28,13 @@ check: setup  ## All that CI runs: lint, format, types, architecture, tests
 	$(BIN)/python -m pytest
 
 demo: setup  ## Send the touches of examples/ through a real Kafka to the sandbox, and show what became of them
-	$(BIN)/python -m pipeline.demo run
+	$(BIN)/python -m pipeline.lab.demo run
 
 up: setup  ## The same, left running; prints where to look
-	$(BIN)/python -m pipeline.demo up
+	$(BIN)/python -m pipeline.lab.demo up
 
 down: setup  ## Stop what `make up` left running
-	$(BIN)/python -m pipeline.demo down
+	$(BIN)/python -m pipeline.lab.demo down
 
 bench: setup  ## Measure CPU time per touch and touches per second
 	$(BIN)/python -m bench
@@ -46,10 +46,10 @@ chaos: setup  ## Kill, freeze and cut for seven minutes, then show all tables; L
 	LONG=$(LONG) $(BIN)/python -m pytest tests/chaos -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
 
 lanes: setup  ## Measure limits and outages at the sandbox, as chaos does; LONG=1 for twenty minutes
-	LONG=$(LONG) $(BIN)/python -m pytest tests/lanes -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
+	LONG=$(LONG) $(BIN)/python -m pytest tests/measure -s --durations=0 --durations-min=1 -o faulthandler_timeout=1800
 
 simulate: setup  ## Live through a thousand histories of crashes in simulated time; SEEDS=10000 for more
-	$(BIN)/python -m pipeline.simulation --seeds $(or $(SEEDS),1000)
+	$(BIN)/python -m pipeline.lab.simulation --seeds $(or $(SEEDS),1000)
 
 mutants: setup  ## Break one thing at a time and demand that a test notices
 	$(BIN)/python -m tests.mutants

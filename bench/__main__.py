@@ -14,8 +14,8 @@ import time
 import uuid
 from pathlib import Path
 
-from pipeline.local.kafka import LocalKafka
-from tests.chaos.stack import Stack, touch
+from pipeline.lab.local.kafka import LocalKafka
+from tests.harness.stack import Stack, touch
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.site import MIB, Site, now_ms, say, shown
-from pipeline.local.kafka import LocalKafka
-from tests.chaos.judge import Judgement
-from tests.chaos.stack import touch
+from pipeline.lab.local.kafka import LocalKafka
+from tests.harness.judge import Judgement
+from tests.harness.stack import touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,12 +21,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
-from tests.chaos.stack import Stack
+from tests.harness.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pipeline.local.kafka import LocalKafka
+    from pipeline.lab.local.kafka import LocalKafka
 
 SMS_LANES, EMAIL_LANES = 4, 2
 MIB = 1024 * 1024

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from pipeline.local.kafka import LocalKafka
-from tests.chaos.judge import Judgement
-from tests.chaos.stack import Stack
-from tests.secured import SecuredKafka
+from pipeline.lab.local.kafka import LocalKafka
+from tests.harness.judge import Judgement
+from tests.harness.secured import SecuredKafka
+from tests.harness.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chaos.reporting import MakeStack, Report
+    from tests.harness.reporting import MakeStack, Report
 
 _TABLES = pytest.StashKey[list[str]]()
 

@@ -12,13 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.local.kafka import LocalKafka
+from pipeline.lab.local.kafka import LocalKafka
 
 ROOT = Path(__file__).parents[1]
 ENGINE = "tests/flow/test_engine.py"
-LANE = "tests/unit/test_lane_rules.py tests/unit/test_lane_histories.py"
-CALENDAR = "tests/unit/test_calendar.py"
-LIMITS = "tests/unit/test_lane_limits.py"
+LANE = "tests/unit/stages/lane/test_rules.py tests/unit/stages/lane/test_histories.py"
+CALENDAR = "tests/unit/domain/test_calendar.py"
+LIMITS = "tests/unit/stages/lane/test_limits.py"
 MUTANTS = [
     (
         "read uncommitted",
@@ -95,7 +95,7 @@ MUTANTS = [
         "pipeline/engine/partition.py",
         "len(self._inbox) < ROOM_RECORDS",
         "True",
-        "tests/unit/test_partition.py",
+        "tests/unit/engine/test_partition.py",
     ),
     (
         "no drain",
@@ -180,7 +180,7 @@ MUTANTS = [
         "pipeline/stages/dedup.py",
         "story.state not in TERMINAL and",
         "",
-        "tests/unit/test_dedup.py",
+        "tests/unit/stages/test_dedup.py",
     ),
     ("no window", "pipeline/stages/lane/gate.py", "at = gate(policy.window,", "at = gate(None,", LANE),
     (
@@ -323,14 +323,14 @@ MUTANTS = [
         "pipeline/stages/lane/claims.py",
         "        cycle.hold = held\n",
         "",
-        "tests/unit/test_held_back.py",
+        "tests/unit/agents/test_held_back.py",
     ),
     (
         "the metric grows only afterwards",
         "pipeline/agents/lane.py",
         "if self._account.is_open and",
         "if False and",
-        "tests/unit/test_held_back.py",
+        "tests/unit/agents/test_held_back.py",
     ),
 ]
 

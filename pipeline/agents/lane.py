@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pipeline.domain.sender import Sender
     from pipeline.domain.verdict import Resolution, Verdict
     from pipeline.domain.work import Claim
-    from pipeline.log import Record, Table
     from pipeline.metrics import Metrics
+    from pipeline.stage_io import Record, Table
     from pipeline.stages.lane import Ask, Lane, LaneStep
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from pipeline.records.registry import Registry, RegistryAway, SchemaNotHere
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pipeline.log import Record, Table
     from pipeline.metrics import Metrics
+    from pipeline.stage_io import Record, Table
     from pipeline.stages.route import Router
     from pipeline.stages.step import Step
 

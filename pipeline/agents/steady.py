@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pipeline.log import Record, Table
     from pipeline.metrics import Metrics
+    from pipeline.stage_io import Record, Table
     from pipeline.stages.step import Step
 
 

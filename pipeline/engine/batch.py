@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline.log import Record
+    from pipeline.stage_io import Record
 
 
 @dataclass(frozen=True, slots=True)

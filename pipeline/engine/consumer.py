@@ -17,7 +17,7 @@ from faust.types.tuples import ConsumerMessage
 from pipeline.engine.batch import Batch
 from pipeline.engine.rows import Unreadable
 from pipeline.engine.unpacking import Fetcher
-from pipeline.log import Record
+from pipeline.stage_io import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping

@@ -10,13 +10,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipeline.engine.turns import Turns
-from pipeline.log import Table
+from pipeline.stage_io import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pipeline.engine.batch import Batch
-    from pipeline.log import Changes, Output, Record
+    from pipeline.stage_io import Changes, Output, Record
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from aiokafka.producer.sender import BACKOFF_OVERRIDE, AddPartitionsToTxnHandler
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pipeline.log import Headers
+    from pipeline.stage_io import Headers
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from aiokafka.errors import CorruptRecordException
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.log import Headers
+    from pipeline.stage_io import Headers
 
 HEADER_V2 = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, format, checksum, attributes, last offset delta, first and last timestamp,

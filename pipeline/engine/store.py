@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
-from pipeline.log import TableFailed
+from pipeline.stage_io import TableFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

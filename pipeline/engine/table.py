@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pipeline.engine.store import RocksStore
-    from pipeline.log import Changes, Output, Record
+    from pipeline.stage_io import Changes, Output, Record
 
 log = logging.getLogger(__name__)
 

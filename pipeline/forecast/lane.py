@@ -15,8 +15,8 @@ from pipeline.flow import channel_topic
 from pipeline.forecast.backlog import LaneRows
 from pipeline.forecast.outlook import LaneOutlook
 from pipeline.forecast.table import SortedTable
-from pipeline.log import Overlay, Record
 from pipeline.records import decode_work
+from pipeline.stage_io import Overlay, Record
 from pipeline.stages.lane import Lane, LaneStep, Outcome, shelf
 
 STEP_RECORDS = 500

@@ -12,8 +12,8 @@ from pipeline.flow import RESULTS, SCHEDULED, channel_topic
 from pipeline.forecast.backlog import Backlog, LaneRows
 from pipeline.forecast.lane import NEVER, LaneAtWork
 from pipeline.forecast.outlook import CampaignOutlook, Forecast
-from pipeline.log import Output
 from pipeline.records import decode_event, decode_scheduled, decode_work
+from pipeline.stage_io import Output
 
 AT_MOST_MS = 365 * 86_400_000
 TOLD_EVERY = 200

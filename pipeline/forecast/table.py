@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from pipeline.log import Changes
+from pipeline.stage_io import Changes
 from pipeline.stages.expiry import ENTRY, INDEX
 
 FORGOTTEN = (ENTRY, INDEX)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pipeline.domain.story import TERMINAL, Event, State
 from pipeline.flow import STATUS
-from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_event, one_of
+from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.apart import PLAIN, Aside, apply_each, bytes_of
 from pipeline.stages.expiry import ENTRY, Forgetting, remember
 from pipeline.stages.step import Step

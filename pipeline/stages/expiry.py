@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.log import Overlay
+from pipeline.stage_io import Overlay
 
 ENTRY = b"e"
 INDEX = b"t"

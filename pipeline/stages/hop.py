@@ -11,7 +11,7 @@ from pipeline.domain.home import home_of
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.touch import Story
 from pipeline.flow import TOUCH_MESSAGE_BYTES, TOUCHES
-from pipeline.log import Output, Record
+from pipeline.stage_io import Output, Record
 
 REPLAY_OF = "pipeline-replay-of"
 """Header of a replayed dead letter: which one it is a replay of."""

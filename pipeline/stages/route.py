@@ -21,10 +21,10 @@ from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.touch import InvalidTouch, Story, Touch, digest
 from pipeline.domain.work import Channel, Content, Work
 from pipeline.flow import DEAD_LETTERS, KEY_BYTES, RESULTS, TOUCH_BYTES, WORK_BYTES, channel_topic
-from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import encode_event, encode_work
 from pipeline.records.framing import Undecodable
 from pipeline.records.registry import SchemaNotHere
+from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.apart import STOPS, apply_each
 from pipeline.stages.expiry import Forgetting, recall, remember
 from pipeline.stages.hop import as_it_came, refusal_of, refused_at_home, sent_on

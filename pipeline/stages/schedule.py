@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pipeline.domain.story import Reason, State, event_of
 from pipeline.flow import RESULTS, SCHEDULED, channel_topic
-from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import decode_scheduled, decode_work, encode_event
+from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.apart import NO_OFFSET, PLAIN, STOPS, Aside, apply_each, bytes_of, told
 from pipeline.stages.step import STEP_BYTES, Step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.log import Changes, Output
+from pipeline.stage_io import Changes, Output
 
 STEP_BYTES = 4 * 1024 * 1024
 """Of records and rows that one step takes up, about: what is behind them waits for the next."""

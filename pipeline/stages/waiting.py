@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from pipeline.log import Overlay, Record
 from pipeline.records.registry import SchemaNotHere
+from pipeline.stage_io import Overlay, Record
 
 ROOM = b"w"
 """Beside the entries and the index of stages/expiry.py."""

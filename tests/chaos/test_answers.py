@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.judge import CHANNELS, PROVIDER, TERMINAL
-from tests.chaos.reporting import LONG, MakeStack, Report
-from tests.chaos.stack import Stack, touch
+from tests.harness.judge import CHANNELS, PROVIDER, TERMINAL
+from tests.harness.reporting import LONG, MakeStack, Report
+from tests.harness.stack import Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.chaos.judge import CHANNELS, Judgement
-from tests.chaos.reporting import LONG, MakeStack, Report
-from tests.chaos.stack import Stack, touch
+from tests.harness.judge import CHANNELS, Judgement
+from tests.harness.reporting import LONG, MakeStack, Report
+from tests.harness.stack import Stack, touch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +91,7 @@ async def test_clocks_that_move_within_the_allowance_harm_nothing(stack: Stack, 
             for at_ms in range(now_ms - 1_500, now_ms + seconds * 5_000, 1_500)
         ]
         (tmp_path / f"clock-{number}.json").write_text(json.dumps(moves))
-        stack.start(number, program="tests.chaos.jumping_worker", CLOCK=str(tmp_path / f"clock-{number}.json"))
+        stack.start(number, program="tests.harness.workers.jumping", CLOCK=str(tmp_path / f"clock-{number}.json"))
     await stack.wait_for_topics()
     await stack.wait_for_work(0, 1)
     stack.rule(drop="after", probability=0.03, seed=4)
@@ -137,7 +137,7 @@ async def test_a_clock_that_is_set_by_a_day_and_back_costs_no_day_and_no_call_to
         (first_ms + 12_000, 0),
     ]
     (tmp_path / "clock.json").write_text(json.dumps(moves))
-    stack.start(0, program="tests.chaos.jumping_worker", CLOCK=str(tmp_path / "clock.json"))
+    stack.start(0, program="tests.harness.workers.jumping", CLOCK=str(tmp_path / "clock.json"))
     await stack.wait_for_topics()
     await stack.wait_for_work(0)
     touches = [touch(channel, n) for n in range(24) for channel in CHANNELS]

@@ -6,9 +6,9 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.judge import CHANNELS
-from tests.chaos.reporting import LONG, MakeStack, Report
-from tests.chaos.stack import Stack, touch
+from tests.harness.judge import CHANNELS
+from tests.harness.reporting import LONG, MakeStack, Report
+from tests.harness.stack import Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from pipeline.local.kafka import LocalKafka
-from tests.chaos.judge import CHANNELS, PROVIDER
-from tests.chaos.reporting import LONG, MakeStack, Report
-from tests.chaos.stack import ROOT, Stack, touch
+from pipeline.lab.local.kafka import LocalKafka
+from tests.harness.judge import CHANNELS, PROVIDER
+from tests.harness.reporting import LONG, MakeStack, Report
+from tests.harness.stack import ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.secured import SecuredKafka
+    from tests.harness.secured import SecuredKafka
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
@@ -232,7 +232,7 @@ async def test_a_worker_frozen_between_claim_and_call_sends_nothing_when_it_wake
     stack: Stack, report: Report, channels: tuple[str, ...], tmp_path: Path
 ) -> None:
     mark = tmp_path / "frozen"
-    stack.start(0, program="tests.chaos.freezing_worker", FREEZE_MARK=str(mark))
+    stack.start(0, program="tests.harness.workers.freezing", FREEZE_MARK=str(mark))
     await stack.wait_for_topics()
     await stack.produce([touch(channel, n) for n in range(20) for channel in channels])
     async with asyncio.timeout(30):

@@ -8,8 +8,8 @@ import statistics
 import time
 from itertools import count
 
-from tests.chaos.reporting import LONG, MakeStack, Report
-from tests.chaos.stack import Stack, touch
+from tests.harness.reporting import LONG, MakeStack, Report
+from tests.harness.stack import Stack, touch
 
 HISTORY = 100_000 if LONG else 5_000
 TIMES = 5 if LONG else 3

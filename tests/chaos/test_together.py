@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.local.kafka import LocalKafka
-from tests.chaos.judge import CHANNELS
-from tests.chaos.reporting import LONG, MakeStack, Report
-from tests.chaos.stack import Stack, touch
+from pipeline.lab.local.kafka import LocalKafka
+from tests.harness.judge import CHANNELS
+from tests.harness.reporting import LONG, MakeStack, Report
+from tests.harness.stack import Stack, touch
 
 if TYPE_CHECKING:
     import subprocess

@@ -12,8 +12,8 @@ import pytest
 from pipeline.channels import http
 from pipeline.domain.sender import CheckFailed
 from pipeline.domain.verdict import Absent, AskLater, Paused, Sent, Unanswerable, Unbegun, Unknown
-from tests.contract.fake_providers import DROPPED, RESET, Mood, refusing
-from tests.contract.sender_rigs import RIGS, ResendRig, Rig
+from tests.harness.providers import DROPPED, RESET, Mood, refusing
+from tests.harness.sender_rigs import RIGS, ResendRig, Rig
 
 NOBODY = frozenset()
 

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.domain.verdict import AskLater, Paused, Rejected, Sent, Split, Unknown
 from pipeline.domain.work import Attachment
-from tests.contract.fake_providers import refusing
-from tests.contract.sender_rigs import ResendRig
+from tests.harness.providers import refusing
+from tests.harness.sender_rigs import ResendRig
 
 NOBODY = frozenset()
 

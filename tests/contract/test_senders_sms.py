@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from pipeline.domain.verdict import Absent, AskLater, Sent
-from tests.contract.fake_providers import DROPPED, answering, refusing
-from tests.contract.sender_rigs import TwilioRig
+from tests.harness.providers import DROPPED, answering, refusing
+from tests.harness.sender_rigs import TwilioRig
 
 NOBODY = frozenset()
 

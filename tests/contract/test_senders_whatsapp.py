@@ -9,8 +9,8 @@ import pytest
 from pipeline.channels.whatsapp import sender as waha
 from pipeline.domain.sender import CheckFailed
 from pipeline.domain.verdict import Absent, AskLater, Paused, Sent
-from tests.contract.fake_providers import DROPPED, refusing
-from tests.contract.sender_rigs import WahaRig, WebjsRig
+from tests.harness.providers import DROPPED, refusing
+from tests.harness.sender_rigs import WahaRig, WebjsRig
 
 NOBODY = frozenset()
 

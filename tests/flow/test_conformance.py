@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.engine.place import Place
 from pipeline.engine.topics import TopicNeeded, ensure_topics
-from pipeline.log import Output
-from pipeline.simulation.log import Broker, Tables
-from pipeline.simulation.world import Process, World
+from pipeline.lab.simulation.log import Broker, Tables
+from pipeline.lab.simulation.world import Process, World
+from pipeline.stage_io import Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

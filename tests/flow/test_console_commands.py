@@ -27,7 +27,7 @@ class Shell:
 
     def start(self, *command: str, **how: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "faust", "-A", "tests.flow.console_app", *command],
+            [sys.executable, "-m", "faust", "-A", "tests.harness.workers.console", *command],
             cwd=ROOT,
             env=self._env,
             text=True,

@@ -22,7 +22,7 @@ from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.records.writing import dead_letter_value, json_object, single_object
-from tests.chaos.stack import PARTITIONS, ROOT, Stack, touch
+from tests.harness.stack import PARTITIONS, ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,7 +210,7 @@ class Commands:
 
 @pytest.fixture
 def faust(kafka: list[str], topic_prefix: str) -> Commands:
-    return Commands("tests.flow.console_app", CONSOLE_TEST=f"{kafka[0]}|{topic_prefix}")
+    return Commands("tests.harness.workers.console", CONSOLE_TEST=f"{kafka[0]}|{topic_prefix}")
 
 
 async def test_list_filters_by_reason_and_time(box: Box, faust: Commands):

@@ -21,9 +21,9 @@ from pipeline.domain.work import Channel, Scheduled
 from pipeline.engine.table import INPUT_POSITION
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.records import decode_work, encode_scheduled, encode_work
-from tests.chaos.stack import ROOT, Stack, touch
 from tests.flow.test_console_commands import Shell
-from tests.unit.lane_rig import work
+from tests.harness.lane_rig import work
+from tests.harness.stack import ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from pathlib import Path

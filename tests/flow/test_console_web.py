@@ -37,7 +37,7 @@ async def test_a_worker_listens_on_loopback_unless_told_otherwise(
     env = {**os.environ, "CONSOLE_TEST": f"{kafka[0]}|{topic_prefix}"}
     command = ["worker", "--web-port", str(port), "--datadir", str(tmp_path / "data"), *options]
     worker = subprocess.Popen(
-        [sys.executable, "-m", "faust", "-A", "tests.flow.console_app", *command],
+        [sys.executable, "-m", "faust", "-A", "tests.harness.workers.console", *command],
         cwd=ROOT,
         env=env,
         stdout=subprocess.DEVNULL,

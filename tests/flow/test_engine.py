@@ -18,8 +18,8 @@ from pipeline.engine.store import RocksStore
 from pipeline.engine.table import FencedTable
 from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics
 from pipeline.engine.trim import trim
-from pipeline.log import Output
-from tests.flow.engine_harness import Road, Workers
+from pipeline.stage_io import Output
+from tests.harness.engine import Road, Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

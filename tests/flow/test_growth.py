@@ -14,10 +14,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.new_partitions import NewPartitions
 
-from tests.chaos.stack import LANE, PARTITIONS, ROOT, touch
+from tests.harness.stack import LANE, PARTITIONS, ROOT, touch
 
 if TYPE_CHECKING:
-    from tests.chaos.stack import Stack
+    from tests.harness.stack import Stack
 
 BEYOND = 30
 """Touches that producers write to partitions nobody reads."""

@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from tests.chaos.stack import PARTITIONS, ROOT, touch
+from tests.harness.stack import PARTITIONS, ROOT, touch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.chaos.reporting import MakeStack
-    from tests.chaos.stack import Stack
+    from tests.harness.reporting import MakeStack
+    from tests.harness.stack import Stack
 
 DAY_MS = 86_400_000
 

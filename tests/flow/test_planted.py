@@ -18,9 +18,9 @@ from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
 from pipeline.records.codec import encode
-from tests.chaos.judge import CHANNELS
-from tests.chaos.stack import ROOT, Stack, touch
-from tests.secured import PASSWORDS, SecuredKafka, SmallStack
+from tests.harness.judge import CHANNELS
+from tests.harness.secured import PASSWORDS, SecuredKafka, SmallStack
+from tests.harness.stack import ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -151,7 +151,7 @@ async def test_nothing_planted_is_found_in_logs_statuses_errors_and_metrics(
     stack.worker_servers = way.servers
     stack.start_sandbox()
     try:
-        stack.start(0, program="tests.flow.loud_worker")
+        stack.start(0, program="tests.harness.workers.loud")
         await stack.wait_for_topics()
         for rule in (
             {"provider": "twilio", "drop": "after", "times": 2},

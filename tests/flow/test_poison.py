@@ -13,13 +13,13 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from pipeline.domain.home import home_of
 from pipeline.records.codec import decode
-from tests.chaos.judge import CHANNELS
-from tests.chaos.stack import PARTITIONS, Stack, touch
-from tests.flow.poisoned_worker import BUGS
-from tests.odd_batches import batch, record
+from tests.harness.judge import CHANNELS
+from tests.harness.odd_batches import batch, record
+from tests.harness.stack import PARTITIONS, Stack, touch
+from tests.harness.workers.poisoned import BUGS
 
 if TYPE_CHECKING:
-    from tests.chaos.reporting import MakeStack
+    from tests.harness.reporting import MakeStack
 
 GOOD = 1_000
 """Touches by channel."""
@@ -180,7 +180,7 @@ async def dead_letters(stack: Stack, count: int) -> list[dict[str, Any]]:
 
 async def test_one_poisoned_record_in_a_hundred_stops_nothing(make_stack: MakeStack) -> None:
     stack = make_stack()
-    stack.start(0, program="tests.flow.poisoned_worker")
+    stack.start(0, program="tests.harness.workers.poisoned")
     await stack.wait_for_topics()
     poison = Poison()
     for sort in (

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.chaos.stack import LANE, ROOT, touch
+from tests.harness.stack import LANE, ROOT, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chaos.reporting import MakeStack
-    from tests.chaos.stack import Stack
+    from tests.harness.reporting import MakeStack
+    from tests.harness.stack import Stack
 
 WITHIN_S = 40.0
 

@@ -22,9 +22,9 @@ from pipeline.console.place import Failed, Place, partition_counts
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.settings import load
 from pipeline.worker import connection_of
-from tests.chaos.judge import CHANNELS
-from tests.chaos.stack import ROOT, Stack, touch
-from tests.secured import SecuredKafka, SmallStack, Way, token_of
+from tests.harness.judge import CHANNELS
+from tests.harness.secured import SecuredKafka, SmallStack, Way, token_of
+from tests.harness.stack import ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

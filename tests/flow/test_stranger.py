@@ -22,7 +22,7 @@ import jgo
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from pipeline.local.kafka import KAFKA, _classpath, _java
+from pipeline.lab.local.kafka import KAFKA, _classpath, _java
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

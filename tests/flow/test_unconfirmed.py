@@ -21,8 +21,8 @@ from pipeline.domain.work import Channel, Claim, Request
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.records import encode_unconfirmed
 from pipeline.records.codec import decode
-from tests.chaos.stack import ROOT, Stack, touch
-from tests.unit.lane_rig import T0, work
+from tests.harness.lane_rig import T0, work
+from tests.harness.stack import ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.stack import LANE, ROOT, touch
+from tests.harness.stack import LANE, ROOT, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.stack import Stack
+    from tests.harness.stack import Stack
 
 BEFORE = "196e816a509dfc8b3c691b91050f0c25de8f47e1"
 """The version to upgrade from as long as none is tagged."""

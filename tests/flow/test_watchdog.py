@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.flow.engine_harness import Road, Workers
+from tests.harness.engine import Road, Workers
 
 BREAKS = [
     "the coordination with the group",

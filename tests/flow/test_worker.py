@@ -23,8 +23,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.engine.topics import TopicNeeded, ensure_topics
 from pipeline.records.codec import decode, encode
-from tests.chaos.judge import CHANNELS
-from tests.chaos.stack import PARTITIONS, ROOT, Stack, touch
+from tests.harness.judge import CHANNELS
+from tests.harness.stack import PARTITIONS, ROOT, Stack, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

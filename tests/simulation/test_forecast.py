@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.simulation.mixed_backlog import live
+from tests.harness.mixed_backlog import live
 
 FORESEE_AT_S = 20.0
 MOST = 0.05

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.simulation.without import SAFEGUARDS
+from pipeline.lab.simulation.without import SAFEGUARDS
 
 ROOT = Path(__file__).parents[2]
 
 
 def simulate(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.simulation", *words],
+        [sys.executable, "-m", "pipeline.lab.simulation", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -13,8 +13,8 @@ from pipeline.domain.story import Reason, State, event_of
 from pipeline.domain.unconfirmed import Unconfirmed
 from pipeline.domain.work import Claim, Request, Scheduled, Work
 from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED
-from pipeline.log import Output, Overlay
 from pipeline.records import encode_event, encode_scheduled, encode_unconfirmed, encode_work
+from pipeline.stage_io import Output, Overlay
 from pipeline.stages.apart import STOPS
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.gate import NeverOpen, TooLate, Wait

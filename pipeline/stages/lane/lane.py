@@ -11,8 +11,8 @@ from pipeline.domain.sender_choice import NoSender, find_sender
 from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Phase, Work
 from pipeline.flow import channel_topic
-from pipeline.log import Output, Overlay, Record, Table
 from pipeline.records import UnknownVersion, decode_work, encode_work
+from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.apart import PLAIN, STOPS, Aside, bytes_of, where
 from pipeline.stages.expiry import ENTRY, Forgetting
 from pipeline.stages.lane import claims, clock, settle, shelf

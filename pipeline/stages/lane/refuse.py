@@ -10,8 +10,8 @@ from pipeline.domain.story import Reason, State
 from pipeline.domain.verdict import Rejected, Sent, Unknown
 from pipeline.domain.work import Claim, Work
 from pipeline.flow import channel_topic
-from pipeline.log import Record
 from pipeline.records import decode_work, encode_claim
+from pipeline.stage_io import Record
 from pipeline.stages.apart import NO_OFFSET, Aside, bytes_of, told, where
 from pipeline.stages.lane import shelf
 from pipeline.stages.lane.cycle import Cycle

@@ -11,8 +11,8 @@ import orjson
 
 from pipeline.domain.limit import PastCall
 from pipeline.domain.work import Claim, Work
-from pipeline.log import Overlay, Table
 from pipeline.records import UnknownVersion, decode_claim, decode_work, encode_claim
+from pipeline.stage_io import Overlay, Table
 from pipeline.stages.expiry import ENTRY, recall, remember
 
 WAITING = b"w"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipeline.domain.verdict import Resolution
 from pipeline.domain.work import Claim
-from pipeline.log import Changes, Output
+from pipeline.stage_io import Changes, Output
 
 
 class Outcome(NamedTuple):

@@ -1,0 +1,199 @@
+"""Every command line that a document shows is in the table below, with the test that looks at its effect."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.unit.console.test_command_line import PATHS, cli
+
+ROOT = Path(__file__).parents[2]
+DOCS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("bench/*.md")),
+    *sorted(ROOT.glob("examples/*.*")),
+    *sorted(ROOT.glob("docker-compose*.yml")),
+    ROOT / "Dockerfile.worker",
+]
+COMMAND = re.compile(
+    r"(?:faust -A pipeline|python -m pipeline|make(?= [a-z])|docker compose|docker build|pip install|kafka-[a-z-]+\.sh|curl) [^`]*"
+)
+_SHOWN = re.compile(r"`([^`\n]+)`")
+
+
+def lines_of(text: str) -> set[str]:
+    """Return the commands in code blocks, comments of files, and between backticks, without what is said behind them."""
+    shown = [
+        line
+        for line in text.splitlines()
+        if line.startswith(("    ", "#")) or re.match(r"(faust|python|make|docker|pip|kafka-|curl)\b", line)
+    ]
+    shown += _SHOWN.findall(text)
+    found = (COMMAND.search(line) for line in shown)
+    return {re.split(r"\s{2,}#|\s{3,}", each[0])[0].strip() for each in found if each}
+
+
+STRANGER = "test_a_stranger_types_readme_s_lines_and_each_does_what_it_says"
+LIST = "test_list_filters_by_reason_and_time"
+SHOW = "test_show_tells_all_and_raw_gives_the_bytes"
+REPLAY = "test_replay_says_what_it_did_and_dry_run_what_it_would_do"
+NEW_ID = "test_a_mended_touch_whose_story_has_ended_is_sent_under_a_new_id_only"
+ASK = "test_a_provider_that_can_tell_later_is_asked_later_and_nothing_is_sent"
+RESEND_ALL = "test_what_the_provider_does_not_have_is_sent_again_once_whatever_its_twin_has"
+FORESEEN = "test_a_backlog_is_counted_and_its_end_foreseen_while_the_worker_is_at_work"
+SANDBOX = "test_compose_up_is_the_sandbox_as_a_whole_whatever_the_shell_has"
+REAL = "test_the_real_workers_get_the_shell_s_accounts_and_nothing_of_a_sandbox"
+ACLS = "test_touches_come_and_go_by_every_way_in_with_the_permissions_that_the_docs_list"
+FOLDER = "test_the_data_folder_is_the_one_that_was_typed"
+AT_ONCE = "test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code"
+OPTIONS_OF_WORKER = "test_a_worker_without_kafka_shows_what_quiet_logfile_and_without_web_do"
+BY_HAND = "by hand"
+"""It needs a container engine, is CI itself, or measures for longer than CI may."""
+LINES = {
+    "docker compose up --build --scale worker=2": SANDBOX,
+    "docker compose --profile watch up": BY_HAND,
+    "docker compose -f docker-compose.real.yml up --build": REAL,
+    "docker compose -f docker-compose.real.yml up --build --scale worker=2": REAL,
+    "docker compose -f docker-compose.real.yml run --rm worker check": REAL,
+    "docker build -f Dockerfile.worker --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:… .": "test_the_image_runs_as_nobody_in_particular_and_its_base_can_be_pinned",
+    "pip install .": BY_HAND,
+    "faust -A pipeline check": STRANGER,
+    "faust -A pipeline worker": STRANGER,
+    "faust -A pipeline worker [-l info] [--datadir DIR] [--web-port N]": FOLDER,
+    "faust -A pipeline produce": STRANGER,
+    "faust -A pipeline produce touches.ndjson": STRANGER,
+    "faust -A pipeline status TOUCH_ID": STRANGER,
+    "faust -A pipeline status --follow t-1": STRANGER,
+    "faust -A pipeline forecast": FORESEEN,
+    "faust -A pipeline --json forecast": STRANGER,
+    "faust -A pipeline dead-letters list": STRANGER,
+    "faust -A pipeline --json dead-letters list | jq .error": LIST,
+    "faust -A pipeline dead-letters list --reason invalid --reason conflict": LIST,
+    "faust -A pipeline dead-letters list --since 1h": LIST,
+    "faust -A pipeline dead-letters show 3/17": SHOW,
+    "faust -A pipeline dead-letters show --raw 3/17 > value": SHOW,
+    "faust -A pipeline dead-letters replay 3/17 3/18": REPLAY,
+    "faust -A pipeline dead-letters replay --reason undecodable --since 1h": REPLAY,
+    "faust -A pipeline dead-letters replay --reason undecodable --since 1h --dry-run": REPLAY,
+    "faust -A pipeline dead-letters replay --reason invalid --since 1h --new-id .again": NEW_ID,
+    "faust -A pipeline unconfirmed list": STRANGER,
+    "faust -A pipeline unconfirmed list --all": ASK,
+    "faust -A pipeline --json unconfirmed list": ASK,
+    "faust -A pipeline unconfirmed resolve --ask-provider TOUCH_ID": ASK,
+    "kafka-console-consumer.sh --bootstrap-server kafka:9092 --topic touches.status --from-beginning --isolation-level read_committed": STRANGER,
+    "kafka-console-producer.sh --bootstrap-server kafka:9092 --topic touches": STRANGER,
+    'kafka-console-consumer.sh --bootstrap-server "$KAFKA" --topic touches --partition 8 --offset earliest --timeout-ms 10000 | faust -A pipeline produce -': BY_HAND,
+    'curl -d \'{"drop": "after", "probability": 0.02, "seed": 1}\' http://127.0.0.1:4010/control/rules': "test_sandbox",
+    'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': "test_sandbox",
+    **dict.fromkeys(
+        [
+            "make test",
+            "make chaos",
+            "make chaos LONG=1",
+            "make lanes",
+            "make lanes LONG=1",
+            "make simulate",
+            "make simulate SEEDS=10000",
+            "make bench",
+            "make bench-deferred",
+            "make demo",
+            "make up",
+        ],
+        BY_HAND,
+    ),
+    "make down": "test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is",
+}
+OPTIONS = {
+    "": {
+        "--logfile": OPTIONS_OF_WORKER,
+        "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without",
+        "--json": STRANGER,
+        "--datadir": FOLDER,
+        "--workdir": AT_ONCE,
+        "--quiet": OPTIONS_OF_WORKER,
+        "--app": STRANGER,
+        "--version": AT_ONCE,
+    },
+    "worker": {
+        "--datadir": FOLDER,
+        "--with-web": OPTIONS_OF_WORKER,
+        "--web-port": "test_a_web_port_that_was_asked_for_and_is_taken_is_one_line",
+        "--web-bind": "test_the_command_line_wins_over_loopback",
+        "--logfile": OPTIONS_OF_WORKER,
+        "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without",
+    },
+    "check": {},
+    "version": {},
+    "produce": {"--format": "test_csv_is_known_by_its_name_or_by_option"},
+    "status": {
+        "--follow": STRANGER,
+        "--timeout": "test_following_ends_with_the_terminal_status_or_with_1_at_the_timeout",
+    },
+    "forecast": dict.fromkeys(["--channel", "--at-most", "--call-takes"], "test_console_forecast"),
+    "dead-letters list": dict.fromkeys(["--reason", "--since", "--until"], LIST),
+    "dead-letters show": {"--raw": SHOW},
+    "dead-letters replay": {
+        **dict.fromkeys(["--reason", "--since", "--until"], LIST),
+        "--all": "test_what_is_still_broken_comes_back_and_replaying_all_does_not_double_it",
+        "--new-id": NEW_ID,
+        "--dry-run": REPLAY,
+    },
+    "unconfirmed list": {"--all": ASK},
+    "unconfirmed resolve": {
+        "--ask-provider": ASK,
+        "--not-sent": RESEND_ALL,
+        "--sent": "test_unconfirmed",
+        "--id": "test_unconfirmed",
+        "--force": "test_unconfirmed",
+    },
+}
+
+
+def known_tests() -> set[str]:
+    found = {name for path in ROOT.glob("tests/**/*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+    return found | {path.stem for path in ROOT.glob("tests/**/test_*.py")} | {BY_HAND}
+
+
+def shown_in(doc: Path) -> set[str]:
+    """Return the lines that a document shows to be typed: of files that programs read only their comments."""
+    text = doc.read_text()
+    return lines_of(
+        text if doc.suffix == ".md" else "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    )
+
+
+def options_of(path: list[str]) -> set[str]:
+    command = cli
+    for name in path:
+        command = command.commands[name]
+    return {
+        each.opts[0] if each.opts[0].startswith("--") else each.opts[-1]
+        for each in command.params
+        if isinstance(each, click.Option) and not each.hidden and "--help" not in each.opts
+    }
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)
+def test_every_command_line_of_a_document_has_a_test_of_its_effect(doc: Path):
+    shown = {line for line in shown_in(doc) if not line.startswith("kafka-acls.sh")}  # read from the docs by ACLS
+    assert {line for line in shown if line not in LINES} == set()
+
+
+@pytest.mark.parametrize("path", [[], *PATHS], ids=lambda path: " ".join(path) or "faust")
+def test_every_option_that_help_shows_has_a_test_of_its_effect(path: list[str]):
+    assert options_of(path) == OPTIONS[" ".join(path)].keys()
+
+
+def test_the_tests_that_are_named_exist_and_no_line_is_named_in_vain():
+    named = {*LINES.values(), ACLS, *(test for each in OPTIONS.values() for test in each.values())}
+    assert named - known_tests() == set()
+    assert LINES.keys() - {line for doc in DOCS for line in shown_in(doc)} == set()
+
+
+def test_a_line_is_found_wherever_it_is_shown():
+    text = "Type `faust -A pipeline check`.\n\n    make demo    # said\n#   docker compose up  # said\nmake nothing of it\n"
+    assert lines_of(text) >= {"faust -A pipeline check", "make demo", "docker compose up"}

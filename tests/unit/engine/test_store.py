@@ -1,0 +1,139 @@
+"""The local store: what it keeps in memory does not grow with what it keeps on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.engine.memory import give_back_large_blocks
+from pipeline.engine.store import RocksStore, StoreFailed
+
+MIB = 1024 * 1024
+STORES, ROWS = 16, 25_000
+"""6.8 MiB each: an amount that larger write buffers would keep in memory."""
+
+
+def fill(folder):
+    """Print by how many bytes this process has grown with full stores."""
+    give_back_large_blocks()
+    stores = [RocksStore(Path(folder) / str(number)) for number in range(STORES)]
+    before = resident()
+    for at in range(0, ROWS, 500):
+        for store in stores:
+            store.write([(os.urandom(16), bytes(270)) for _ in range(500)], at)
+    print(resident() - before)
+
+
+def resident():
+    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def test_full_stores_keep_half_of_a_small_buffer_each_in_memory(tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-c", f"from tests.unit.engine.test_store import fill; fill({str(tmp_path)!r})"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    written = STORES * ROWS * 286
+    assert written > 100 * MIB
+    assert int(told.stdout) < STORES * 5 * MIB
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def damaged(folder, rows=10_000):
+    """Return a store whose largest file has a flipped byte in its middle."""
+    store = RocksStore(folder)
+    for at in range(0, rows, 500):
+        store.write([(b"d%08d" % n, b"value %d" % n * 20) for n in range(at, at + 500)], at)
+    store._db.flush()
+    store._db.compact_range(None, None)
+    store.close()
+    largest = max(folder.glob("*.sst"), key=lambda path: path.stat().st_size)
+    with largest.open("r+b") as file:
+        middle = largest.stat().st_size // 2
+        file.seek(middle)
+        byte = file.read(1)
+        file.seek(middle)
+        file.write(bytes([byte[0] ^ 0xFF]))
+    return RocksStore(folder)
+
+
+def test_a_damaged_block_is_never_the_end_of_a_table(tmp_path):
+    store = damaged(tmp_path / "s")
+    found = []
+    with pytest.raises(StoreFailed, match="read anew from Kafka"):
+        found.extend(key for key, _ in store.scan(b"d", b"e"))
+    assert len(found) < 10_000
+
+
+def test_a_damaged_block_is_never_the_absence_of_a_key(tmp_path):
+    store = damaged(tmp_path / "s")
+    with pytest.raises(StoreFailed):
+        assert all(store.get(b"d%08d" % n) is not None for n in range(10_000))
+
+
+def test_a_store_that_failed_is_marked_and_comes_back_empty_to_be_read_anew(tmp_path):
+    store = damaged(tmp_path / "s")
+    with pytest.raises(StoreFailed):
+        list(store.scan(b"d", b"e"))
+    store.close()
+    again = RocksStore(tmp_path / "s")
+    assert again.position() is None
+    assert list(again.scan(b"d", b"e")) == []
+    again.write([(b"d1", b"x")], 7)
+    again.close()
+    assert RocksStore(tmp_path / "s").position()[0] == 7
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "MANIFEST-*", "*.sst"])
+def test_a_store_whose_file_is_cut_off_is_read_anew(tmp_path, name):
+    store = RocksStore(tmp_path / "s")
+    store.write([(b"d%d" % n, b"v") for n in range(1000)], 1000)
+    store._db.flush()
+    store.close()
+    for path in (tmp_path / "s").glob(name):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    store = RocksStore(tmp_path / "s")
+    try:
+        known = store.position()
+        assert known is None or len(list(store.scan(b"d", b"e"))) == 1000
+    except StoreFailed:
+        store.close()
+        assert RocksStore(tmp_path / "s").position() is None
+
+
+def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path):
+    (tmp_path / "tables").write_text("")
+    with pytest.raises(StoreFailed, match="cannot be used"):
+        RocksStore(tmp_path / "tables" / "s")
+
+
+def test_a_full_disk_fails_a_write_and_marks_the_store(tmp_path):
+    """The limit on file sizes stands in for the end of the disk: the write of the log fails as it would there."""
+    script = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from pathlib import Path
+
+import pytest
+from pipeline.engine.store import RocksStore, StoreFailed
+store = RocksStore(Path({str(tmp_path / "s")!r}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    for n in range(1000):
+        store.write([(b"k%d" % n, bytes(10_000))], n)
+except StoreFailed as error:
+    print("failed:", error)
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "failed: store" in told.stdout, told.stdout + told.stderr
+    assert (tmp_path / "s.damaged").exists()
+    assert RocksStore(tmp_path / "s").position() is None

@@ -1,0 +1,73 @@
+"""Remembering for a while: forgotten in time, in bounded steps, without walking among what is forgotten already."""
+
+from __future__ import annotations
+
+from pipeline.stage_io import MemoryTable, Overlay
+from pipeline.stages.expiry import PER_STEP, Forgetting, recall, remember
+
+NOW = 1_700_000_000_000
+
+
+class WatchedTable(MemoryTable):
+    """Counts the rows that scans pass, tombstones included, as RocksDB's do."""
+
+    def __init__(self):
+        super().__init__()
+        self.deleted, self.passed = set(), 0
+
+    def apply(self, changes):
+        super().apply(changes)
+        self.deleted |= {key for key, value in changes.items() if value is None}
+
+    def scan(self, start, end):
+        self.passed += sum(start <= key < end for key in self.deleted)
+        return super().scan(start, end)
+
+
+def remembered(count, forget_ms=NOW):
+    table = WatchedTable()
+    view = Overlay(table)
+    for number in range(count):
+        remember(view, b"k%d" % number, b"v", forget_ms + number)
+    table.apply(view.changes)
+    return table
+
+
+def forget(forgetting, table, now_ms):
+    view = Overlay(table)
+    wake_ms = forgetting.forget(view, now_ms)
+    table.apply(view.changes)
+    return wake_ms
+
+
+def test_what_is_due_is_forgotten_and_the_next_is_waited_for():
+    table, forgetting = remembered(3), Forgetting()
+    assert forget(forgetting, table, NOW - 1) == NOW
+    assert forget(forgetting, table, NOW + 1) == NOW + 2
+    assert [recall(Overlay(table), key) for key in (b"k0", b"k1", b"k2")] == [None, None, b"v"]
+    assert forget(forgetting, table, NOW + 2) is None
+
+
+def test_a_crowd_is_forgotten_in_bounded_steps():
+    table, forgetting = remembered(PER_STEP + 1), Forgetting()
+    late_ms = NOW + 10 * PER_STEP
+    assert forget(forgetting, table, late_ms) == late_ms
+    assert forget(forgetting, table, late_ms) is None
+
+
+def test_no_step_walks_among_what_was_forgotten_before():
+    table, forgetting = remembered(5 * PER_STEP), Forgetting()
+    for _ in range(6):
+        forget(forgetting, table, NOW + 10 * PER_STEP)
+    assert table.passed <= 6, "each step passes the last row it forgot, no more"
+
+
+def test_a_successor_forgets_what_a_clock_set_back_has_put_behind():
+    table, forgetting = remembered(2), Forgetting()
+    forget(forgetting, table, NOW + 5)
+    view = Overlay(table)
+    remember(view, b"late", b"v", NOW - 1_000)
+    table.apply(view.changes)
+    forget(forgetting, table, NOW + 6)
+    forget(Forgetting(), table, NOW + 6)
+    assert recall(Overlay(table), b"late") is None

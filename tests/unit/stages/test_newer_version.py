@@ -1,0 +1,197 @@
+"""What a newer version wrote into an internal topic or a table stops the worker with a line; it is never passed over."""
+
+from __future__ import annotations
+
+import json
+import logging
+from io import BytesIO
+from typing import Any
+
+import pytest
+from fastavro import schemaless_writer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.story import Event, Reason, State
+from pipeline.domain.work import Channel, Claim, Phase, Request, Scheduled
+from pipeline.flow import RESULTS, SCHEDULED
+from pipeline.records import (
+    UnknownVersion,
+    decode_event,
+    decode_unconfirmed,
+    encode_claim,
+    encode_event,
+    encode_scheduled,
+    encode_work,
+    schemas,
+)
+from pipeline.records.codec import MARKER, decode, encode
+from pipeline.stage_io import MemoryTable, Record
+from pipeline.stages.dedup import Dedup
+from pipeline.stages.expiry import ENTRY
+from pipeline.stages.lane import Lane, shelf
+from pipeline.stages.schedule import DEFERRED, Scheduler
+from tests.harness.lane_rig import T0, build, policy, work
+
+UPGRADE = "upgrade this worker"
+
+
+def str_only(each: Any) -> str:
+    return each if isinstance(each, str) else "-"
+
+
+def newer(name: str, value: bytes) -> bytes:
+    """Return the record as a version would write it whose schema `name` has a member more."""
+    schema = json.loads(schemas.current(name).text)
+    schema["fields"].append({"name": "added_later", "type": ["null", "string"], "default": None})
+    out = BytesIO()
+    schemaless_writer(out, schemas.parse(json.dumps(schema)), decode(name, value))
+    return MARKER + schemas.fingerprint(json.dumps(schema)) + out.getvalue()
+
+
+def with_value(name: str, value: bytes, **members: Any) -> bytes:
+    """Return a record of today's schema in which a closed set has a member more."""
+    return encode(name, {**decode(name, value), **members})
+
+
+WORK = encode_work(work("t"))
+EVENT = encode_event(Event("t", "c", "l", "sms", State.ACCEPTED, T0, Reason.WINDOW))
+DUE = encode_scheduled(Scheduled(T0, Channel.SMS, 3, "t", WORK))
+CLAIM = encode_claim(Claim("k", (work("t"),), Request("/send", b"", "text/plain", "k"), T0, T0 + 5_000, Phase.CALLING))
+STATE = shelf.LaneState().pack()
+PAUSED = shelf.LaneState(pause=shelf.Pause(T0, T0 + 1, 1, "503", "down")).pack()
+
+
+def dedup(value: bytes | None, rows: dict[bytes, bytes]) -> Any:
+    stage = Dedup(lambda event, sequence: f"{sequence}:{event.touch_id}".encode(), 1_000)
+    return stage.step([Record(RESULTS, 3, 17, T0, b"t", value)], MemoryTable(rows), T0)
+
+
+def scheduler(value: bytes | None, rows: dict[bytes, bytes]) -> Any:
+    return Scheduler().step([Record(SCHEDULED, 3, 17, T0, b"t", value)], MemoryTable(rows), T0)
+
+
+def lane(value: bytes | None, rows: dict[bytes, bytes]) -> Any:
+    stage, table = Lane(policy(), 0, build, replays=False, by_text=True, dedup_for_ms=10**10), MemoryTable(rows)
+    stage.open(table, T0)
+    return stage.step(table, [Record("touches.sms", 3, 17, T0, b"t", value)], [], T0, lambda: 0.5)
+
+
+READERS = {"dedup": dedup, "scheduler": scheduler, "lane": lane}
+
+
+@pytest.mark.parametrize(
+    ("reader", "topic", "value", "why"),
+    [
+        ("dedup", RESULTS, newer("event", EVENT), "no published version of event"),
+        ("dedup", RESULTS, with_value("event", EVENT, state="bounced"), "the state 'bounced'"),
+        ("dedup", RESULTS, with_value("event", EVENT, reason="asleep"), "the reason 'asleep'"),
+        ("scheduler", SCHEDULED, newer("scheduled", DUE), "no published version of scheduled"),
+        ("scheduler", SCHEDULED, with_value("scheduled", DUE, channel="fax"), "the channel 'fax'"),
+        ("lane", "touches.sms", newer("work", WORK), "no published version of work"),
+        ("lane", "touches.sms", with_value("work", WORK, channel="fax"), "the channel 'fax'"),
+        ("lane", "touches.sms", newer("work", WORK)[:40], "no published version of work"),
+    ],
+    ids=str_only,
+)
+def test_a_record_of_a_newer_version_stops_its_reader_with_a_line_that_says_where_it_is(reader, topic, value, why):
+    with pytest.raises(UnknownVersion) as stopped:
+        READERS[reader](value, {})
+    line = str(stopped.value)
+    assert line.startswith(f"{topic}[3]@17 was written by a newer version")
+    assert line.endswith(UPGRADE)
+    assert why in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("reader", "value", "rows", "why"),
+    [
+        ("dedup", EVENT, {ENTRY + b"t": (1).to_bytes(4, "big") + b"bounced"}, "bounced"),
+        ("scheduler", DUE, {DEFERRED + bytes(16): newer("scheduled", DUE)}, "scheduled"),
+        ("scheduler", DUE, {DEFERRED + bytes(16): with_value("scheduled", DUE, channel="fax")}, "fax"),
+        ("lane", WORK, {shelf.CLAIM + b"k": newer("claim", CLAIM)}, "claim"),
+        ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, phase="probing")}, "probing"),
+        ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, works=[newer("work", WORK)])}, "work"),
+        (
+            "lane",
+            WORK,
+            {shelf.WAITING + bytes(17): newer("work", WORK), shelf.STATE: shelf.LaneState(waiting=1).pack()},
+            "work",
+        ),
+        ("lane", WORK, {shelf.STATE: STATE.replace(b"{", b'{"quota":1,', 1)}, "quota"),
+        ("lane", WORK, {shelf.STATE: PAUSED.replace(b'"pause":{', b'"pause":{"cause":"x",')}, "cause"),
+    ],
+    ids=str_only,
+)
+def test_a_table_that_a_newer_version_wrote_stops_who_opens_it(reader, value, rows, why):
+    with pytest.raises(UnknownVersion, match=why) as stopped:
+        READERS[reader](value, rows)
+    assert str(stopped.value).endswith(UPGRADE)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"{}",
+        b"none of ours",
+        b"\xc3",
+        MARKER,
+        MARKER + bytes(7),
+        EVENT[:10],
+        DUE[:-1],
+        WORK + b"more",
+        encode(
+            "touch",
+            {
+                "touch_id": "t",
+                "campaign_id": "c",
+                "lead_id": "l",
+                "channel": "sms",
+                "to": "+12125550000",
+                "variables": {},
+                "attachments": [],
+                "headers": {},
+                "priority": 5,
+                "metadata": {},
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("reader", READERS)
+def test_what_no_version_of_ours_wrote_stops_nobody(reader, value, caplog):
+    with caplog.at_level(logging.ERROR):
+        step = READERS[reader](value, {})
+    (letter,) = step.outputs
+    assert decode("dead_letter", letter.value)["value"] == value
+    assert "[3]@17" in caplog.text
+
+
+@given(st.binary(min_size=8, max_size=8), st.binary(max_size=30))
+def test_any_unknown_fingerprint_is_a_newer_version(fingerprint, rest):
+    assert schemas.name_of(fingerprint) is None
+    with pytest.raises(UnknownVersion):
+        decode_event(MARKER + fingerprint + rest)
+
+
+def test_a_touch_left_unconfirmed_by_a_newer_version_says_so_too():
+    with pytest.raises(UnknownVersion, match="claim"):
+        decode_unconfirmed(
+            encode(
+                "unconfirmed",
+                {
+                    "touch_id": "t",
+                    "channel": "sms",
+                    "sender": "default",
+                    "occurred_at": T0,
+                    "error": "",
+                    "claim": newer("claim", CLAIM),
+                    "resolution": None,
+                    "resolved_at": None,
+                    "provider_message_id": None,
+                    "resent_as": None,
+                },
+            )
+        )
