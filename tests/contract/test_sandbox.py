@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -141,6 +145,24 @@ async def test_it_misbehaves_as_told(http):
     await http.post("/control/rules", json={"limit": 2, "per_ms": 60_000})
     assert [(await send()).status_code for _ in range(3)] == [201, 201, 429]
     assert (await http.post("/control/rules", json={"colour": "red"})).status_code == 400
+
+
+async def test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say(http):
+    docs = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    lost, page = (json.loads(rule) for rule in re.findall(r"curl -d '([^']+)' \S+/control/rules", docs))
+    assert (await http.post("/control/rules", json=page)).status_code == 200
+    for _ in range(page["times"]):
+        answer = await http.post("/waha/api/sendText", json=TEXT, headers={"X-Api-Key": "k"})
+        assert answer.headers["content-type"].startswith("text/html")
+    assert (await http.post("/control/rules", json=lost)).status_code == 200
+    unanswered = 0
+    for _ in range(200):
+        try:
+            await http.post(MESSAGES, data=SMS, auth=("AC0", "t"))
+        except httpx.HTTPError:
+            unanswered += 1
+    assert 0 < unanswered < 20
+    assert (await http.get("/control/counts")).json()["twilio"] == 200
 
 
 @pytest.mark.parametrize(

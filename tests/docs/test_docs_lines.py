@@ -52,7 +52,10 @@ FOLDER = "test_the_data_folder_is_the_one_that_was_typed"
 AT_ONCE = "test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code"
 OPTIONS_OF_WORKER = "test_a_worker_without_kafka_shows_what_quiet_logfile_and_without_web_do"
 BY_HAND = "by hand"
-"""It needs a container engine, is CI itself, or measures for longer than CI may."""
+"""It needs a container engine."""
+RULES = "test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say"
+TARGET = "test_a_make_line_that_is_shown_runs_what_is_there"
+"""CI runs the rest of it, or it measures for longer than CI may."""
 LINES = {
     "docker compose up --build --scale worker=2": SANDBOX,
     "docker compose --profile watch up": BY_HAND,
@@ -60,7 +63,7 @@ LINES = {
     "docker compose -f docker-compose.real.yml up --build --scale worker=2": REAL,
     "docker compose -f docker-compose.real.yml run --rm worker check": REAL,
     "docker build -f Dockerfile.worker --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:… .": "test_the_image_runs_as_nobody_in_particular_and_its_base_can_be_pinned",
-    "pip install .": BY_HAND,
+    "pip install .": "test_an_installed_wheel_has_the_product_and_its_schemas_and_not_the_laboratory",
     "faust -A pipeline check": STRANGER,
     "faust -A pipeline worker": STRANGER,
     "faust -A pipeline worker [-l info] [--datadir DIR] [--web-port N]": FOLDER,
@@ -86,9 +89,9 @@ LINES = {
     "faust -A pipeline unconfirmed resolve --ask-provider TOUCH_ID": ASK,
     "kafka-console-consumer.sh --bootstrap-server kafka:9092 --topic touches.status --from-beginning --isolation-level read_committed": STRANGER,
     "kafka-console-producer.sh --bootstrap-server kafka:9092 --topic touches": STRANGER,
-    'kafka-console-consumer.sh --bootstrap-server "$KAFKA" --topic touches --partition 8 --offset earliest --timeout-ms 10000 | faust -A pipeline produce -': BY_HAND,
-    'curl -d \'{"drop": "after", "probability": 0.02, "seed": 1}\' http://127.0.0.1:4010/control/rules': "test_sandbox",
-    'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': "test_sandbox",
+    'kafka-console-consumer.sh --bootstrap-server "$KAFKA" --topic touches --partition 8 --offset earliest --timeout-ms 10000 | faust -A pipeline produce -': "test_a_fleet_goes_on_with_the_partitions_it_knows_and_says_what_waits_in_the_others",
+    'curl -d \'{"drop": "after", "probability": 0.02, "seed": 1}\' http://127.0.0.1:4010/control/rules': RULES,
+    'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': RULES,
     **dict.fromkeys(
         [
             "make test",
@@ -100,11 +103,11 @@ LINES = {
             "make simulate SEEDS=10000",
             "make bench",
             "make bench-deferred",
-            "make demo",
             "make up",
         ],
-        BY_HAND,
+        TARGET,
     ),
+    "make demo": "test_the_demo_shows_all_its_findings_and_leaves_nothing_running",
     "make down": "test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is",
 }
 OPTIONS = {
@@ -133,7 +136,7 @@ OPTIONS = {
         "--follow": STRANGER,
         "--timeout": "test_following_ends_with_the_terminal_status_or_with_1_at_the_timeout",
     },
-    "forecast": dict.fromkeys(["--channel", "--at-most", "--call-takes"], "test_console_forecast"),
+    "forecast": dict.fromkeys(["--channel", "--at-most", "--call-takes"], FORESEEN),
     "dead-letters list": dict.fromkeys(["--reason", "--since", "--until"], LIST),
     "dead-letters show": {"--raw": SHOW},
     "dead-letters replay": {
@@ -146,9 +149,9 @@ OPTIONS = {
     "unconfirmed resolve": {
         "--ask-provider": ASK,
         "--not-sent": RESEND_ALL,
-        "--sent": "test_unconfirmed",
-        "--id": "test_unconfirmed",
-        "--force": "test_unconfirmed",
+        "--sent": "test_resend_is_never_asked_because_asking_may_send",
+        "--id": "test_resend_is_never_asked_because_asking_may_send",
+        "--force": "test_resend_is_never_asked_because_asking_may_send",
     },
 }
 

@@ -75,6 +75,8 @@ async def test_a_backlog_is_counted_and_its_end_foreseen_while_the_worker_is_at_
         shown = await asyncio.to_thread(forecast, stack, "forecast", "--channel", "sms", "--at-most", "1h")
         assert "sms default  " in shown.stdout
         assert "whatsapp" not in shown.stdout
+        slow = await asyncio.to_thread(forecast, stack, "--json", "forecast", "--call-takes", "7s")
+        assert {lane["call_ms"] for lane in json.loads(slow.stdout)["lanes"]} == {7_000}
         assert await stack.follow(stack.all_ended, deadline_s=60)
     finally:
         stack.stop_all()

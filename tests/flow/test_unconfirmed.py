@@ -149,6 +149,11 @@ async def test_resend_is_never_asked_because_asking_may_send(stack: Stack) -> No
     assert len(stack.arrivals("resend")) == calls
     code, out, _ = await shell.resolve("--sent", "--id", "abc", "email-1")
     assert (code, out) == (0, "email-1 is recorded as sent (abc)\n")
+    code, _, err = await shell.resolve("--sent", "--id", "xyz", "email-1")
+    assert code == 1
+    assert "--force records it otherwise" in err
+    code, out, _ = await shell.resolve("--sent", "--id", "xyz", "--force", "email-1")
+    assert (code, out) == (0, "email-1 is recorded as sent (xyz)\n")
     assert sorted(each["touch_id"] for each in await shell.list()) == ["email-0", "email-2"]
     for wrong in (("--sent", "--not-sent"), ("--not-sent", "--id", "abc")):
         assert (await shell.resolve(*wrong, "email-0"))[0] == 2
