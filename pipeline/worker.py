@@ -37,11 +37,11 @@ from pipeline.console.typed import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
-from pipeline.engine.folder import DataFolder, FolderInUse
-from pipeline.engine.loop import LoopPolicy
-from pipeline.engine.memory import give_back_large_blocks
-from pipeline.engine.place import Place
-from pipeline.engine.topics import TopicNeeded, TopicsDiffer, ensure_topics, topic_faults
+from pipeline.engine.config import EngineConfig
+from pipeline.engine.data_folder import DataFolder, FolderInUse
+from pipeline.engine.loop import UvloopPolicy
+from pipeline.engine.malloc import return_large_blocks
+from pipeline.engine.topics import TopicMismatch, TopicSpec, ensure_topics, topic_faults
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
 from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
@@ -83,8 +83,8 @@ def create_app() -> Application:
         settings = load(os.environ, Path.cwd())
     except SettingsError as error:
         _stop(EXIT_USAGE, *error.lines)
-    give_back_large_blocks()
-    asyncio.set_event_loop_policy(LoopPolicy())  # a tenth less CPU per SMS (make bench)
+    return_large_blocks()
+    asyncio.set_event_loop_policy(UvloopPolicy())  # a tenth less CPU per SMS (make bench)
     return Worker(settings, _folder(settings), _notices()).app
 
 
@@ -125,7 +125,7 @@ class Worker:
             for each in policy.senders
         }
         self._writer: Writer = single_object
-        self.place = Place(
+        self.engine_config = EngineConfig(
             connection_of(settings),
             settings.kafka.topic_prefix + APPLICATION,
             settings.kafka.topic_prefix,
@@ -136,8 +136,8 @@ class Worker:
 
     def _create(self) -> Application:
         app = create_application(
-            self.place,
-            self._crew().duties(),
+            self.engine_config,
+            self._crew().bindings(),
             now_ms,
             instance_id=None,
             session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
@@ -182,13 +182,13 @@ class Worker:
         self.app.conf.consumer_group_instance_id = self._claim_folder()
         self._find_web_port()
         servers = ",".join(self.settings.kafka.bootstrap_servers)
-        if why := await why_unreachable(self.place.connection):
+        if why := await why_unreachable(self.engine_config.connection):
             _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {why}")
         try:
             created = await ensure_topics(
-                self.place.connection, needed_topics(self.settings), self.settings.kafka.replication_factor
+                self.engine_config.connection, needed_topics(self.settings), self.settings.kafka.replication_factor
             )
-        except TopicsDiffer as error:
+        except TopicMismatch as error:
             _stop(EXIT_FAILED, *str(error).splitlines())
         except (KafkaError, OSError) as error:
             _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {type(error).__name__}: {error}")
@@ -264,7 +264,7 @@ class Worker:
                 return json_object
             return Confluent(
                 {
-                    name: self.registry.register(self.place.topic_name(topic), name)
+                    name: self.registry.register(self.engine_config.topic_name(topic), name)
                     for topic, name in ((flow.STATUS, "status"), (flow.DEAD_LETTERS, "dead_letter"))
                 }
             )
@@ -274,7 +274,7 @@ class Worker:
     def _offer_schema(self, registry: Registry) -> None:
         """Register what producers look for; a registry that has a schema of theirs under this name may keep it."""
         try:
-            registry.register(self.place.topic_name(flow.TOUCHES), "touch")
+            registry.register(self.engine_config.topic_name(flow.TOUCHES), "touch")
         except RegistryRefuses as error:
             log.warning("the schema of touches is not registered: %s", error)
 
@@ -379,7 +379,7 @@ def _login(kafka: KafkaSettings) -> dict[str, Any]:
     return {**how, "sasl_plain_username": kafka.sasl_username, "sasl_plain_password": kafka.sasl_password.reveal()}
 
 
-def needed_topics(settings: Settings) -> list[TopicNeeded]:
+def needed_topics(settings: Settings) -> list[TopicSpec]:
     """Return every topic the configuration needs, by its name in Kafka."""
     kafka = settings.kafka
     specs = flow.topics(
@@ -389,6 +389,6 @@ def needed_topics(settings: Settings) -> list[TopicNeeded]:
         dedup_for_ms=settings.dedup_for_ms,
     )
     return [
-        TopicNeeded(kafka.topic_prefix + spec.name, spec.partitions, spec.settings, spec.is_public, spec.may_grow)
+        TopicSpec(kafka.topic_prefix + spec.name, spec.partitions, spec.settings, spec.is_public, spec.may_grow)
         for spec in specs
     ]

@@ -92,8 +92,8 @@ MUTANTS = [
     ),
     (
         "a full partition is fetched on, and waited for",
-        "pipeline/engine/partition.py",
-        "len(self._inbox) < ROOM_RECORDS",
+        "pipeline/engine/inbox.py",
+        "len(self._records) < INBOX_RECORDS",
         "True",
         "tests/unit/engine/test_partition.py",
     ),

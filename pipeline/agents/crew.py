@@ -12,7 +12,7 @@ from pipeline.agents.router import RouterAgent
 from pipeline.agents.steady import SteadyAgent
 from pipeline.composer import TemplateComposer
 from pipeline.domain.work import Channel
-from pipeline.engine.ownership import Duty
+from pipeline.engine.ownership import AgentBinding
 from pipeline.records.framing import TouchReader
 from pipeline.records.writing import dead_letter_value, status_value
 from pipeline.stages.apart import Aside
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Request, Work
-    from pipeline.engine.partition import Stage
+    from pipeline.engine.agent import Agent
     from pipeline.metrics import Metrics
     from pipeline.records.registry import Registry
     from pipeline.records.writing import Writer
@@ -57,24 +57,24 @@ class Crew:
     partitions: int
     """Of `touches`."""
 
-    def duties(self) -> list[Duty]:
-        """Return what is done with each topic of the road that has a reader."""
+    def bindings(self) -> list[AgentBinding]:
+        """Return the agent of each topic of the road that has one."""
         composer = TemplateComposer(self.templates)
-        stages: dict[str, Callable[[int], Stage[Any]]] = {
+        agents: dict[str, Callable[[int], Agent[Any]]] = {
             "router": partial(self._router, composer),
             "scheduler": self._scheduler,
             "dedup": self._dedup,
             **{f"{channel.value} lanes": partial(self._lane, channel) for channel in Channel},
         }
         return [
-            Duty(
-                stretch.topic,
-                stretch.table,
-                stages[stretch.read_by],
-                stretch.read_by,
-                partial(self.metrics.committed, stretch.read_by),
-                partial(self.metrics.missed, stretch.topic),
-                stretch.trims,
+            AgentBinding(
+                topic=stretch.topic,
+                table=stretch.table,
+                name=stretch.read_by,
+                make_agent=agents[stretch.read_by],
+                on_commit=partial(self.metrics.committed, stretch.read_by),
+                on_missed=partial(self.metrics.missed, stretch.topic),
+                trims=stretch.trims,
             )
             for stretch in flow.ROAD
             if stretch.read_by is not None and stretch.table is not None

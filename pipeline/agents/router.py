@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from pipeline.agents.steady import SteadyAgent
-from pipeline.engine.partition import NotYet
+from pipeline.engine.agent import NotReady
 from pipeline.records.registry import Registry, RegistryAway, SchemaNotHere
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class RouterAgent(SteadyAgent):
         self._wake = wake
 
     def step(self, records: Sequence[Record], table: Table, now_ms: int) -> Step:
-        """Let the router decide; what waits for a schema waits in its table. Raises NotYet when no more can wait there."""
+        """Let the router decide; what waits for a schema waits in its table. Raises NotReady when no more can wait there."""
         try:
             step = super().step(records, table, now_ms)
         except SchemaNotHere as missing:
             self._fetch_soon({missing.schema_id, *self._router.missing}, now_ms)
-            raise NotYet from None
+            raise NotReady from None
         if self._router.missing:
             self._fetch_soon(self._router.missing, now_ms)
             step.wake_ms = min(step.wake_ms or now_ms + AGAIN_MS, now_ms + AGAIN_MS)

@@ -18,12 +18,12 @@ from faust.serializers.schemas import Schema
 
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.consumer import Expelled, Transport
-from pipeline.engine.growth import keep_covered, keep_saying
-from pipeline.engine.identity import watch_topics
-from pipeline.engine.ownership import Duty, Ownership
+from pipeline.engine.log_rate_limit import limit_library_logs
+from pipeline.engine.ownership import AgentBinding, Ownership
+from pipeline.engine.partition_growth import keep_assigned, warn_of_growth
 from pipeline.engine.producer import Fenced
-from pipeline.engine.quiet import quieten
 from pipeline.engine.recovery import TableManager
+from pipeline.engine.topic_ids import watch_topic_ids
 from pipeline.engine.trim import keep_trimming
 from pipeline.engine.watchdog import Standstill, Watchdog, watch
 from pipeline.masking import masked
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from aiokafka import TopicPartition
 
-    from pipeline.engine.place import Place
+    from pipeline.engine.config import EngineConfig
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,10 @@ class Boot(BootStrategy):
 
 
 class Application(faust.App):
-    """A faust app whose agents lose nothing: every input topic is a duty of its `ownership`."""
+    """A faust app whose agents lose nothing: every input topic is a binding of its `ownership`."""
 
     BootStrategy = Boot
-    place: Place
+    engine_config: EngineConfig
     ownership: Ownership
     prepare: Callable[[], Awaitable[None]] | None = None
     """Runs before anything is consumed: topics, senders, whatever must stand first."""
@@ -96,16 +96,16 @@ class Application(faust.App):
 
     async def on_start(self) -> None:
         """Prepare, and set the watchdog."""
-        quieten()
+        limit_library_logs()
         threading.excepthook = self._thread_ended
         if self.prepare is not None:
             await self.prepare()
         await super().on_start()
         self.add_future(watch(self, self.watchdog))
-        self.add_future(keep_trimming(self, self.place.connection))
-        self._topics_watched = self.add_future(watch_topics(self))
-        self.add_future(keep_saying(self))
-        self.add_future(keep_covered(self))
+        self.add_future(keep_trimming(self, self.engine_config.connection))
+        self._topics_watched = self.add_future(watch_topic_ids(self))
+        self.add_future(warn_of_growth(self))
+        self.add_future(keep_assigned(self))
 
     async def on_shutdown(self) -> None:
         """Wind up."""
@@ -153,7 +153,7 @@ class Application(faust.App):
         os._exit(1)
 
     def _keep_traceback(self, error: BaseException) -> str:
-        path = self.place.folder.parent / CRASH_FILE
+        path = self.engine_config.folder.parent / CRASH_FILE
         try:
             path.write_text(masked("".join(traceback.format_exception(error))), encoding="utf-8")
         except OSError:
@@ -200,20 +200,20 @@ class Application(faust.App):
 
 
 def create_application(
-    place: Place,
-    duties: Iterable[Duty],
+    config: EngineConfig,
+    bindings: Iterable[AgentBinding],
     now_ms: Callable[[], int],
     *,
     instance_id: str | None,
     session_timeout_s: float,
     **settings: Any,
 ) -> Application:
-    """Return the app with one agent per duty; `settings` are further faust settings."""
+    """Return the app with one agent per binding; `settings` are further faust settings."""
     if getattr(faust.streams, "_CStreamIterator", None) is None:
         raise RuntimeError("faust without its compiled streams loses events; install its glibc wheel")
-    servers = place.connection["bootstrap_servers"]
+    servers = config.connection["bootstrap_servers"]
     app = Application(
-        place.application,
+        config.application,
         broker=[f"kafka://{server}" for server in servers],
         TableManager=TableManager,
         PartitionAssignor=PartitionAssignor,
@@ -235,8 +235,8 @@ def create_application(
         **settings,
     )
     app.transport = Transport(app.conf.broker_consumer, app)
-    app.place = place
-    app.ownership = Ownership(place, duties, now_ms, app.die)
+    app.engine_config = config
+    app.ownership = Ownership(config, bindings, now_ms, app.die)
     app.watchdog = Watchdog(app)
     for topic, agent in app.ownership.agents.items():
         _consume(app, topic, agent)

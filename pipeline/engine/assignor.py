@@ -10,19 +10,19 @@ from faust.types import TP
 from yarl import URL
 
 if TYPE_CHECKING:
-    from pipeline.engine.place import Place
+    from pipeline.engine.config import EngineConfig
 
 
 class _Known:
     """The metadata of a cluster, without partitions that nobody reads."""
 
-    def __init__(self, cluster: Any, place: Place) -> None:
-        self._cluster, self._place = cluster, place
+    def __init__(self, cluster: Any, config: EngineConfig) -> None:
+        self._cluster, self._config = cluster, config
 
     def partitions_for_topic(self, topic: str) -> set[int]:
         """Return the partitions of a topic that the pipeline knows."""
         found = self._cluster.partitions_for_topic(topic) or ()
-        return {number for number in found if self._place.knows(TopicPartition(topic, number))}
+        return {number for number in found if self._config.knows(TopicPartition(topic, number))}
 
 
 class PartitionAssignor(partition_assignor.PartitionAssignor):
@@ -40,7 +40,7 @@ class PartitionAssignor(partition_assignor.PartitionAssignor):
 
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
         """Hand out the partitions that the pipeline knows; a topic that has grown keeps the others for itself."""
-        return super()._perform_assignment(_Known(cluster, cast("Any", self.app).place), member_metadata)
+        return super()._perform_assignment(_Known(cluster, cast("Any", self.app).engine_config), member_metadata)
 
     def is_covered(self, partition: TopicPartition) -> bool:
         """Whether the assignment that this worker was handed last gives `partition` to any worker of the group."""

@@ -15,7 +15,7 @@ from pipeline.engine.store import NO_IDENTITY
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.engine.store import Position
+    from pipeline.engine.store import StorePosition
     from pipeline.engine.table import FencedTable
 
 log = logging.getLogger(__name__)
@@ -90,14 +90,14 @@ class ChangelogReader:
         known = table.store.position()
         if known is None:
             return begin
-        why = self._mistrust(known, table.store.identity, begin, end)
+        why = self._reason_to_wipe(known, table.store.identity, begin, end)
         if why is None:
             return known.offset
         log.warning("store of %s[%d] is wiped and read anew from Kafka: %s", table.changelog, table.partition, why)
         table.store.wipe()
         return begin
 
-    def _mistrust(self, known: Position, identity: bytes, begin: int, end: int) -> str | None:
+    def _reason_to_wipe(self, known: StorePosition, identity: bytes, begin: int, end: int) -> str | None:
         if identity != NO_IDENTITY and known.identity not in (identity, NO_IDENTITY):
             return "it is a copy of another changelog (another cluster or prefix, or the topic was created anew)"
         # Tombstones older than delete.retention.ms may be gone from the log: such a store could keep deleted keys.

@@ -15,14 +15,14 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from pipeline.engine.batch import Batch
-from pipeline.engine.rows import Unreadable
-from pipeline.engine.unpacking import Fetcher
+from pipeline.engine.batch_decoder import Fetcher
+from pipeline.engine.record_parser import UnreadableRecord
 from pipeline.stage_io import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
-    from pipeline.engine.host import Host
+    from pipeline.engine.app_protocol import AppProtocol
     from pipeline.engine.ownership import Ownership
 
 FETCH_MAX_WAIT_MS = 250
@@ -51,7 +51,7 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
         thread = self._thread
         coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
         if revoked and coordinator.member_id == "" and thread.app.conf.consumer_group_instance_id:
-            cast("Host", thread.app).expelled()
+            cast("AppProtocol", thread.app).expelled()
         await super().on_partitions_revoked(revoked)
 
 
@@ -119,7 +119,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         conf = self.app.conf
         self._assignor = self.app.assignor
         return AIOKafkaConsumer(
-            **cast("Host", self.app).place.connection,
+            **cast("AppProtocol", self.app).engine_config.connection,
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
@@ -176,7 +176,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _out_of_range(self, positions: Mapping[TopicPartition, int]) -> None:
         for tp, offset in positions.items():
             if self._covered.get(tp) == offset:  # not of a position that was left since
-                cast("Host", self.app).die(
+                cast("AppProtocol", self.app).die(
                     InputGone(
                         f"{tp.topic}[{tp.partition}] has no offset {offset} any more: its records were deleted before they were "
                         "read, or the topic was created anew; the restart looks which"
@@ -186,7 +186,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _batch(self, tp: TopicPartition, rows: list[Any], assignment: Any, epoch: int) -> Batch:
         start, end = self._covered.get(tp, 0), assignment.state_value(tp)._position  # noqa: SLF001
         self._covered[tp] = end
-        topic = cast("Host", self.app).ownership.logical(tp.topic)
+        topic = cast("AppProtocol", self.app).ownership.logical(tp.topic)
         records = [
             Record(
                 topic,
@@ -196,7 +196,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 r.key,
                 r.value,
                 r.headers,
-                r.flaw if type(r) is Unreadable else None,
+                r.flaw if type(r) is UnreadableRecord else None,
             )
             for r in rows
         ]
@@ -237,7 +237,7 @@ class Consumer(driver.Consumer):
 
     @property
     def _ownership(self) -> Ownership:
-        return cast("Host", self.app).ownership
+        return cast("AppProtocol", self.app).ownership
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -264,7 +264,7 @@ class Consumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ARG002,ASYNC109 - faust's signature
         """Yield one message per partition fetched; its value is the Batch, its offset the last one covered."""
-        cast("Host", self.app).fetches += 1
+        cast("AppProtocol", self.app).fetches += 1
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
         ownership = self._ownership

@@ -21,7 +21,7 @@ class Loop(uvloop.Loop):
         return await super().create_connection(*args, **options)
 
 
-class LoopPolicy(uvloop.EventLoopPolicy):
+class UvloopPolicy(uvloop.EventLoopPolicy):
     """Makes such loops, in every thread."""
 
     def _loop_factory(self) -> Loop:

@@ -1,153 +1,75 @@
-"""One owned partition at work: records in, a stage's step, one commit, and so on until it is revoked."""
+"""The loop of one owned partition: take records, let the agent decide, commit; until the partition is revoked."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pipeline.engine.turns import Turns
-from pipeline.stage_io import Table
+from pipeline.engine.agent import NotReady
+from pipeline.engine.commit_slots import CommitSlots
+from pipeline.engine.inbox import Inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
+    from pipeline.engine.agent import Agent, StepResult, TransactionalTable
     from pipeline.engine.batch import Batch
-    from pipeline.stage_io import Changes, Output, Record
+    from pipeline.stage_io import Record
 
 log = logging.getLogger(__name__)
 
 STEP_RECORDS = 500
-"""Records per transaction at most: beyond it a commit gains nothing (measured) and takes longer to redo."""
-STEP_BYTES = 4 * 1024 * 1024
-"""Bytes of records per transaction at most, the last of them not counted."""
-ROOM_RECORDS = 500
-ROOM_BYTES = 8 * 1024 * 1024
-"""A partition with more than that waiting is not fetched: back-pressure, and the bound on memory."""
-LONG_S = 0.2
-"""A step that took longer is followed by one of half its records: while it computes, nothing else does."""
-SHORT_S = 0.05
-"""A step that took less may be followed by one of twice its records."""
-MUCH = 100
-"""Records, changes and outputs of a step from which on the next one waits for its turn."""
+"""Most records per transaction: beyond this a commit gains nothing (measured) and takes longer to redo."""
+SLOW_STEP_S = 0.2
+"""After a step that took longer, the next one takes half as many records: a step blocks the event loop."""
+FAST_STEP_S = 0.05
+"""After a step that took less, the next one may take twice as many records."""
+LARGE_STEP = 100
+"""A step with at least this many records, changes and outputs must wait for a commit slot before the next one."""
 
+RETRY_STEP_MS = 1_000
+"""After NotReady, the next step follows after this time, unless the agent wakes the loop."""
 KEEPALIVE_S = 86_400.0
-"""An idle partition commits once a day: Kafka forgets a transactional id after seven days of silence."""
+"""An idle partition commits once a day: Kafka forgets a transactional id after seven days without a commit."""
 IDLE_S = 3_600.0
-"""An idle partition looks up at least so often."""
-
-
-class Step(Protocol):
-    """What a stage decided: to be committed as one."""
-
-    @property
-    def changes(self) -> Changes:
-        """State changes."""
-
-    @property
-    def outputs(self) -> Sequence[Output]:
-        """Records to produce."""
-
-    @property
-    def wake_ms(self) -> int | None:
-        """Step again at this instant (epoch milliseconds) at the latest; None: when something arrives."""
-
-
-class CommittedTable(Table, Protocol):
-    """The committed state of an owned partition, and the only way to change it."""
-
-    @property
-    def next_offset(self) -> int:
-        """The next input offset to apply; 0 before the first commit."""
-
-    def note(self, last: Record) -> None:
-        """Learn the last of the input records that the next commit applies."""
-
-    async def commit(self, changes: Changes, outputs: Sequence[Output], next_offset: int | None) -> None:
-        """Commit all of it, or nothing. Raises when that is unknown or refused: the process must end."""
-
-    def tasks(self) -> Iterable[tuple[str, asyncio.Future[Any] | None]]:
-        """Yield the background tasks it cannot do without, each with a name for people."""
-
-    async def close(self) -> None:
-        """Let go of it."""
-
-
-StepT = TypeVar("StepT", bound=Step)
-
-
-class Stage(Protocol[StepT]):
-    """The work on one owned partition. `step` decides, the engine commits, `committed` may then act."""
-
-    def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
-        """Take the partition over; `wake` asks for a step soon."""
-
-    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> StepT:
-        """Decide what follows from `records` (maybe none) and the committed table."""
-
-    def committed(self, step: StepT) -> None:
-        """Learn that `step` is committed: calls may start now."""
-
-    async def drain(self) -> None:
-        """Start nothing new, and return when what is under way has come home (its results wait for a last step)."""
-
-    def resume(self) -> None:
-        """Go on after a drain: the partition stays here."""
-
-    async def close(self) -> None:
-        """Let go."""
-
-
-class NotYet(Exception):
-    """A stage cannot decide about its records now; they are given to it again when it asks to be woken, or in a second."""
-
-
-NOT_YET_MS = 1_000
-
-
-class Hole(Exception):
-    """Records between two batches were never delivered; going on would lose them."""
+"""An idle partition steps at least this often."""
 
 
 class Partition:
-    """Runs one stage over one partition, one transaction at a time."""
+    """Runs one agent over one partition, one transaction at a time."""
 
     def __init__(
         self,
         topic: str,
         number: int,
-        table: CommittedTable,
-        stage: Stage[Any],
+        table: TransactionalTable,
+        agent: Agent[Any],
         now_ms: Callable[[], int],
         *,
-        observe: Callable[[float], None] = lambda _: None,
-        turns: Turns | None = None,
+        on_commit: Callable[[float], None] = lambda _: None,
+        commit_slots: CommitSlots | None = None,
     ) -> None:
         self.topic = topic
         self.number = number
         self.table = table
-        self.stage = stage
+        self.agent = agent
         self._now_ms = now_ms
-        self._observe = observe
-        self._turns = turns or Turns()
-        self._much = 0
-        """How much the last step was."""
-        self._inbox: deque[Record] = deque()
-        self._inbox_bytes = 0
-        self._most = STEP_RECORDS
-        """Records of the next step at most."""
-        self._ends: deque[tuple[int, int]] = deque()
-        """(offset of a batch's last record, end of its range): the position to commit once that record is applied."""
-        self._expected = 0
+        self._on_commit = on_commit
+        self._commit_slots = commit_slots or CommitSlots()
+        self._inbox = Inbox()
+        self._last_size = 0
+        """Records, changes and outputs of the last step."""
+        self._max_records = STEP_RECORDS
+        """Most records of the next step."""
         self.applied = 0
         """The input offset behind the last committed record."""
         self._wake = asyncio.Event()
         self._wake_ms: int | None = 0
-        self._not_before_ms = 0
-        """The stage asked for a rest: no step before this, unless it wakes us."""
+        self._retry_at_ms = 0
+        """After NotReady: no step before this, unless the agent wakes the loop."""
         self._parked = asyncio.Event()
         self._running = False
         self.committing_since: float | None = None
@@ -155,37 +77,29 @@ class Partition:
         self._committed_at = time.monotonic()
 
     def open(self, next_offset: int) -> None:
-        """Take over with everything below `next_offset` applied."""
-        self._expected = self.applied = next_offset
+        """Start with everything below `next_offset` applied."""
+        self._inbox.reset(next_offset)
+        self.applied = next_offset
         self._running = True
-        self.stage.open(self.table, self._now_ms(), self._wake.set)
+        self.agent.open(self.table, self._now_ms(), self._wake.set)
 
     @property
     def has_room(self) -> bool:
         """Whether more records may be fetched."""
-        return self._running and len(self._inbox) < ROOM_RECORDS and self._inbox_bytes < ROOM_BYTES
+        return self._running and self._inbox.has_room
 
     @property
     def expected(self) -> int:
-        """The input offset to read next: applied, or waiting here."""
-        return self._expected
+        """The input offset to read next; everything below is applied or waits in the inbox."""
+        return self._inbox.expected
 
     def deliver(self, batch: Batch) -> None:
-        """Accept what was fetched. Raises Hole when something before it never came."""
-        if not self._running or batch.end <= self._expected:
-            return
-        if batch.start > self._expected:
-            raise Hole(f"{self.topic}[{self.number}]: expected offset {self._expected}, got {batch.start}")
-        fresh = [r for r in batch.records if r.offset >= self._expected]
-        self._expected = batch.end
-        if fresh:
-            self._inbox.extend(fresh)
-            self._inbox_bytes += sum(map(_size, fresh))
-            self._ends.append((fresh[-1].offset, batch.end))
+        """Put a fetched batch into the inbox; a parked partition drops it. Raises OffsetGap."""
+        if self._running and self._inbox.add(batch):
             self._wake.set()
 
     async def run(self) -> None:
-        """Step and commit until cancelled; any escape means the process must end."""
+        """Step and commit until cancelled. Every other exception that escapes must end the process."""
         while True:
             await self._wait()
             if not self._running:
@@ -195,11 +109,11 @@ class Partition:
             await self._cycle()
 
     async def _wait(self) -> None:
-        resting_ms = min(self._not_before_ms - self._now_ms(), NOT_YET_MS)  # the clock may have been set back
-        if self._inbox and self._running and resting_ms <= 0:
+        retry_in_ms = min(self._retry_at_ms - self._now_ms(), RETRY_STEP_MS)  # the clock may have been set back
+        if self._inbox and self._running and retry_in_ms <= 0:
             return
-        if self._inbox and resting_ms > 0:
-            await asyncio.sleep(resting_ms / 1000)
+        if self._inbox and retry_in_ms > 0:
+            await asyncio.sleep(retry_in_ms / 1000)
             return
         delay = IDLE_S if self._wake_ms is None else min(IDLE_S, (self._wake_ms - self._now_ms()) / 1000)
         if not self._wake.is_set() and delay > 0:
@@ -208,58 +122,48 @@ class Partition:
         self._wake.clear()
 
     async def _cycle(self) -> None:
-        if max(len(self._inbox), self._much) < MUCH:
+        if max(len(self._inbox), self._last_size) < LARGE_STEP:
             await self._advance()
             return
-        async with self._turns.turn():
+        async with self._commit_slots.slot():
             await self._advance()
 
     async def _advance(self) -> None:
-        records = self._next_records()
+        records = self._inbox.take(self._max_records)
         began = time.monotonic()
         try:
-            step = self.stage.step(records, self.table, self._now_ms())
-        except NotYet:
-            self._put_back(records)
-            self._not_before_ms = self._now_ms() + NOT_YET_MS
-            self._much = 0
+            step = self.agent.step(records, self.table, self._now_ms())
+        except NotReady:
+            self._inbox.put_back(records)
+            self._retry_at_ms = self._now_ms() + RETRY_STEP_MS
+            self._last_size = 0
             return
-        self._pace(len(records), time.monotonic() - began)
-        self._much = len(records) + len(step.changes) + len(step.outputs)
-        next_offset = self._applied_up_to(records[-1].offset) if records else None
-        if records:
-            self.table.note(records[-1])
-        self._not_before_ms = 0
+        self._adapt_size(len(records), time.monotonic() - began)
+        self._last_size = len(records) + len(step.changes) + len(step.outputs)
+        next_offset = self._note(records)
+        self._retry_at_ms = 0
         await self._commit(step, next_offset)
         self.applied = next_offset or self.applied
         self._wake_ms = step.wake_ms
-        self.stage.committed(step)
+        self.agent.committed(step)
 
-    def _next_records(self) -> list[Record]:
-        """Take what one step takes up: bounded in number and bytes."""
-        records: list[Record] = []
-        room = STEP_BYTES
-        while self._inbox and len(records) < self._most and room > 0:
-            record = self._inbox.popleft()
-            records.append(record)
-            room -= _size(record)
-        self._inbox_bytes -= STEP_BYTES - room
-        return records
+    def _note(self, records: list[Record]) -> int | None:
+        """Return the input position to commit with the step that applied `records`; None without records."""
+        if not records:
+            return None
+        self.table.note(records[-1])
+        return self._inbox.position_after(records[-1].offset)
 
-    def _put_back(self, records: list[Record]) -> None:
-        self._inbox.extendleft(reversed(records))
-        self._inbox_bytes += sum(map(_size, records))
-
-    def _pace(self, count: int, took_s: float) -> None:
-        """Take fewer records up when they take long, whatever makes them slow; more again when they do not."""
+    def _adapt_size(self, count: int, took_s: float) -> None:
+        """Halve the next step's records after a slow step, double them after a fast one."""
         if not count:
             return
-        if took_s > LONG_S:
-            self._most = max(1, min(count, self._most) // 2)
-        elif took_s < SHORT_S:
-            self._most = min(STEP_RECORDS, self._most * 2)
+        if took_s > SLOW_STEP_S:
+            self._max_records = max(1, min(count, self._max_records) // 2)
+        elif took_s < FAST_STEP_S:
+            self._max_records = min(STEP_RECORDS, self._max_records * 2)
 
-    async def _commit(self, step: Step, next_offset: int | None) -> None:
+    async def _commit(self, step: StepResult, next_offset: int | None) -> None:
         now = time.monotonic()
         if not step.changes and not step.outputs and next_offset is None:
             if now - self._committed_at < KEEPALIVE_S:
@@ -268,18 +172,12 @@ class Partition:
         self.committing_since = now
         await self.table.commit(step.changes, step.outputs, next_offset)
         self.committing_since, self._committed_at = None, now
-        self._observe(time.monotonic() - now)
-
-    def _applied_up_to(self, last: int) -> int:
-        position = last + 1
-        while self._ends and self._ends[0][0] <= last:
-            position = self._ends.popleft()[1]
-        return position
+        self._on_commit(time.monotonic() - now)
 
     async def park(self) -> None:
-        """Finish what is under way, commit it, and stand still: the partition may go to somebody else now.
+        """Finish and commit the step under way, drain the agent, and stop: another worker may take the partition now.
 
-        Records not applied are dropped: whoever owns the partition next reads them again.
+        Records not applied are dropped: the next owner of the partition reads them again.
         """
         if not self._running:
             return
@@ -288,19 +186,13 @@ class Partition:
         self._running = False
         self._wake.set()
         await self._parked.wait()
-        self._inbox.clear()
-        self._inbox_bytes = 0
-        self._ends.clear()
-        await self.stage.drain()
-        await self._cycle()  # what came home during the drain
-        self._expected = self.applied
+        self._inbox.reset(self._inbox.expected)
+        await self.agent.drain()
+        await self._cycle()  # results of calls that ended during the drain
+        self._inbox.reset(self.applied)
 
     def resume(self) -> None:
-        """Go on after `park`: the partition stayed here."""
+        """Continue after `park`: the partition stays with this worker."""
         self._running = True
-        self.stage.resume()
+        self.agent.resume()
         self._wake.set()
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"") + len(record.key or b"")

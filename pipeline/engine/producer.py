@@ -24,7 +24,7 @@ REQUEST_TIMEOUT_S = 10.0
 BATCH_BYTES = 900_000
 
 
-Row = tuple[str, int, "bytes | None", "bytes | None", "Headers"]
+OutboundRecord = tuple[str, int, "bytes | None", "bytes | None", "Headers"]
 """One record to write: topic, partition, key, value, headers."""
 
 
@@ -53,7 +53,7 @@ class FencedProducer:
             max_batch_size=BATCH_BYTES,
             acks="all",
         )
-        self._kafka._sender = _PatientSender.like(self._kafka)  # noqa: SLF001 - aiokafka has no seam for its sender
+        self._kafka._sender = _BackoffSender.like(self._kafka)  # noqa: SLF001 - aiokafka has no seam for its sender
 
     async def open(self) -> None:
         """Connect and fence the predecessor: its open transaction is aborted, its later ones are refused."""
@@ -64,7 +64,7 @@ class FencedProducer:
         yield f"the sender of {self.transactional_id}", self._kafka._sender.sender_task  # noqa: SLF001
         yield f"the metadata refresh of {self.transactional_id}", self._kafka.client._sync_task  # noqa: SLF001
 
-    async def commit(self, records: Iterable[Row]) -> dict[tuple[str, int], int]:
+    async def commit(self, records: Iterable[OutboundRecord]) -> dict[tuple[str, int], int]:
         """Write records (topic, partition, key, value, headers) as one transaction.
 
         Returns the offset behind the last record written, by (topic, partition).
@@ -94,7 +94,7 @@ class FencedProducer:
             if not isinstance(w, BaseException)
         }
 
-    async def _send(self, records: Iterable[Row]) -> list[tuple[asyncio.Future[Any], int]]:
+    async def _send(self, records: Iterable[OutboundRecord]) -> list[tuple[asyncio.Future[Any], int]]:
         by_partition: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, Headers]]] = defaultdict(list)
         for topic, partition, key, value, headers in records:
             by_partition[topic, partition].append((key, value, headers))
@@ -127,13 +127,13 @@ class FencedProducer:
             log.debug("closing %s: %r", self.transactional_id, error)
 
 
-class _PatientSender(Sender):
+class _BackoffSender(Sender):
     """Waits 1, 2, 4 … ms while the broker still writes the last transaction's markers; aiokafka waits 20 ms flat."""
 
     marker_waits = 0
 
     @classmethod
-    def like(cls, producer: AIOKafkaProducer) -> _PatientSender:
+    def like(cls, producer: AIOKafkaProducer) -> _BackoffSender:
         """Return a sender for `producer`, set up as its own."""
         own = producer._sender  # noqa: SLF001
         return cls(
@@ -147,10 +147,10 @@ class _PatientSender(Sender):
 
     async def _do_add_partitions_to_txn(self, tps: Any) -> Any:
         node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
-        return await _PatientAddPartitions(self, tps).do(node_id)
+        return await _BackoffAddPartitions(self, tps).do(node_id)
 
 
-class _PatientAddPartitions(AddPartitionsToTxnHandler):
+class _BackoffAddPartitions(AddPartitionsToTxnHandler):
     def handle_response(self, response: Any) -> float | None:
         backoff: float | None = super().handle_response(response)
         if backoff != BACKOFF_OVERRIDE:

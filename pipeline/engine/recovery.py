@@ -9,7 +9,7 @@ from faust.tables import manager, recovery
 from mode import Service
 
 if TYPE_CHECKING:
-    from pipeline.engine.host import Host
+    from pipeline.engine.app_protocol import AppProtocol
 
 
 class Recovery(recovery.Recovery):
@@ -28,15 +28,15 @@ class Recovery(recovery.Recovery):
             try:
                 await self._take_over(self._generation_id)
             except Exception as error:  # noqa: BLE001 - faust would end this task and live on, consuming nothing
-                cast("Host", self.app).die(error)
+                cast("AppProtocol", self.app).die(error)
 
     async def _take_over(self, generation: int) -> None:
-        ownership = cast("Host", self.app).ownership
+        ownership = cast("AppProtocol", self.app).ownership
         app: Any = self.app
         consumer: Any = app.consumer
         assignment = consumer.assignment()
-        place = cast("Host", self.app).place
-        await ownership.take(tp for tp in assignment if place.knows(tp))
+        config = cast("AppProtocol", self.app).engine_config
+        await ownership.take(tp for tp in assignment if config.knows(tp))
         if self.signal_recovery_start.is_set() or app.consumer_generation_id != generation:
             return  # rebalancing again
         # Faust resumes first and seeks then: records fetched in between are lost (faust issue 596).
@@ -71,4 +71,4 @@ class TableManager(manager.TableManager):
     async def on_stop(self) -> None:
         """Stop fetching, then let every partition go."""
         await super().on_stop()
-        await cast("Host", self.app).ownership.close()
+        await cast("AppProtocol", self.app).ownership.close()

@@ -30,7 +30,7 @@ class StoreFailed(TableFailed):
     """RocksDB cannot go on: a damaged file, a full or read-only disk. The folder is marked, and read anew at the next open."""
 
 
-class Position(NamedTuple):
+class StorePosition(NamedTuple):
     """How far a store is."""
 
     offset: int
@@ -124,12 +124,12 @@ class RocksStore:
         with self._marking():
             self._db.write(batch)
 
-    def position(self) -> Position | None:
+    def position(self) -> StorePosition | None:
         """Return how far the store is, or None if it is empty. Raises StoreFailed."""
         value = self.get(CHANGELOG_POSITION)
         if value is None:
             return None
-        return Position(int.from_bytes(value[:8], "big"), int.from_bytes(value[8:16], "big"), value[16:])
+        return StorePosition(int.from_bytes(value[:8], "big"), int.from_bytes(value[8:16], "big"), value[16:])
 
     def wipe(self) -> None:
         """Forget everything. Raises StoreFailed."""

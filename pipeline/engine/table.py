@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 INPUT_POSITION = b"\x00\x00input"
 """Not a state key: the next input offset to apply, 8 bytes big-endian."""
-INPUT_MARK = b"\x00\x00mark"
+LAST_APPLIED = b"\x00\x00mark"
 """Not a state key: which topic that is an offset of, and the last record applied. Apart, so that older versions can read on."""
 
 
-class Mark(NamedTuple):
+class LastApplied(NamedTuple):
     """The last record applied, and the topic it is of."""
 
     identity: bytes
@@ -37,7 +37,7 @@ class Mark(NamedTuple):
     """CRC-32 of key and value."""
 
     @classmethod
-    def of(cls, identity: bytes, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> Mark:
+    def of(cls, identity: bytes, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> LastApplied:
         """Return the mark of a record."""
         return cls(identity, offset, timestamp_ms, zlib.crc32(value or b"", zlib.crc32(key or b"")))
 
@@ -46,7 +46,7 @@ class Mark(NamedTuple):
         return self.identity + struct.pack(">qqI", *self[1:])
 
     @classmethod
-    def unpack(cls, value: bytes) -> Mark:
+    def unpack(cls, value: bytes) -> LastApplied:
         """Return the mark of a table's value."""
         return cls(value[:16], *struct.unpack(">qqI", value[16:]))
 
@@ -84,10 +84,10 @@ class FencedTable:
         return 0 if value is None else int.from_bytes(value, "big")
 
     @property
-    def mark(self) -> Mark | None:
+    def last_applied(self) -> LastApplied | None:
         """The last record applied; None before the first, and in a table of an earlier version."""
-        value = self.store.get(INPUT_MARK)
-        return None if value is None else Mark.unpack(value)
+        value = self.store.get(LAST_APPLIED)
+        return None if value is None else LastApplied.unpack(value)
 
     def note(self, last: Record) -> None:
         """Learn the last of the input records that the next commit applies."""
@@ -110,8 +110,8 @@ class FencedTable:
         if next_offset is not None:
             rows.append((INPUT_POSITION, next_offset.to_bytes(8, "big")))
             if (last := self._last) is not None:
-                mark = Mark.of(self.input_identity, last.offset, last.timestamp_ms, last.key, last.value)
-                rows.append((INPUT_MARK, mark.pack()))
+                mark = LastApplied.of(self.input_identity, last.offset, last.timestamp_ms, last.key, last.value)
+                rows.append((LAST_APPLIED, mark.pack()))
         if not rows and not outputs:
             return
         mine = [(self.changelog, self.partition, key, value, ()) for key, value in rows]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from pipeline.engine.topics import TopicNeeded
+    from pipeline.engine.topics import TopicSpec
 
 SET_ON_TOPIC = 1
 """`config_source` of a setting that was made on the topic itself (Kafka protocol, DescribeConfigs)."""
@@ -21,7 +21,7 @@ UNLIMITED = "-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SettingFault:
     """A setting that differs from what is needed."""
 
     topic: str
@@ -56,7 +56,7 @@ async def settings_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict
     return found
 
 
-def faults(topic: TopicNeeded, found: Mapping[str, str]) -> list[Fault]:
+def faults(topic: TopicSpec, found: Mapping[str, str]) -> list[SettingFault]:
     """Return which settings of an existing topic differ from what it needs."""
     needed = (
         {"retention.bytes": UNLIMITED, **topic.settings}
@@ -64,7 +64,7 @@ def faults(topic: TopicNeeded, found: Mapping[str, str]) -> list[Fault]:
         else topic.settings
     )
     return [
-        Fault(topic.name, key, found[key], value, _breaks(topic, key), topic.is_public)
+        SettingFault(topic.name, key, found[key], value, _breaks(topic, key), topic.is_public)
         for key, value in needed.items()
         if key in found and not _is_enough(key, found[key], value)
     ]
@@ -84,14 +84,14 @@ def _is_enough(key: str, found: str, needed: str) -> bool:
             return found == needed
 
 
-def _breaks(topic: TopicNeeded, key: str) -> bool:
+def _breaks(topic: TopicSpec, key: str) -> bool:
     if key in ("cleanup.policy", "max.message.bytes", "message.timestamp.type", "delete.retention.ms"):
         return True
     return key in ("retention.ms", "retention.bytes") and topic.settings.get("retention.ms") == UNLIMITED
 
 
 async def mend(
-    admin: AIOKafkaAdminClient, topic: str, wrong: Iterable[Fault], found: Mapping[str, tuple[str, bool]]
+    admin: AIOKafkaAdminClient, topic: str, wrong: Iterable[SettingFault], found: Mapping[str, tuple[str, bool]]
 ) -> None:
     """Set what is wrong on a topic, and leave its other settings as they are. Raises KafkaError."""
     own = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
 
-from pipeline.engine.growth import misfits
-from pipeline.engine.topic_settings import Fault, faults, mend, settings_of
+from pipeline.engine.partition_growth import partition_count_faults
+from pipeline.engine.topic_settings import SettingFault, faults, mend, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ LOOK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class TopicNeeded:
+class TopicSpec:
     """A topic as it must be."""
 
     name: str
@@ -37,14 +37,14 @@ class TopicNeeded:
     """Partitions may be added to it once it has records: nothing in it is found by a hash."""
 
 
-class TopicsDiffer(Exception):
+class TopicMismatch(Exception):
     """A topic exists that is not as it must be; each line names it and the command that mends it."""
 
 
-async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNeeded], replication: int) -> list[str]:
+async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicSpec], replication: int) -> list[str]:
     """Create what is missing, wait until the broker knows every partition's leader, and return what was created.
 
-    Raises TopicsDiffer for a topic with another partition count (one that has grown meanwhile is no reason), or with
+    Raises TopicMismatch for a topic with another partition count (one that has grown meanwhile is no reason), or with
     settings that break the promise (public topics are mended); KafkaTimeoutError when there are no leaders within 60 s.
     """
     wanted = {topic.name: topic for topic in needed}
@@ -55,9 +55,11 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNee
         listed = set(wanted) & set(await admin.list_topics())
         described = await admin.describe_topics(sorted(listed)) if listed else []
         existing = {topic["topic"]: len(topic["partitions"]) for topic in described}
-        differing = [line for stops, line in await misfits(connection, list(wanted.values()), existing) if stops]
+        differing = [
+            line for stops, line in await partition_count_faults(connection, list(wanted.values()), existing) if stops
+        ]
         if differing:
-            raise TopicsDiffer("\n".join(differing))
+            raise TopicMismatch("\n".join(differing))
         await _look_at_settings(admin, [wanted[name] for name in existing], connection)
         missing = [topic for name, topic in wanted.items() if name not in existing]
         await _create(admin, missing, replication)
@@ -68,7 +70,7 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicNee
 
 
 async def _look_at_settings(
-    admin: AIOKafkaAdminClient, existing: list[TopicNeeded], connection: Mapping[str, Any]
+    admin: AIOKafkaAdminClient, existing: list[TopicSpec], connection: Mapping[str, Any]
 ) -> None:
     try:
         found = await settings_of(admin, [topic.name for topic in existing])
@@ -86,10 +88,10 @@ async def _look_at_settings(
             continue
         refused += [each.line(servers) for each in breaking]
     if refused:
-        raise TopicsDiffer("\n".join(refused))
+        raise TopicMismatch("\n".join(refused))
 
 
-async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicNeeded]) -> list[tuple[bool, str]]:
+async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicSpec]) -> list[tuple[bool, str]]:
     """Return (whether it stops a worker, a line with what mends it) per wrong setting or size of topics that exist.
 
     Raises KafkaError.
@@ -103,7 +105,7 @@ async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicNeed
         described = await admin.describe_topics(listed) if listed else []
     finally:
         await admin.close()
-    sizes = await misfits(
+    sizes = await partition_count_faults(
         connection, list(wanted.values()), {each["topic"]: len(each["partitions"]) for each in described}
     )
     servers = connection["bootstrap_servers"][0]
@@ -115,7 +117,7 @@ async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicNeed
 
 
 async def _mends(
-    admin: AIOKafkaAdminClient, topic: TopicNeeded, wrong: list[Fault], found: Mapping[str, tuple[str, bool]]
+    admin: AIOKafkaAdminClient, topic: TopicSpec, wrong: list[SettingFault], found: Mapping[str, tuple[str, bool]]
 ) -> bool:
     """Mend a public topic; False when the worker may not."""
     try:
@@ -134,7 +136,7 @@ async def _mends(
     return True
 
 
-async def _create(admin: AIOKafkaAdminClient, missing: list[TopicNeeded], replication: int) -> None:
+async def _create(admin: AIOKafkaAdminClient, missing: list[TopicSpec], replication: int) -> None:
     if not missing:
         return
     answer = await admin.create_topics(

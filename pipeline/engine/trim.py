@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aiokafka import TopicPartition
 
-    from pipeline.engine.host import Host
+    from pipeline.engine.app_protocol import AppProtocol
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ WORTH_RECORDS = 1_000
 """Fewer consumed records than this stay a while: a trim is a write on every replica."""
 
 
-async def keep_trimming(app: Host, connection: Mapping[str, Any]) -> None:
+async def keep_trimming(app: AppProtocol, connection: Mapping[str, Any]) -> None:
     """Delete applied records of the owned internal partitions from time to time."""
     trimmed: dict[TopicPartition, int] = {}
     while not app.should_stop:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.engine.host import Host
+    from pipeline.engine.app_protocol import AppProtocol
 
 LOOK_EVERY_S = 1.0
 COMMIT_LIMIT_S = 90.0
@@ -29,7 +29,7 @@ class Standstill(Exception):
 class Watchdog:
     """Looks at everything that must keep running in one worker."""
 
-    def __init__(self, app: Host) -> None:
+    def __init__(self, app: AppProtocol) -> None:
         self._app = app
         self._looks: dict[str, int] = {}
         """By cause: at how many looks in a row it was seen."""
@@ -63,7 +63,7 @@ class Watchdog:
             yield "the consumer's thread does not answer", SILENT_LOOKS
 
 
-async def watch(app: Host, watchdog: Watchdog) -> None:
+async def watch(app: AppProtocol, watchdog: Watchdog) -> None:
     """Look every second; end the process when something that must move stands still."""
     while not app.should_stop:
         await asyncio.sleep(LOOK_EVERY_S)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.engine.place import Place
-from pipeline.engine.topics import TopicNeeded, ensure_topics
+from pipeline.engine.config import EngineConfig
+from pipeline.engine.topics import TopicSpec, ensure_topics
 from pipeline.lab.simulation.log import Broker, Tables
 from pipeline.lab.simulation.world import Process, World
 from pipeline.stage_io import Output
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pipeline.engine.ownership import OpenTable
+    from pipeline.engine.ownership import OpenedTable
 
 IN, OTHER_IN, OUT = "in", "other", "out"
 ZERO, ONE, OTHER = TopicPartition(IN, 0), TopicPartition(IN, 1), TopicPartition(OTHER_IN, 0)
@@ -29,7 +29,7 @@ DEADLINE_S = 60.0
 class LogUnderTest(Protocol):
     """A log with its tables: topics `in`, `other` and `out` of two partitions, tables `a` and `b`."""
 
-    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenTable]:
+    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:
         """Take tables over as a new process does, with nothing of its own."""
 
     async def produce(self, topic: str, partition: int, value: bytes) -> None:
@@ -45,13 +45,13 @@ class RealLog:
         self._opened = 0
 
     async def prepare(self) -> None:
-        topics = [TopicNeeded(f"{self._prefix}{name}", 2) for name in (IN, OTHER_IN, OUT)]
-        tables = [TopicNeeded(f"{self._prefix}{name}-changelog", 2, {"cleanup.policy": "compact"}) for name in "ab"]
+        topics = [TopicSpec(f"{self._prefix}{name}", 2) for name in (IN, OTHER_IN, OUT)]
+        tables = [TopicSpec(f"{self._prefix}{name}-changelog", 2, {"cleanup.policy": "compact"}) for name in "ab"]
         await ensure_topics({"bootstrap_servers": self._servers}, [*topics, *tables], 1)
 
-    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenTable]:
+    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:
         self._opened += 1
-        place = Place(
+        place = EngineConfig(
             {"bootstrap_servers": self._servers}, f"{self._prefix}app", self._prefix, self._folder / str(self._opened)
         )
         named = {TopicPartition(self._prefix + tp.topic, tp.partition): tp for tp in wanted}
@@ -83,7 +83,7 @@ class SimulatedLog:
     def __init__(self, world: World, process: Process) -> None:
         self._broker, self._process, self._world = Broker(world), process, world
 
-    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenTable]:
+    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:
         return await Tables(self._broker, self._process, lambda: self._world.now_ms).open(wanted)
 
     async def produce(self, topic: str, partition: int, value: bytes) -> None:

@@ -22,7 +22,7 @@ from pipeline.channels.http import Unreached, Wire
 from pipeline.domain.touch import Touch
 from pipeline.domain.work import Attachment, Channel, Claim, Content, Request, Work
 from pipeline.engine.application import Application
-from pipeline.engine.quiet import OneLine
+from pipeline.engine.log_rate_limit import OneLineTraceback
 from pipeline.masking import MaskedRecord, masked
 from pipeline.secret import Address, Secret, forget, without_secrets
 
@@ -211,7 +211,7 @@ def test_tracebacks_and_what_filters_make_of_them_are_masked(
         except ValueError:
             logger.exception("broken: %s", "+12125550124")
         if number == 0:
-            logger.handlers[0].addFilter(OneLine())
+            logger.handlers[0].addFilter(OneLineTraceback())
     told = stream.getvalue()
     assert told.count("is not a valid Channel") == 2
     assert "Traceback" in told
@@ -287,7 +287,7 @@ def test_nothing_that_travels_prints_whom_it_is_for_or_what_is_said() -> None:
 
 
 def test_the_traceback_of_what_ended_a_worker_names_nobody(tmp_path: Path, secret: Secret) -> None:
-    host: Any = SimpleNamespace(place=SimpleNamespace(folder=tmp_path / "tables"))
+    host: Any = SimpleNamespace(engine_config=SimpleNamespace(folder=tmp_path / "tables"))
     Application._keep_traceback(
         host, ValueError(f"no room for +12125550123, ann@example.com, {secret.reveal()}, {TEXT.encode()!r}")
     )

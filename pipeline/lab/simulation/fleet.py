@@ -137,7 +137,7 @@ class Worker:
             PARTITIONS,
         )
         self.ownership = Ownership(
-            Tables(fleet.broker, self.process, self.now_ms), crew.duties(), self.now_ms, self._die
+            Tables(fleet.broker, self.process, self.now_ms), crew.bindings(), self.now_ms, self._die
         )
         fleet.broker.listen(self.process, self._news.set)
         self.spawn(self._live())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from pipeline.engine.ownership import OpenTable
+from pipeline.engine.ownership import OpenedTable
 from pipeline.stage_io import MemoryTable, Output, Record
 
 if TYPE_CHECKING:
@@ -240,14 +240,14 @@ class Tables:
         """Return the name itself: there is no prefix here."""
         return logical
 
-    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenTable]:
+    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:
         """Fence every predecessor and copy what is committed."""
         log = self._broker.log
         found = await self._broker.ask(
             self._process, lambda: {tp: (log.fence(name, tp.partition), log.end(*tp)) for tp, name in wanted.items()}
         )
         return {
-            tp: OpenTable(
+            tp: OpenedTable(
                 Table(self._broker, self._process, (wanted[tp], tp.partition), committed, now_ms=self._now_ms),
                 0,
                 end,

@@ -26,11 +26,11 @@ def _claim_before_call() -> Iterator[Any]:
     """Calls start before their claims are committed."""
 
     async def cycle(self: Partition) -> None:
-        records = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        step = self.stage.step(records, self.table, self._now_ms())
-        next_offset = self._applied_up_to(records[-1].offset) if records else None
+        records = self._inbox.take(len(self._inbox))
+        step = self.agent.step(records, self.table, self._now_ms())
+        next_offset = self._inbox.position_after(records[-1].offset) if records else None
         self._wake_ms = step.wake_ms
-        self.stage.committed(step)
+        self.agent.committed(step)
         await self._commit(step, next_offset)
         self.applied = next_offset or self.applied
 

@@ -15,11 +15,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.engine import place as place_module
+from pipeline.engine import config as config_module
 from pipeline.engine import watchdog
 from pipeline.engine.application import create_application
-from pipeline.engine.ownership import Duty
-from pipeline.engine.place import Place
+from pipeline.engine.config import EngineConfig
+from pipeline.engine.ownership import AgentBinding
 from pipeline.engine.table import FencedTable
 from pipeline.stage_io import Changes, Output, Overlay
 
@@ -45,7 +45,7 @@ class SlowTable(FencedTable):
         await super().commit(changes, outputs, next_offset)
 
 
-class CountStage:
+class CountAgent:
     """Counts inputs per key, numbers them, and forwards each to `counted` of the same partition."""
 
     def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
@@ -80,18 +80,18 @@ def _settings() -> dict[str, object]:
 
 def create() -> object:
     s = _settings()
-    place = Place(
+    place = EngineConfig(
         connection={"bootstrap_servers": s["servers"]},
         application=f"{s['prefix']}engine",
         prefix=str(s["prefix"]),
         folder=Path(str(s["folder"])),
     )
-    duty = Duty("numbers", "counts", lambda _: CountStage(), "counter")
+    binding = AgentBinding(topic="numbers", table="counts", make_agent=lambda _: CountAgent(), name="counter")
     if s.get("slow"):
-        place_module.FencedTable = SlowTable
+        config_module.FencedTable = SlowTable
     app = create_application(
         place,
-        [duty],
+        [binding],
         lambda: time.time_ns() // 1_000_000,
         instance_id=s.get("instance_id"),
         session_timeout_s=6.0,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from faust.cli.faust import cli
 
-from pipeline.engine import quiet
+from pipeline.engine import log_rate_limit
 
-quiet.LINES = 1_000_000_000
+log_rate_limit.LINES = 1_000_000_000
 
 if __name__ == "__main__":
     cli()

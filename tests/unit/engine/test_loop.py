@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pipeline.engine.loop import TLS_GOODBYE_S, LoopPolicy
+from pipeline.engine.loop import TLS_GOODBYE_S, UvloopPolicy
 from tests.harness.certificates import Authority
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_a_server_that_does_not_say_goodbye_holds_nobody_up(tmp_path: Path) -> N
         thread = threading.Thread(target=serve)
         thread.start()
         took_s = (
-            LoopPolicy().new_event_loop().run_until_complete(_come_and_go(authority.cafile, server.getsockname()[1]))
+            UvloopPolicy().new_event_loop().run_until_complete(_come_and_go(authority.cafile, server.getsockname()[1]))
         )
         thread.join()
     held[0].close()

@@ -9,9 +9,9 @@ import pytest
 from aiokafka import TopicPartition
 
 from pipeline.engine.changelog import ChangelogReader
-from pipeline.engine.ownership import OpenTable, resume_at
-from pipeline.engine.store import NO_IDENTITY, Position
-from pipeline.engine.table import Mark
+from pipeline.engine.ownership import OpenedTable, resume_offset
+from pipeline.engine.store import NO_IDENTITY, StorePosition
+from pipeline.engine.table import LastApplied
 
 OURS, OTHER = b"o" * 16, b"x" * 16
 DAY_S = 86_400
@@ -39,7 +39,7 @@ async def test_a_local_copy_is_believed_only_if_it_is_of_this_changelog_recent_a
     offset, age_s, was, now, why
 ):
     reader = ChangelogReader({"bootstrap_servers": "127.0.0.1:1"}, delete_retention_s=DAY_S)
-    found = reader._mistrust(Position(offset, int(time.time()) - age_s, was), now, 10, 100)
+    found = reader._reason_to_wipe(StorePosition(offset, int(time.time()) - age_s, was), now, 10, 100)
     assert (found is None) if why is None else why in found
 
 
@@ -71,7 +71,7 @@ def test_an_input_is_gone_on_with_or_read_anew_and_what_was_missed_is_told(
     known, begin, end, changed, expected, says, caplog
 ):
     with caplog.at_level(logging.WARNING):
-        assert resume_at(INPUT, known, OpenTable(None, begin, end, changed)) == expected
+        assert resume_offset(INPUT, known, OpenedTable(None, begin, end, changed)) == expected
     assert says in caplog.text
     assert bool(says) == bool(caplog.text)
 
@@ -89,6 +89,6 @@ def test_an_input_is_gone_on_with_or_read_anew_and_what_was_missed_is_told(
     ],
 )
 def test_a_record_in_the_place_of_the_one_that_was_applied_is_told_from_it(key, value, offset, timestamp_ms, is_same):
-    applied = Mark.of(OURS, 5, 7, b"k", b"v")
-    assert Mark.unpack(applied.pack()) == applied
-    assert (Mark.of(OURS, offset, timestamp_ms, key, value) == applied) is is_same
+    applied = LastApplied.of(OURS, 5, 7, b"k", b"v")
+    assert LastApplied.unpack(applied.pack()) == applied
+    assert (LastApplied.of(OURS, offset, timestamp_ms, key, value) == applied) is is_same

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.engine.agent import NotReady
 from pipeline.engine.batch import Batch
-from pipeline.engine.partition import KEEPALIVE_S, MUCH, ROOM_RECORDS, STEP_BYTES, STEP_RECORDS, Hole, NotYet, Partition
-from pipeline.engine.turns import AT_ONCE, Turns
+from pipeline.engine.commit_slots import SLOTS, CommitSlots
+from pipeline.engine.inbox import INBOX_RECORDS, STEP_BYTES, OffsetGap
+from pipeline.engine.partition import KEEPALIVE_S, LARGE_STEP, STEP_RECORDS, Partition
 from pipeline.stage_io import Record
 
 
@@ -36,7 +38,7 @@ class FakeTable:
         self.commits.append((dict(changes), next_offset))
 
 
-class FakeStage:
+class FakeAgent:
     def __init__(self):
         self.seen, self.drained, self.not_yet, self.steps = [], 0, False, 0
 
@@ -46,7 +48,7 @@ class FakeStage:
     def step(self, records, table, now_ms):
         self.steps += 1
         if self.not_yet:
-            raise NotYet
+            raise NotReady
         self.seen += [r.offset for r in records]
         return Done({b"n": b"%d" % len(self.seen)} if records else {})
 
@@ -70,7 +72,7 @@ def batch(start, end, offsets=None):
 
 @pytest.fixture
 async def running():
-    partition = Partition("t", 0, FakeTable(), FakeStage(), lambda: 0)
+    partition = Partition("t", 0, FakeTable(), FakeAgent(), lambda: 0)
     partition.open(10)
     task = asyncio.create_task(partition.run())
     yield partition
@@ -87,7 +89,7 @@ async def test_records_are_applied_in_order_and_the_position_covers_markers(runn
     running.deliver(batch(10, 15, [10, 12]))
     running.deliver(batch(15, 17))
     await until(lambda: running.applied == 17)
-    assert running.stage.seen == [10, 12, 15, 16]
+    assert running.agent.seen == [10, 12, 15, 16]
     assert running.table.commits[-1][1] == 17
 
 
@@ -99,10 +101,10 @@ async def test_an_idle_partition_commits_once_a_day_so_that_kafka_does_not_forge
     commits, began = len(running.table.commits), time.monotonic()
 
     async def look_up(after_s):
-        stepped = running.stage.steps
+        stepped = running.agent.steps
         monkeypatch.setattr("pipeline.engine.partition.time", SimpleNamespace(monotonic=lambda: began + after_s))
-        running.stage.wake()
-        await until(lambda: running.stage.steps > stepped)
+        running.agent.wake()
+        await until(lambda: running.agent.steps > stepped)
         await asyncio.sleep(0.01)
 
     await look_up(KEEPALIVE_S - 60)
@@ -117,15 +119,15 @@ async def test_an_idle_partition_commits_once_a_day_so_that_kafka_does_not_forge
 async def test_what_was_applied_before_is_skipped_and_a_hole_is_seen(running):
     running.deliver(batch(5, 12))
     await until(lambda: running.applied == 12)
-    assert running.stage.seen == [10, 11]
-    with pytest.raises(Hole, match="expected offset 12, got 14"):
+    assert running.agent.seen == [10, 11]
+    with pytest.raises(OffsetGap, match="expected offset 12, got 14"):
         running.deliver(batch(14, 20))
 
 
 async def test_a_full_partition_is_not_fetched_so_memory_is_bounded(running):
     running.table.gate.clear()
     assert running.has_room
-    running.deliver(batch(10, 10 + STEP_RECORDS + ROOM_RECORDS))
+    running.deliver(batch(10, 10 + STEP_RECORDS + INBOX_RECORDS))
     await asyncio.sleep(0.01)
     assert not running.has_room
     running.table.gate.set()
@@ -141,7 +143,7 @@ async def test_a_parked_partition_stands_still_and_reads_again_what_it_had_not_a
     running.table.gate.set()
     await parking
     assert (running.applied, running.expected) == (10 + STEP_RECORDS, 10 + STEP_RECORDS)
-    assert running.stage.drained == 1
+    assert running.agent.drained == 1
     running.deliver(batch(600, 700))
     running.resume()
     running.deliver(batch(10 + STEP_RECORDS, 10 + STEP_RECORDS + 5))
@@ -149,25 +151,27 @@ async def test_a_parked_partition_stands_still_and_reads_again_what_it_had_not_a
 
 
 async def test_records_a_stage_cannot_judge_yet_come_again(running):
-    running.stage.not_yet = True
+    running.agent.not_yet = True
     running.deliver(batch(10, 12))
     await asyncio.sleep(0.01)
-    assert (running.stage.seen, running.applied) == ([], 10)
-    running.stage.not_yet = False
-    running._not_before_ms = 0
-    await until(lambda: running.stage.seen == [10, 11])
+    assert (running.agent.seen, running.applied) == ([], 10)
+    running.agent.not_yet = False
+    running._retry_at_ms = 0
+    await until(lambda: running.agent.seen == [10, 11])
 
 
 @pytest.fixture
 async def crowded():
     """Three times as many partitions as may go at once, each with much to do and a commit under way or to come."""
-    turns = Turns()
-    partitions = [Partition("t", n, FakeTable(), FakeStage(), lambda: 0, turns=turns) for n in range(3 * AT_ONCE)]
+    commit_slots = CommitSlots()
+    partitions = [
+        Partition("t", n, FakeTable(), FakeAgent(), lambda: 0, commit_slots=commit_slots) for n in range(3 * SLOTS)
+    ]
     tasks = []
     for partition in partitions:
         partition.open(0)
         partition.table.gate.clear()
-        partition.deliver(batch(0, MUCH))
+        partition.deliver(batch(0, LARGE_STEP))
         tasks.append(asyncio.create_task(partition.run()))
     yield partitions
     for task in tasks:
@@ -175,31 +179,31 @@ async def crowded():
 
 
 def at_it(partitions):
-    return [partition for partition in partitions if partition.stage.seen]
+    return [partition for partition in partitions if partition.agent.seen]
 
 
 @pytest.fixture
-def unending_turns(monkeypatch):
-    monkeypatch.setattr("pipeline.engine.turns.LONGEST_S", 60)
+def endless_slots(monkeypatch):
+    monkeypatch.setattr("pipeline.engine.commit_slots.SLOT_S", 60)
 
 
-@pytest.mark.usefixtures("unending_turns")
+@pytest.mark.usefixtures("endless_slots")
 async def test_of_many_with_much_to_do_few_go_at_once_and_one_with_little_goes_at_once(crowded):
-    await until(lambda: len(at_it(crowded)) == AT_ONCE)
-    small = Partition("t", 99, FakeTable(), FakeStage(), lambda: 0, turns=crowded[0]._turns)
+    await until(lambda: len(at_it(crowded)) == SLOTS)
+    small = Partition("t", 99, FakeTable(), FakeAgent(), lambda: 0, commit_slots=crowded[0]._commit_slots)
     small.open(0)
     small.deliver(batch(0, 1))
     task = asyncio.create_task(small.run())
     await until(lambda: small.table.commits)
     task.cancel()
-    assert len(at_it(crowded)) == AT_ONCE, "the others wait for a turn"
+    assert len(at_it(crowded)) == SLOTS, "the others wait for a turn"
     for partition in crowded:
         partition.table.gate.set()
     await until(lambda: all(partition.table.commits for partition in crowded))
 
 
 async def test_a_commit_that_hangs_keeps_nobody_else_from_his_turn(monkeypatch, crowded):
-    monkeypatch.setattr("pipeline.engine.turns.LONGEST_S", 0.05)
+    monkeypatch.setattr("pipeline.engine.commit_slots.SLOT_S", 0.05)
     async with asyncio.timeout(5):
         while len(at_it(crowded)) < len(crowded):
             await asyncio.sleep(0.01)
@@ -214,7 +218,7 @@ async def test_a_step_takes_up_a_bounded_number_of_bytes_and_a_partition_holds_a
     running.table.gate.clear()
     running.deliver(heavy(10, 22, 1_000_000))
     assert not running.has_room, "twelve records, and twelve megabytes"
-    await until(lambda: len(running.stage.seen) == 5)
+    await until(lambda: len(running.agent.seen) == 5)
     running.table.gate.set()
     await until(lambda: running.applied == 22)
     assert [position for _, position in running.table.commits] == [15, 20, 22]
@@ -231,14 +235,14 @@ async def test_steps_that_take_long_are_halved_until_they_do_not_and_grow_again(
     sizes, cost_s = [], 0.01
     now = [0.0]
     monkeypatch.setattr("pipeline.engine.partition.time.monotonic", lambda: now[0])
-    step = running.stage.step
+    step = running.agent.step
 
     def slow(records, table, now_ms):
         sizes.append(len(records))
         now[0] += cost_s * len(records)
         return step(records, table, now_ms)
 
-    running.stage.step = slow
+    running.agent.step = slow
     running.deliver(batch(10, 510))
     await until(lambda: running.applied == 510)
     assert sizes[0] == 500

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.memory import give_back_large_blocks
+from pipeline.engine.malloc import return_large_blocks
 from pipeline.engine.store import RocksStore, StoreFailed
 
 MIB = 1024 * 1024
@@ -20,7 +20,7 @@ STORES, ROWS = 16, 25_000
 
 def fill(folder):
     """Print by how many bytes this process has grown with full stores."""
-    give_back_large_blocks()
+    return_large_blocks()
     stores = [RocksStore(Path(folder) / str(number)) for number in range(STORES)]
     before = resident()
     for at in range(0, ROWS, 500):

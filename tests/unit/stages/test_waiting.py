@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from pipeline.agents.router import RouterAgent
-from pipeline.engine.partition import NotYet
+from pipeline.engine.agent import NotReady
 from pipeline.metrics import Metrics
 from pipeline.records import schemas
 from pipeline.records.codec import encode
@@ -175,11 +175,11 @@ async def test_what_finds_no_room_waits_in_its_topic(door, fake, monkeypatch):
     monkeypatch.setattr(waiting, "MOST_RECORDS", 3)
     fake.away = True
     door.give(*[framed(7, f"a{n}") for n in range(3)])
-    with pytest.raises(NotYet):
+    with pytest.raises(NotReady):
         door.give(framed(7, "a3"))
     await door.until_asked()
     fake.away, fake.known = False, {7}
-    with pytest.raises(NotYet):
+    with pytest.raises(NotReady):
         door.give(framed(7, "a3"), now=door.clock + 2_000)
     await door.until_asked()
     door.give(framed(7, "a3"))

@@ -7,7 +7,7 @@ import logging
 import pytest
 from aiokafka import errors
 
-from pipeline.engine import quiet
+from pipeline.engine import log_rate_limit
 
 LOOKED_UP = "Group Coordinator Request failed: %s"
 
@@ -15,7 +15,7 @@ LOOKED_UP = "Group Coordinator Request failed: %s"
 @pytest.fixture
 def logger(caplog):
     found = logging.getLogger("aiokafka.a-test")
-    expected = quiet.Expected()
+    expected = log_rate_limit.StartupErrors()
     found.addFilter(expected)
     caplog.set_level(logging.INFO)
     yield found
@@ -41,7 +41,7 @@ def test_an_expected_state_is_no_error_and_everything_else_stays_one(logger, cap
 
 
 def test_after_a_minute_an_error_is_an_error(logger, caplog, monkeypatch):
-    monkeypatch.setattr(quiet.time, "monotonic", lambda: 10.0**12)
+    monkeypatch.setattr(log_rate_limit.time, "monotonic", lambda: 10.0**12)
     logger.error(LOOKED_UP, errors.GroupCoordinatorNotAvailableError())
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
@@ -58,6 +58,6 @@ def test_a_librarys_traceback_becomes_one_line():
     record = logging.LogRecord(
         "mode.x", logging.ERROR, "", 0, "Crashed reason=%r", (error,), (ValueError, error, error.__traceback__)
     )
-    assert quiet.OneLine().filter(record)
+    assert log_rate_limit.OneLineTraceback().filter(record)
     assert record.exc_info is None
     assert record.getMessage() == "Crashed reason=ValueError('one\\ntwo'): ValueError: one two"

@@ -16,10 +16,10 @@ HEADER_V2 = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, format, checksum, attributes, last offset delta, first and last timestamp,
 producer's id and epoch, base sequence, number of records (Kafka protocol, record batch)."""
 APPEND_TIME = 0x08
-SAID_CHARACTERS = 300
+ERROR_CHARACTERS = 300
 
 
-class Unreadable(NamedTuple):
+class UnreadableRecord(NamedTuple):
     """A record, or a whole batch, that cannot be parsed; `value` is what there is of its bytes."""
 
     offset: int
@@ -31,7 +31,7 @@ class Unreadable(NamedTuple):
     headers: tuple[()] = ()
 
 
-class Row(NamedTuple):
+class ParsedRecord(NamedTuple):
     """A record, parsed."""
 
     offset: int
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     headers: Headers
 
 
-def rows_of(raw: memoryview, body: bytes) -> Iterator[Row | Unreadable]:
+def parse_records(raw: memoryview, body: bytes) -> Iterator[ParsedRecord | UnreadableRecord]:
     """Yield the records in `body` of batch `raw` of format 2, one after the other, whatever is wrong with each."""
     base, _, _, _, _, attributes, last_delta, first_ms, last_ms, *_ = HEADER_V2.unpack_from(raw)
     at, expected = 0, base
@@ -50,11 +50,11 @@ def rows_of(raw: memoryview, body: bytes) -> Iterator[Row | Unreadable]:
             start, end = _bounds(body, at)
         except Exception as error:  # noqa: BLE001 - where the next record begins is unknown
             last = max(expected, base + last_delta)
-            yield Unreadable(
-                last, first_ms, None, body[at:], f"offsets {expected} to {last} cannot be read: {said(error)}"
+            yield UnreadableRecord(
+                last, first_ms, None, body[at:], f"offsets {expected} to {last} cannot be read: {error_line(error)}"
             )
             return
-        row = _row(body[start:end], base, first_ms, expected)
+        row = _parse(body[start:end], base, first_ms, expected)
         yield row if not attributes & APPEND_TIME else row._replace(timestamp=last_ms)
         at, expected = end, row.offset + 1
 
@@ -66,7 +66,7 @@ def _bounds(body: bytes, at: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _row(body: bytes, base: int, first_ms: int, expected: int) -> Row | Unreadable:
+def _parse(body: bytes, base: int, first_ms: int, expected: int) -> ParsedRecord | UnreadableRecord:
     offset, timestamp, key, value = expected, first_ms, None, None
     try:
         delta_ms, at = _varint(body, 1)
@@ -76,9 +76,9 @@ def _row(body: bytes, base: int, first_ms: int, expected: int) -> Row | Unreadab
         value, at = _bytes(body, at)
         headers = _headers(body, at)
     except Exception as error:  # noqa: BLE001 - whatever the damaged bytes lead to
-        flaw = f"the record cannot be read: {said(error)}"
-        return Unreadable(offset, timestamp, key, body if value is None else value, flaw)
-    return Row(offset, timestamp, key, value, headers)
+        flaw = f"the record cannot be read: {error_line(error)}"
+        return UnreadableRecord(offset, timestamp, key, body if value is None else value, flaw)
+    return ParsedRecord(offset, timestamp, key, value, headers)
 
 
 def _headers(body: bytes, at: int) -> Headers:
@@ -118,6 +118,6 @@ def _varint(body: bytes, at: int) -> tuple[int, int]:
             raise CorruptRecordException("a number without an end")
 
 
-def said(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """Return an error in one line of bounded length."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:SAID_CHARACTERS]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:ERROR_CHARACTERS]

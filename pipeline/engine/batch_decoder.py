@@ -16,7 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from pipeline.engine.codecs import decompressed
-from pipeline.engine.rows import HEADER_V2, Unreadable, rows_of, said
+from pipeline.engine.record_parser import HEADER_V2, UnreadableRecord, error_line, parse_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,18 +111,18 @@ class PartitionRecords(stock.PartitionRecords):
 
     def _one_by_one(self, raw: memoryview) -> Iterator[Any]:
         """Yield what is left of a batch in which one record cannot be parsed: each says how long it is."""
-        for row in rows_of(raw, _body(raw)):
+        for row in parse_records(raw, _body(raw)):
             if row.offset >= self.next_fetch_offset:
                 self.next_fetch_offset = row.offset + 1
                 yield row
 
-    def _whole(self, raw: memoryview, error: Exception) -> Unreadable:
+    def _whole(self, raw: memoryview, error: Exception) -> UnreadableRecord:
         """Return a batch that cannot be parsed, and go on behind it."""
         first = self.next_fetch_offset
         follows = self._records.next_offset()
         self.next_fetch_offset = max(first, _last_offset(raw)) + 1 if follows is None else max(first + 1, follows)
-        flaw = f"the batch of offsets {first} to {self.next_fetch_offset - 1} cannot be read: {said(error)}"
-        return Unreadable(first, 0, None, bytes(raw), flaw)
+        flaw = f"the batch of offsets {first} to {self.next_fetch_offset - 1} cannot be read: {error_line(error)}"
+        return UnreadableRecord(first, 0, None, bytes(raw), flaw)
 
 
 class FetchResult(stock.FetchResult):
@@ -148,12 +148,17 @@ class FetchResult(stock.FetchResult):
         return rows
 
 
-_OURS = {**vars(stock), "MemoryRecords": MessageSet, "PartitionRecords": PartitionRecords, "FetchResult": FetchResult}
+_REPLACED = {
+    **vars(stock),
+    "MemoryRecords": MessageSet,
+    "PartitionRecords": PartitionRecords,
+    "FetchResult": FetchResult,
+}
 
 
-def _over_ours(method: Any) -> Any:
+def _with_replaced_classes(method: Any) -> Any:
     """Return a method of aiokafka's fetcher that makes our classes where it made aiokafka's."""
-    made = FunctionType(method.__code__, _OURS, method.__name__, method.__defaults__, method.__closure__)
+    made = FunctionType(method.__code__, _REPLACED, method.__name__, method.__defaults__, method.__closure__)
     made.__kwdefaults__ = method.__kwdefaults__
     return made
 
@@ -161,8 +166,8 @@ def _over_ours(method: Any) -> Any:
 class Fetcher(stock.Fetcher):
     """A fetcher that nothing it reads can stop. Give it to a consumer with `fetcher.__class__ = Fetcher`."""
 
-    _proc_fetch_request = _over_ours(stock.Fetcher._proc_fetch_request)  # noqa: SLF001 - it has no seam for its parser
-    fetched_records = _over_ours(stock.Fetcher.fetched_records)
+    _proc_fetch_request = _with_replaced_classes(stock.Fetcher._proc_fetch_request)  # noqa: SLF001 - it has no seam for its parser
+    fetched_records = _with_replaced_classes(stock.Fetcher.fetched_records)
 
 
 def _opened(raw: memoryview, wanted: int) -> Any:

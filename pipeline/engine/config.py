@@ -11,10 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from pipeline.engine.changelog import ChangelogReader
-from pipeline.engine.identity import NO_ID, registrar
-from pipeline.engine.ownership import OpenTable
+from pipeline.engine.ownership import OpenedTable
 from pipeline.engine.store import RocksStore
-from pipeline.engine.table import FencedTable, Mark
+from pipeline.engine.table import FencedTable, LastApplied
+from pipeline.engine.topic_ids import NO_ID, topic_id_reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ class TableLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EngineConfig:
     """One Kafka, one consumer group, one folder."""
 
     connection: Mapping[str, Any] = field(repr=False)
@@ -59,7 +59,7 @@ class Place:
         """Return the name in Kafka."""
         return f"{self.prefix}{logical}"
 
-    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenTable]:
+    async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:
         """Fence every predecessor, then read the changelogs to their ends, which nobody moves any more."""
         tables = {tp: self._table(name, tp.partition) for tp, name in wanted.items()}
         gate = asyncio.Semaphore(OPEN_AT_ONCE)
@@ -75,12 +75,12 @@ class Place:
             bounds = await reader.bounds(list(tables))
         changed = await self._changed_inputs(tables, bounds)
         await self._demand_memory({tp: table for tp, table in tables.items() if tp not in changed})
-        return {tp: OpenTable(table, *bounds[tp], changed.get(tp)) for tp, table in tables.items()}
+        return {tp: OpenedTable(table, *bounds[tp], changed.get(tp)) for tp, table in tables.items()}
 
     async def _identify(self, tables: Mapping[TopicPartition, FencedTable]) -> None:
         """Learn who the topics are that these tables read and are kept in."""
         topics = {tp.topic for tp in tables} | {table.changelog for table in tables.values()}
-        async with registrar(self.connection) as kafka:
+        async with topic_id_reader(self.connection) as kafka:
             found = await kafka.identities(topics)
         self.identities.update({topic: found.of(topic) for topic in topics})
         for tp, table in tables.items():
@@ -90,7 +90,7 @@ class Place:
         self, tables: Mapping[TopicPartition, FencedTable], bounds: Mapping[TopicPartition, tuple[int, int]]
     ) -> dict[TopicPartition, str]:
         """Return why an input is not the one whose records were applied, by partition."""
-        marks = {tp: mark for tp, table in tables.items() if (mark := table.mark) is not None}
+        marks = {tp: mark for tp, table in tables.items() if (mark := table.last_applied) is not None}
         changed = {
             tp: "was deleted and created anew"
             for tp, mark in marks.items()
@@ -110,7 +110,7 @@ class Place:
         others = {
             tp
             for tp, row in found.items()
-            if Mark.of(marks[tp].identity, row.offset, row.timestamp, row.key, row.value) != marks[tp]
+            if LastApplied.of(marks[tp].identity, row.offset, row.timestamp, row.key, row.value) != marks[tp]
         }
         return changed | dict.fromkeys(
             others, "has other records than those that were applied (unclean leader election?)"

@@ -18,7 +18,7 @@ LINES = 5
 PER_S = 30.0
 
 
-class RateLimit(logging.Filter):
+class LogRateLimit(logging.Filter):
     """Lets through the first few lines of each message per half minute; says how many it kept back."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class RateLimit(logging.Filter):
         return count < LINES
 
 
-class Expected(logging.Filter):
+class StartupErrors(logging.Filter):
     """Lowers to INFO what aiokafka calls an error while a young cluster still makes its own topics: it tries again."""
 
     def __init__(self) -> None:
@@ -63,8 +63,8 @@ def _is_expected(record: logging.LogRecord) -> bool:
     return record.msg in COORDINATOR_LOOKED_UP and isinstance(found, COORDINATOR_NOT_YET)
 
 
-class OneLine(logging.Filter):
-    """Turns the tracebacks of libraries into one line each: what ends a worker is told by the worker, with its traceback."""
+class OneLineTraceback(logging.Filter):
+    """CommitSlots the tracebacks of libraries into one line each: what ends a worker is told by the worker, with its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Shorten one line."""
@@ -79,13 +79,13 @@ class OneLine(logging.Filter):
         return True
 
 
-def quieten() -> None:
+def limit_library_logs() -> None:
     """Limit the loggers of aiokafka and of faust's driver; below the level DEBUG no library writes tracebacks."""
     root = logging.getLogger()
     if root.getEffectiveLevel() > logging.DEBUG:
         for handler in root.handlers:
-            handler.addFilter(OneLine())
-    expected, limit = Expected(), RateLimit()
+            handler.addFilter(OneLineTraceback())
+    expected, limit = StartupErrors(), LogRateLimit()
     for name in ("aiokafka", "faust.transport.drivers.aiokafka"):
         for logger in [logging.getLogger(name), *_children(name)]:
             logger.addFilter(expected)

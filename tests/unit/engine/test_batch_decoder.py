@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.engine import codecs
+from pipeline.engine.batch_decoder import MessageSet, PartitionRecords
 from pipeline.engine.codecs import decompressed
-from pipeline.engine.rows import Unreadable
-from pipeline.engine.unpacking import MessageSet, PartitionRecords
+from pipeline.engine.record_parser import UnreadableRecord
 from tests.harness.odd_batches import HEADER_BYTES, batch, record, sealed
 
 TOUCH = b'{"touch_id": "t-1", "body": "' + b"hello " * 200 + b'"}'
@@ -102,10 +102,10 @@ BROKEN_RECORDS = {
     "a header name that is no UTF-8": record(1, TOUCH, [(b"\xff\xfe", b"v")]),
     "a header name in Latin-1": record(1, TOUCH, [("Größe".encode("latin-1"), b"v")]),
     "a header without a name": record(1, TOUCH, [(None, b"v")]),
-    "fewer headers than said": record(1, TOUCH, header_count=5),
+    "fewer headers than error_line": record(1, TOUCH, header_count=5),
     "a negative number of headers": record(1, TOUCH, header_count=-1),
     "millions of headers": record(1, TOUCH, header_count=10_000_000),
-    "more bytes than said": record(1, TOUCH, more=b"xyz"),
+    "more bytes than error_line": record(1, TOUCH, more=b"xyz"),
     "a key longer than the record": record(1, TOUCH, key_length=10_000),
     "a value longer than the record": record(1, TOUCH, value_length=100_000),
     "a number without an end": record(1, TOUCH, more=b"\xff" * 12),
@@ -118,8 +118,8 @@ def test_one_record_that_cannot_be_parsed_costs_only_itself(name, codec):
     rows, position = read(batch([GOOD[0], BROKEN_RECORDS[name], GOOD[2]], codec=codec))
     assert position == 3
     assert [r.offset for r in rows] == [0, 1, 2]
-    assert [r.value for r in rows if type(r) is not Unreadable] == [TOUCH, TOUCH]
-    assert type(rows[1]) is Unreadable
+    assert [r.value for r in rows if type(r) is not UnreadableRecord] == [TOUCH, TOUCH]
+    assert type(rows[1]) is UnreadableRecord
     assert TOUCH in rows[1].value
     assert "cannot be read" in rows[1].flaw
 
@@ -128,7 +128,7 @@ def test_a_record_whose_length_makes_no_sense_costs_what_follows_in_its_batch_an
     data = batch([GOOD[0], b"\x7f" + GOOD[1], GOOD[2]], count=3) + batch([record(0, TOUCH)], base=3)
     rows, position = read(data)
     assert position == 4
-    assert [type(r) is Unreadable for r in rows] == [False, True, False]
+    assert [type(r) is UnreadableRecord for r in rows] == [False, True, False]
     assert "offsets 1 to 2" in rows[1].flaw
     assert rows[-1].offset == 3
 
@@ -164,12 +164,12 @@ BROKEN_BATCHES = {
 
 @pytest.mark.parametrize("name", BROKEN_BATCHES)
 def test_a_batch_that_cannot_be_read_is_handed_on_as_it_is_and_the_next_fetch_begins_behind_it(name):
-    data, said = BROKEN_BATCHES[name]
+    data, error_line = BROKEN_BATCHES[name]
     follows = batch([record(0, TOUCH)], base=10)
     rows, position = read(data + follows, start=7)
-    assert [type(r) for r in rows] == [Unreadable]
+    assert [type(r) for r in rows] == [UnreadableRecord]
     assert (rows[0].offset, rows[0].value) == (7, data)
-    assert said in rows[0].flaw
+    assert error_line in rows[0].flaw
     assert "offsets 7 to 9" in rows[0].flaw
     assert position == 10
     assert [r.value for r in read(follows, start=10)[0]] == [TOUCH]

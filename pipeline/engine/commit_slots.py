@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-AT_ONCE = 2
+SLOTS = 2
 """One commits while the other computes: more only queue for the same core."""
-LONGEST_S = 1.0
+SLOT_S = 1.0
 """A commit that hangs gives its turn up after this: nobody waits for somebody else's broker for long."""
 
 
-class Turns:
+class CommitSlots:
     """The turns of one process, first come, first served."""
 
     def __init__(self) -> None:
-        self._free = asyncio.Semaphore(AT_ONCE)
+        self._free = asyncio.Semaphore(SLOTS)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Wait for a turn, and have it until the block ends, a bounded time."""
         await self._free.acquire()
         is_over = False
@@ -33,7 +33,7 @@ class Turns:
                 is_over = True
                 self._free.release()
 
-        timer = asyncio.get_running_loop().call_later(LONGEST_S, give_up)
+        timer = asyncio.get_running_loop().call_later(SLOT_S, give_up)
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ BLOCK_BYTES = 256 * 1024
 """Smaller than a block of a RocksDB write buffer (512 KiB) and than most fetches."""
 
 
-def give_back_large_blocks() -> bool:
+def return_large_blocks() -> bool:
     """Fix the size from which blocks are mapped one by one; False where malloc does not know it (it is glibc's).
 
     glibc raises that size as blocks are freed, up to 32 MiB; write buffers and fetches then stay in its arenas for good.

@@ -9,12 +9,12 @@ import pytest
 from pipeline.console.place import Place as ConsolePlace
 from pipeline.domain.home import home_of
 from pipeline.engine.assignor import PartitionAssignor
-from pipeline.engine.growth import judge
-from pipeline.engine.topics import TopicNeeded
+from pipeline.engine.partition_growth import assess
+from pipeline.engine.topics import TopicSpec
 
-TOUCHES = TopicNeeded("touches", 8, is_public=True)
-RESULTS = TopicNeeded("touches.results", 8)
-LANES = TopicNeeded("touches.sms", 8, may_grow=True)
+TOUCHES = TopicSpec("touches", 8, is_public=True)
+RESULTS = TopicSpec("touches.results", 8)
+LANES = TopicSpec("touches.sms", 8, may_grow=True)
 NEW, HAS_8, HAS_4, HAS_12 = frozenset(), frozenset({8}), frozenset({4}), frozenset({12})
 EMPTY, SOME = (0, 0), (132, 200)
 ALTER = "--alter --topic {} --partitions 8"
@@ -44,7 +44,7 @@ ALTER = "--alter --topic {} --partitions 8"
 )
 def test_what_is_said_of_a_topic_with_other_partitions_than_configured(there, known, stops, says):
     topic, found, beyond = there
-    does_stop, line = judge(topic, found, beyond, known, "kafka:9092")
+    does_stop, line = assess(topic, found, beyond, known, "kafka:9092")
     assert (does_stop, says in line) == (stops, True), line
     assert line.startswith(f"topic {topic.name} has {found} partitions, configured are 8")
     assert "--delete" not in line
@@ -52,10 +52,10 @@ def test_what_is_said_of_a_topic_with_other_partitions_than_configured(there, kn
 
 
 def test_a_topic_that_has_grown_is_handed_out_as_far_as_the_pipeline_knows_it():
-    place = SimpleNamespace(knows=lambda tp: tp.topic != "touches" or tp.partition < 4)
+    config = SimpleNamespace(knows=lambda tp: tp.topic != "touches" or tp.partition < 4)
     app = SimpleNamespace(
         conf=SimpleNamespace(consumer_group_instance_id="w"),
-        place=place,
+        engine_config=config,
         tables=SimpleNamespace(data={}, changelog_topics=set()),
         tracer=None,
         sensors=SimpleNamespace(on_assignment_start=lambda _: None, on_assignment_completed=lambda *_: None),

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from pipeline.engine import folder as folder_module
-from pipeline.engine.folder import DataFolder, FolderInUse
+from pipeline.engine import data_folder as folder_module
+from pipeline.engine.data_folder import DataFolder, FolderInUse
 
 
 def test_a_restart_finds_its_instance_id_again(tmp_path):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from io import BytesIO
 
-    from pipeline.engine.host import Host
+    from pipeline.engine.app_protocol import AppProtocol
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class _MetadataRequest(Request[_MetadataStruct]):
 
 
 @dataclass(frozen=True, slots=True)
-class Identities:
+class TopicIds:
     """Who a cluster and some of its topics are."""
 
     cluster_id: str
@@ -135,13 +135,13 @@ class Identities:
         return blake2b(self.cluster_id.encode() + b"\0" + topic_id + topic.encode(), digest_size=ID_BYTES).digest()
 
 
-class Registrar:
+class TopicIdReader:
     """Asks Kafka who its topics are."""
 
     def __init__(self, client: AIOKafkaClient) -> None:
         self._client = client
 
-    async def identities(self, topics: Iterable[str]) -> Identities:
+    async def identities(self, topics: Iterable[str]) -> TopicIds:
         """Return who these topics are. Raises KafkaError."""
         node = self._client.get_random_node()
         if node is None:
@@ -149,17 +149,17 @@ class Registrar:
         try:
             answer: Any = await self._client.send(node, _MetadataRequest(sorted(topics)))
         except (IncompatibleBrokerVersion, NotImplementedError):
-            return Identities("", {})
-        return Identities(answer.cluster_id or "", {row[1]: row[2] for row in answer.topics if row[0] == 0})
+            return TopicIds("", {})
+        return TopicIds(answer.cluster_id or "", {row[1]: row[2] for row in answer.topics if row[0] == 0})
 
 
 @asynccontextmanager
-async def registrar(connection: Mapping[str, Any]) -> AsyncIterator[Registrar]:
+async def topic_id_reader(connection: Mapping[str, Any]) -> AsyncIterator[TopicIdReader]:
     """Connect, and ask as often as wanted."""
     client = AIOKafkaClient(**connection)
     await client.bootstrap()
     try:
-        yield Registrar(client)
+        yield TopicIdReader(client)
     finally:
         await client.close()
 
@@ -168,14 +168,14 @@ class TopicReplaced(Exception):
     """A topic is not the one that was opened: it was deleted, and maybe created anew."""
 
 
-async def watch_topics(app: Host) -> None:
+async def watch_topic_ids(app: AppProtocol) -> None:
     """End the process when a topic it has opened is deleted or created anew: offsets mean something else then."""
     missing: set[str] = set()
     while not app.should_stop:
         await asyncio.sleep(LOOK_EVERY_S)
         try:
-            async with asyncio.timeout(PATIENCE_S), registrar(app.place.connection) as kafka:
-                opened = dict(app.place.identities)
+            async with asyncio.timeout(PATIENCE_S), topic_id_reader(app.engine_config.connection) as kafka:
+                opened = dict(app.engine_config.identities)
                 found = await kafka.identities(opened)
         except (KafkaError, OSError) as error:
             log.debug("topics are not looked at: %r", error)

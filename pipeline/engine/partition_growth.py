@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pipeline.engine.host import Host
-    from pipeline.engine.topics import TopicNeeded
+    from pipeline.engine.app_protocol import AppProtocol
+    from pipeline.engine.topics import TopicSpec
 
 log = logging.getLogger(__name__)
 
@@ -24,22 +24,22 @@ SAY_EVERY_S = 3_600.0
 COVERED_EVERY_S = 2.0
 PATIENCE_S = 30.0
 
-Held = tuple[int, int]
+RecordCounts = tuple[int, int]
 """Records that partitions hold, and have ever held."""
 
 
-async def misfits(
-    connection: Mapping[str, Any], needed: Sequence[TopicNeeded], existing: Mapping[str, int]
+async def partition_count_faults(
+    connection: Mapping[str, Any], needed: Sequence[TopicSpec], existing: Mapping[str, int]
 ) -> list[tuple[bool, str]]:
     """Return (whether it stops a worker, a line for people) per topic with another number of partitions than needed.
 
     `existing` has the partition count of each topic that exists. Raises KafkaError.
     """
-    held = await _beyond(
+    held = await _count_beyond(
         connection, {t.name: (t.partitions, existing[t.name]) for t in needed if existing.get(t.name, 0) > t.partitions}
     )
     return [
-        judge(
+        assess(
             topic,
             existing[topic.name],
             held.get(topic.name, (0, 0)),
@@ -51,7 +51,7 @@ async def misfits(
     ]
 
 
-def judge(topic: TopicNeeded, found: int, beyond: Held, known: frozenset[int], server: str) -> tuple[bool, str]:
+def assess(topic: TopicSpec, found: int, beyond: RecordCounts, known: frozenset[int], server: str) -> tuple[bool, str]:
     """Return whether it stops a worker that `topic` has `found` partitions, and what to say of it.
 
     `known` are the partition counts of the other topics that the pipeline keeps its state in: none before its first start.
@@ -64,26 +64,28 @@ def judge(topic: TopicNeeded, found: int, beyond: Held, known: frozenset[int], s
         return True, f"{has}; mend it with: {tool} --alter --topic {topic.name} --partitions {topic.partitions}"
     if (topic.is_public and topic.partitions not in known) or (not topic.is_public and beyond[1]):
         return True, f"{has}; mend it with: configure {found} partitions"
-    return False, grown(topic.name, topic.partitions, found, beyond[0] if topic.is_public else None)
+    return False, growth_line(topic.name, topic.partitions, found, beyond[0] if topic.is_public else None)
 
 
-def grown(topic: str, known: int, found: int, waiting: int | None) -> str:
+def growth_line(topic: str, known: int, found: int, waiting: int | None) -> str:
     """Return what to say of a topic that has more partitions than the pipeline knows; None: nothing is ever written there."""
     has = f"topic {topic} has {found} partitions, configured are {known}: the pipeline goes on with those"
     if waiting is None:
         return f"{has}, the others stay empty"
     return (
         f"{has}; {waiting} records wait unread in partitions {known} to {found - 1}, and so will what producers write "
-        "there (docs/operations.md, 'A topic that has grown', brings them over)"
+        "there (docs/operations.md, 'A topic that has growth_line', brings them over)"
     )
 
 
-def _known(needed: Iterable[TopicNeeded], existing: Mapping[str, int], topic: TopicNeeded) -> frozenset[int]:
+def _known(needed: Iterable[TopicSpec], existing: Mapping[str, int], topic: TopicSpec) -> frozenset[int]:
     others = (t for t in needed if t.name in existing and t is not topic)
     return frozenset(existing[t.name] for t in others if not t.is_public and not t.may_grow)
 
 
-async def _beyond(connection: Mapping[str, Any], grown_topics: Mapping[str, tuple[int, int]]) -> dict[str, Held]:
+async def _count_beyond(
+    connection: Mapping[str, Any], grown_topics: Mapping[str, tuple[int, int]]
+) -> dict[str, RecordCounts]:
     """Return what the partitions beyond the known ones hold, by topic; given are (known, found)."""
     if not grown_topics:
         return {}
@@ -106,31 +108,31 @@ async def _beyond(connection: Mapping[str, Any], grown_topics: Mapping[str, tupl
     }
 
 
-async def keep_saying(app: Host) -> None:
-    """Say which inputs have grown: at each start, as it happens, and once an hour."""
+async def warn_of_growth(app: AppProtocol) -> None:
+    """Say which inputs have growth_line: at each start, as it happens, and once an hour."""
     said: dict[str, tuple[int, float]] = {}
     while not app.should_stop:
         await asyncio.sleep(LOOK_EVERY_S)
         for topic in app.ownership.agents:
-            known, found = app.place.partitions.get(topic), app.partitions_of(topic)
+            known, found = app.engine_config.partitions.get(topic), app.partitions_of(topic)
             before, at = said.get(topic, (0, 0.0))
             if known is not None and found > known and (found != before or time.monotonic() - at > SAY_EVERY_S):
                 said[topic] = found, time.monotonic()
-                await _say(app, topic, known, found)
+                await _warn(app, topic, known, found)
 
 
-async def _say(app: Host, topic: str, known: int, found: int) -> None:
+async def _warn(app: AppProtocol, topic: str, known: int, found: int) -> None:
     waiting = None
     try:
         if not app.ownership.is_internal(topic):
-            waiting = (await _beyond(app.place.connection, {topic: (known, found)}))[topic][0]
+            waiting = (await _count_beyond(app.engine_config.connection, {topic: (known, found)}))[topic][0]
     except (KafkaError, OSError, TimeoutError) as error:
         log.debug("the partitions beyond %d of %s are not looked at: %r", known, topic, error)
         return
-    log.warning("%s", grown(topic, known, found, waiting))
+    log.warning("%s", growth_line(topic, known, found, waiting))
 
 
-async def keep_covered(app: Host) -> None:
+async def keep_assigned(app: AppProtocol) -> None:
     """Ask the group for a new assignment when one of the partitions that the pipeline knows is nobody's.
 
     A static member that comes back is handed what it had; if a topic was missing when that was made, and is there again
@@ -152,7 +154,7 @@ async def keep_covered(app: Host) -> None:
         missing = seen
 
 
-def _known_inputs(app: Host) -> Iterator[TopicPartition]:
+def _known_inputs(app: AppProtocol) -> Iterator[TopicPartition]:
     for topic in app.ownership.agents:
-        for number in range(min(app.place.partitions.get(topic, 0), app.partitions_of(topic))):
+        for number in range(min(app.engine_config.partitions.get(topic, 0), app.partitions_of(topic))):
             yield TopicPartition(topic, number)

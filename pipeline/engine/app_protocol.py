@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
     from aiokafka import TopicPartition
 
+    from pipeline.engine.config import EngineConfig
     from pipeline.engine.ownership import Ownership
-    from pipeline.engine.place import Place
 
 
-class Host(Protocol):
+class AppProtocol(Protocol):
     """The application, as its parts see it."""
 
-    place: Place
+    engine_config: EngineConfig
     ownership: Ownership
     rebalancing: bool
     consumer_generation_id: int
