@@ -36,8 +36,11 @@ up: setup  ## The same, left running; prints where to look
 down: setup  ## Stop what `make up` left running
 	$(BIN)/python -m pipeline.lab.demo down
 
-bench: setup  ## Measure CPU time per touch and touches per second
+bench: setup  ## Measure CPU time per touch and touches per second; python -m bench --help for more
 	$(BIN)/python -m bench
+
+profile: setup  ## Show where a worker's CPU time goes; CHANNEL=sms for another channel
+	$(BIN)/python -m bench.profile --channel $(or $(CHANNEL),email)
 
 bench-deferred: setup  ## Measure a million deferred touches, an opening, a million that wait (half an hour); TOUCHES=20000 for less
 	$(BIN)/python -m bench.deferred --touches $(or $(TOUCHES),1000000)
@@ -57,4 +60,4 @@ mutants: setup  ## Break one thing at a time and demand that a test notices
 clean:  ## Remove everything that was installed or written
 	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help setup test check demo up down bench bench-deferred chaos lanes simulate mutants clean
+.PHONY: help setup test check demo up down bench profile bench-deferred chaos lanes simulate mutants clean

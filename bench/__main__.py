@@ -1,4 +1,4 @@
-"""`make bench`: CPU time per touch (worker, broker) and touches per second, e-mail and SMS, on a local Kafka and sandbox.
+"""`make bench`: CPU time per touch (worker, broker, provider) and touches per second, on a local Kafka.
 
 Machines are noisy: compare figures within one run, and prefer CPU time per touch over wall time.
 """
@@ -7,67 +7,87 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import platform
 import tempfile
-import time
-import uuid
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.cost import KEYS, Cost, measure
+from bench.idle import idle
 from pipeline.lab.local.kafka import LocalKafka
-from tests.harness.stack import Stack, touch
 
-TICKS = os.sysconf("SC_CLK_TCK")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds (user and system) a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+COLUMNS = "| channel | mode | touches | touches/s | worker CPU µs/touch | broker CPU µs/touch | provider CPU µs/touch | worker peak MiB |"
+LIBRARIES = ("faust-streaming", "aiokafka", "fastavro", "rocksdict")
 
 
-def peak_mib(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--touches", type=int, nargs="+", default=[20_000], metavar="N", help="per channel (default: 20000)"
+    )
+    parser.add_argument(
+        "--channel", nargs="+", choices=["whatsapp", "email", "sms"], default=["email", "sms"], dest="channels"
+    )
+    parser.add_argument("--mode", nargs="+", choices=["streaming", "prefilled"], default=["streaming"], dest="modes")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all of it is done (default: 1)")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--provider",
+        metavar="URL",
+        help="a stand-in that serves all three providers at its root, in place of the sandbox; it must take "
+        + ", ".join(f"{key!r}" for key in KEYS.values()),
+    )
+    parser.add_argument("--idle", action="store_true", help="latency at 20 touches a second, in place of the cost")
+    parser.add_argument("--topics", action="store_true", help="also records and bytes per touch of each topic")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write each run to FILE, one object a line")
+    return parser.parse_args(words)
 
 
-async def measure(channel: str, count: int, kafka: LocalKafka, folder: Path) -> str:
-    stack = Stack(kafka.bootstrap_servers, f"b{uuid.uuid4().hex[:8]}.", folder, sms="in_flight = 50")
-    stack.start_sandbox()
-    try:
-        stack.start(0)
-        await stack.wait_for_topics()
-        await stack.produce([touch(channel, n) for n in range(200)])
-        await stack.follow(stack.all_ended, deadline_s=60)
-        worker, broker = stack.workers[0].pid, kafka.pids[0]
-        before = (cpu_s(worker), cpu_s(broker), time.monotonic())
-        await stack.produce([touch(channel, n) for n in range(200, 200 + count)])
-        assert await stack.follow(stack.all_ended, deadline_s=600)
-        wall = time.monotonic() - before[2] - 1.0  # the reader's last look
-        used = (cpu_s(worker) - before[0], cpu_s(broker) - before[1])
-        stack.judge()
-        return (
-            f"| {channel} | {count:,} | {count / wall:,.0f} | {used[0] / count * 1e6:,.0f} | {used[1] / count * 1e6:,.0f} "
-            f"| {peak_mib(worker):,.0f} |"
-        )
-    finally:
-        stack.stop_all()
+def machine() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {libraries}"
+
+
+def row(cost: Cost) -> str:
+    provider = "" if cost.provider_us is None else f"{cost.provider_us:,.0f}"
+    return (
+        f"| {cost.channel} | {cost.mode} | {cost.touches:,} | {cost.per_s:,.0f} | {cost.worker_us:,.0f} "
+        f"| {cost.broker_us:,.0f} | {provider} | {cost.mib:,.0f} |"
+    )
+
+
+def topics(cost: Cost) -> str:
+    lines = [f"  {name}: {records:.2f} records, {size:,.0f} bytes" for name, (records, size) in cost.topics.items()]
+    return "\n".join([f"  of each {cost.channel} touch on the broker:", *lines])
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--touches", type=int, default=20_000, help="per channel (default: 20000)")
-    count = parser.parse_args().touches
-    with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder) / "kafka") as kafka:
-        print(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one worker"
-        )
-        print("| channel | touches | touches/s | worker CPU µs/touch | broker CPU µs/touch | worker peak MiB |")
-        print("|---|---|---|---|---|---|")
-        for channel in ("email", "sms"):
-            place = Path(folder) / channel
-            place.mkdir()
-            print(await measure(channel, count, kafka, place), flush=True)
+    wanted = parsed()
+    with tempfile.TemporaryDirectory() as temporary, LocalKafka(Path(temporary) / "kafka") as kafka:
+        print(f"{machine()}, {wanted.workers} worker{'s' if wanted.workers > 1 else ''}", flush=True)
+        runs = [(n, m, c) for n in wanted.touches for m in wanted.modes for c in wanted.channels] * wanted.rounds
+        if not wanted.idle:
+            print(COLUMNS, "|---|---|---|---|---|---|---|---|", sep="\n", flush=True)
+        for number, (count, mode, channel) in enumerate(runs):
+            folder = Path(temporary) / str(number)
+            folder.mkdir()
+            if wanted.idle:
+                print(await idle(kafka, folder, channel), flush=True)
+                continue
+            cost = await measure(
+                kafka, folder, channel, count, mode=mode, workers=wanted.workers, provider=wanted.provider
+            )
+            print(row(cost), *([topics(cost)] if wanted.topics else []), sep="\n", flush=True)
+            if wanted.json is not None:
+                with wanted.json.open("a", encoding="utf-8") as out:
+                    print(json.dumps(asdict(cost)), file=out)
 
 
 if __name__ == "__main__":

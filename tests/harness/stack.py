@@ -175,6 +175,11 @@ class Stack:
             time.sleep(0.05)
         raise AssertionError(f"no sandbox: {log.read_text()}")
 
+    @property
+    def sandbox_pid(self) -> int | None:
+        """The sandbox's process; None when there is none of its own."""
+        return None if self._sandbox is None else self._sandbox.pid
+
     def stop_sandbox(self) -> None:
         """Stop it while no call is under way. What it has seen is remembered here, but its successor does not know it."""
         assert self._sandbox is not None
@@ -353,9 +358,10 @@ class Stack:
         touches: Iterable[dict[str, Any]],
         *,
         per_s: float | None = None,
+        every: int = 20,
         until: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Produce `touches`, at `per_s` if given, until `until` holds or they end."""
+        """Produce `touches`, at `per_s` if given (resting after each `every`), until `until` holds or they end."""
         producer = AIOKafkaProducer(bootstrap_servers=self.servers, enable_idempotence=True, max_request_size=2_000_000)
         await producer.start()
         began = time.monotonic()
@@ -373,7 +379,7 @@ class Stack:
                     value=json.dumps(each).encode(),
                     partition=hashed % self.partitions,
                 )
-                if per_s and at % 20 == 0:
+                if per_s and at % every == 0:
                     await asyncio.sleep(max(0.0, at / per_s - (time.monotonic() - began)))
             await producer.flush()
         finally:

@@ -1,0 +1,53 @@
+"""The house rules that no linter has: one name for one class, a sentence for each room, a road without a gap."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline import flow
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = sorted((ROOT / "pipeline").glob("**/*.py"))
+ROOMS = sorted({path.parent for path in PRODUCT})
+AGENTS = {"router", "lanes", "scheduler", "dedup"}
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(ROOT)))
+def test_every_room_says_what_it_is_for(room: Path):
+    said = ast.get_docstring(tree_of(room / "__init__.py"))
+    assert said, "a room begins with a sentence in its __init__.py"
+    assert re.search(r"[.:]$", said.split("\n\n")[0]), said
+
+
+def test_every_topic_that_an_agent_writes_is_read_or_public():
+    names = [stretch.topic for stretch in flow.ROAD]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    ends = {stretch.topic for stretch in flow.ROAD if stretch.read_by is None}
+    assert ends == {flow.STATUS, flow.DEAD_LETTERS, flow.UNCONFIRMED}
+
+
+def test_the_road_leads_from_every_agent_to_the_statuses():
+    reads = {
+        agent: [stretch for stretch in flow.ROAD if stretch.read_by is not None and agent in stretch.read_by]
+        for agent in AGENTS
+    }
+    assert all(reads.values()), "an agent that reads nothing"
+    writes = {agent: [each.topic for each in flow.ROAD if agent in each.written_by] for agent in AGENTS}
+
+    def reaches(topic: str, seen: frozenset[str]) -> bool:
+        if topic == flow.STATUS:
+            return True
+        takers = [agent for agent in AGENTS if topic in {each.topic for each in reads[agent]} - seen]
+        return any(reaches(after, seen | {topic}) for agent in takers for after in writes[agent])
+
+    inner = {stretch.topic for stretch in flow.ROAD if stretch.read_by is not None}
+    assert {topic for topic in inner if not reaches(topic, frozenset())} == set()
