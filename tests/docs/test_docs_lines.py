@@ -13,6 +13,8 @@ from tests.unit.console.test_command_line import PATHS, cli
 ROOT = Path(__file__).parents[2]
 DOCS = [
     ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("bench/*.md")),
     *sorted(ROOT.glob("examples/*.*")),
@@ -94,7 +96,11 @@ LINES = {
     'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': RULES,
     **dict.fromkeys(
         [
+            "make setup",
             "make test",
+            "make check",
+            "make mutants",
+            "make simulate SEEDS=300",
             "make chaos",
             "make chaos LONG=1",
             "make lanes",
@@ -102,6 +108,7 @@ LINES = {
             "make simulate",
             "make simulate SEEDS=10000",
             "make bench",
+            "make profile",
             "make bench-deferred",
             "make up",
         ],
