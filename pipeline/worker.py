@@ -47,7 +47,7 @@ from pipeline.metrics import Metrics
 from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
 from pipeline.records.writing import Confluent, Writer, json_object, single_object
 from pipeline.secret import without_secrets
-from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread
+from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +90,7 @@ def create_app() -> Application:
 
 def _notices() -> list[str]:
     """Return what is to be said of the environment."""
-    return [*filter(None, [os.environ.get(NOTICE_VARIABLE)]), *unread(os.environ)]
+    return [*filter(None, [os.environ.get(NOTICE_VARIABLE)]), *unread_variables(os.environ)]
 
 
 def _folder(settings: Settings) -> Path:

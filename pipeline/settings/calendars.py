@@ -1,4 +1,4 @@
-"""The legal calendars that come with the pipeline, `pipeline/calendars/*.toml`: data, read by the keys of an override."""
+"""The legal calendars shipped with the pipeline, `pipeline/calendars/*.toml`: their hours have the keys of an override."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Any, Final, Never
 from pipeline.domain.calendar import Calendar, Holiday, Rule
 from pipeline.domain.window import ALL_DAYS, RECIPIENT, NeverOpens, Window
 from pipeline.domain.work import Channel
+from pipeline.settings.compound import Nested, OneOrArray
+from pipeline.settings.key_path import InvalidValue, KeyPath
 from pipeline.settings.kinds import CLOCK, CLOCK_OR_MIDNIGHT, DAYS, WEEKDAYS, choice
-from pipeline.settings.place import Place, Wrong
-from pipeline.settings.table import ABSENT, REQUIRED, Nested, OneOrSteps, key
+from pipeline.settings.schema import ABSENT, REQUIRED, key
 
 YEARS: Final = range(2024, 2036)
-"""For which the holidays are computed."""
+"""Years for which the holidays are computed."""
 _DATA = resources.files("pipeline") / "calendars"
 
 
@@ -26,13 +27,13 @@ _DATA = resources.files("pipeline") / "calendars"
 class HoursKeys:
     """Hours of a place."""
 
-    opens_s: int = key(CLOCK, REQUIRED, "First moment that is open, by the recipient's clock.")
+    opens_s: int = key(CLOCK, REQUIRED, "First moment that is open, in the recipient's zone.")
     closes_s: int = key(CLOCK_OR_MIDNIGHT, REQUIRED, "First moment that is closed.")
-    days: frozenset[int] | None = key(WEEKDAYS, ABSENT, "Days that open so; every day if left out.")
-    holidays: str = key(choice("open", "closed"), "open", "Whether the calendar's legal holidays open.")
+    days: frozenset[int] | None = key(WEEKDAYS, ABSENT, "Days with these hours; left out: every day.")
+    holidays: str = key(choice("open", "closed"), "open", "Whether these hours hold on the calendar's legal holidays.")
 
 
-def _itself(keys: HoursKeys, _: Channel | None) -> HoursKeys:
+def _unchanged(keys: HoursKeys, _: Channel | None) -> HoursKeys:
     return keys
 
 
@@ -44,18 +45,18 @@ def _several(found: tuple[HoursKeys, ...]) -> tuple[HoursKeys, ...]:
     return found or _refuse("at least one table of hours")
 
 
-HOURS = OneOrSteps(Nested(HoursKeys, _alone), Nested(HoursKeys, _itself), _several)
+HOURS = OneOrArray(Nested(HoursKeys, _alone), Nested(HoursKeys, _unchanged), _several)
 
 
 def calendar_names() -> list[str]:
-    """Return the calendars there are."""
+    """Return the names of the shipped calendars."""
     return sorted(each.name.removesuffix(".toml") for each in _DATA.iterdir() if each.name.endswith(".toml"))
 
 
 def load_calendar(name: str, override: Mapping[str, tuple[HoursKeys, ...]], margin_ms: int) -> Calendar:
-    """Return calendar `name` with the hours of some places replaced; `margin_ms` before each close count as closed.
+    """Return calendar `name` with the hours of some places replaced; the last `margin_ms` of each opening count as closed.
 
-    Raises Wrong.
+    Raises InvalidValue.
     """
     if name not in calendar_names():
         close = get_close_matches(name, calendar_names(), n=1)
@@ -78,7 +79,7 @@ def load_calendar(name: str, override: Mapping[str, tuple[HoursKeys, ...]], marg
 
 
 def _read(hours: list[Any], name: str) -> tuple[HoursKeys, ...]:
-    found = HOURS.read(hours, Place(name, None, [], {}), secret=False)
+    found = HOURS.read(hours, KeyPath(name, None, [], {}), secret=False)
     assert found is not None
     return found
 
@@ -126,4 +127,4 @@ def _by_area(raw: Mapping[str, list[int]]) -> dict[str, tuple[str, ...]]:
 
 
 def _refuse(allowed: str) -> Never:
-    raise Wrong(allowed)
+    raise InvalidValue(allowed)

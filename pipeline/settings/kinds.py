@@ -1,4 +1,4 @@
-"""The kinds of values a key may have: each says in words what it allows, and turns the text of a file into a value."""
+"""The kinds of scalar values: each has the allowed values in words, and parses the TOML value."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import phonenumbers
 from pipeline.domain.window import RECIPIENT
 from pipeline.domain.zone import is_zone
 from pipeline.secret import Address
-from pipeline.settings.place import Wrong
-from pipeline.settings.table import Scalar
+from pipeline.settings.key_path import InvalidValue
+from pipeline.settings.schema import Scalar
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
@@ -33,10 +33,10 @@ DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def duration_ms(text: str) -> int:
-    """Return a duration such as "250ms", "5s", "10m", "12h" or "30d" in milliseconds; raise Wrong."""
+    """Return a duration such as "250ms", "5s", "10m", "12h" or "30d" in milliseconds. Raises InvalidValue."""
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise Wrong
+        raise InvalidValue
     return int(found[1]) * _UNIT_MS[found[2]]
 
 
@@ -46,7 +46,7 @@ def duration(least: str = "1ms", most: str = "3650d") -> Scalar[int]:
 
     def parse(value: object) -> int:
         found = duration_ms(_text(value))
-        return found if low <= found <= high else _wrong()
+        return found if low <= found <= high else _invalid()
 
     if high == _LONGEST_MS:
         return Scalar(f'a duration such as "250ms" "5s" "10m" "12h" "30d", at least "{least}"', parse)
@@ -58,7 +58,7 @@ def whole(least: int, most: int) -> Scalar[int]:
 
     def parse(value: object) -> int:
         fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-        return value if fits and isinstance(value, int) else _wrong()
+        return value if fits and isinstance(value, int) else _invalid()
 
     return Scalar(f"a whole number from {least} to {most}", parse)
 
@@ -67,7 +67,7 @@ def choice(*words: str) -> Scalar[str]:
     """One of `words`."""
 
     def parse(value: object) -> str:
-        return str(value) if isinstance(value, str) and value in words else _wrong()
+        return str(value) if isinstance(value, str) and value in words else _invalid()
 
     return Scalar(" or ".join(f'"{word}"' for word in words), parse)
 
@@ -78,7 +78,7 @@ def text(pattern: str, allowed: str) -> Scalar[str]:
 
     def parse(value: object) -> str:
         found = _text(value)
-        return str(found) if compiled.fullmatch(found) else _wrong()
+        return str(found) if compiled.fullmatch(found) else _invalid()
 
     return Scalar(allowed, parse)
 
@@ -96,14 +96,14 @@ def _url_with_login(value: object) -> Address:
 
 
 def array(kind: Callable[[object], str], allowed: str, *, least: int = 1, one: bool = True) -> Scalar[tuple[str, ...]]:
-    """An array of what `kind` parses, without repeats; with `one` a single one may stand without brackets."""
+    """An array of what `kind` parses, without repeats; with `one`, a single item needs no brackets."""
 
     def parse(value: object) -> tuple[str, ...]:
         items = [value] if one and isinstance(value, str) else value
         if not isinstance(items, list) or len(items) < least:
-            raise Wrong
+            raise InvalidValue
         found = tuple(dict.fromkeys(kind(item) for item in items))
-        return found if len(found) == len(items) else _wrong("each only once")
+        return found if len(found) == len(items) else _invalid("each only once")
 
     return Scalar(allowed, parse)
 
@@ -111,14 +111,14 @@ def array(kind: Callable[[object], str], allowed: str, *, least: int = 1, one: b
 def _servers(value: object) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list) or not items:
-        raise Wrong
+        raise InvalidValue
     return tuple(dict.fromkeys(_server(item) for item in items))
 
 
 def _server(value: object) -> str:
     found = _SERVER.fullmatch(_text(value).strip())
     if found is None or (found[2] and int(found[2][1:]) > _LAST_PORT):
-        raise Wrong
+        raise InvalidValue
     return found[1] + (found[2] or ":9092")
 
 
@@ -126,7 +126,7 @@ def _mail_address(value: object) -> str:
     found = str(_text(value))
     parsed = getaddresses([found])
     if not found.isprintable() or len(parsed) != 1 or not re.fullmatch(r"[^@\s]+@[^@\s]+", parsed[0][1]):
-        raise Wrong
+        raise InvalidValue
     return found
 
 
@@ -135,7 +135,7 @@ def _clock(value: object) -> int:
         return value.hour * 3600 + value.minute * 60 + value.second
     found = _CLOCK.fullmatch(_text(value))
     if found is None:
-        raise Wrong
+        raise InvalidValue
     return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0)
 
 
@@ -148,7 +148,7 @@ def _zone(value: object) -> str:
     if is_zone(name):
         return name
     close = get_close_matches(name, sorted(available_timezones()), n=1)
-    raise Wrong(f'did you mean "{close[0]}"?' if close else "")
+    raise InvalidValue(f'did you mean "{close[0]}"?' if close else "")
 
 
 def _zone_or_recipient(value: object) -> str:
@@ -160,30 +160,30 @@ def _date(value: object) -> date:
         return value
     found = _text(value)
     try:
-        return date.fromisoformat(found) if _DATE.fullmatch(found) else _wrong()
+        return date.fromisoformat(found) if _DATE.fullmatch(found) else _invalid()
     except ValueError:
-        raise Wrong from None
+        raise InvalidValue from None
 
 
 def _dates(value: object) -> frozenset[date]:
-    return frozenset(_date(item) for item in value) if isinstance(value, list) else _wrong()
+    return frozenset(_date(item) for item in value) if isinstance(value, list) else _invalid()
 
 
 def _days(value: object) -> frozenset[int]:
     if not isinstance(value, list) or not value or not all(isinstance(day, str) and day in DAYS for day in value):
-        raise Wrong
+        raise InvalidValue
     return frozenset(DAYS.index(day) for day in value)
 
 
 def _region(value: object) -> str:
-    return str(value) if isinstance(value, str) and value in phonenumbers.SUPPORTED_REGIONS else _wrong()
+    return str(value) if isinstance(value, str) and value in phonenumbers.SUPPORTED_REGIONS else _invalid()
 
 
 def _callback(value: object) -> Address:
     found = str(_text(value))
     without = found.replace("{touch_id}", "touch")
     if "{" in without or "}" in without:
-        raise Wrong("the only thing filled in is {touch_id}")
+        raise InvalidValue("the only thing filled in is {touch_id}")
     _check_url(without, query=True, user=True)  # Twilio sends a user and password given there (basic authentication)
     return Address.read(found)
 
@@ -193,31 +193,31 @@ def _check_url(found: str, *, query: bool, user: bool) -> None:
         parts = urlsplit(found)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise Wrong from None
+        raise InvalidValue from None
     if not right or not _NO_SPACE.fullmatch(found) or parts.fragment or (parts.query and not query):
-        raise Wrong
+        raise InvalidValue
     if parts.username is not None and not user:
-        raise Wrong("without user and password")
+        raise InvalidValue("without user and password")
 
 
 def _command(value: object) -> str:
     found = str(_text(value))
     try:
-        return found if shlex.split(found) else _wrong()
+        return found if shlex.split(found) else _invalid()
     except ValueError:
-        raise Wrong from None
+        raise InvalidValue from None
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else _wrong()
+    return value if isinstance(value, str) else _invalid()
 
 
-def _wrong(more: str = "") -> Never:
-    raise Wrong(more)
+def _invalid(more: str = "") -> Never:
+    raise InvalidValue(more)
 
 
 def _flag(value: object) -> bool:
-    return value if isinstance(value, bool) else _wrong()
+    return value if isinstance(value, bool) else _invalid()
 
 
 def _cap(value: object) -> int | None:

@@ -1,4 +1,4 @@
-"""docs/configuration.md from the declared keys: `python -m pipeline.settings.reference > docs/configuration.md`."""
+"""Writes docs/configuration.md from the declared keys: `python -m pipeline.settings.reference > docs/configuration.md`."""
 
 from __future__ import annotations
 
@@ -8,56 +8,48 @@ from typing import Any
 
 from pipeline.domain.work import Channel
 from pipeline.settings.calendars import HoursKeys
-from pipeline.settings.keys import (
-    CalendarKeys,
-    ChannelKeys,
-    FileKeys,
-    KafkaSettings,
-    LimitKeys,
-    PauseKeys,
-    RetryKeys,
-    WarmUpKeys,
-    WarmUpStepKeys,
-    WindowKeys,
-)
-from pipeline.settings.place import Inline, shown
+from pipeline.settings.hours import CalendarKeys, WindowKeys
+from pipeline.settings.kafka import KafkaSettings
+from pipeline.settings.key_path import InlineTable, to_toml
+from pipeline.settings.keys import ChannelKeys, FileKeys
+from pipeline.settings.pacing import LimitKeys, PauseKeys, RetryKeys, WarmUpKeys, WarmUpStepKeys
+from pipeline.settings.schema import ABSENT, REQUIRED, ByChannel, Key, keys_of
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
-from pipeline.settings.table import ABSENT, REQUIRED, ByChannel, Key, keys_of
 
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `python -m pipeline.settings.reference`: change pipeline/settings/keys.py, not this file. -->
+<!-- Written by `python -m pipeline.settings.reference`: change pipeline/settings, not this file. -->
 
 The configuration is read once, when a worker or a command starts.
 
 - **With a file**: the environment variable `PIPELINE_CONFIG` names a TOML file; [examples/pipeline.toml](../examples/pipeline.toml) is one
-  with every key explained. Any value in it may be `{ env = "NAME" }`, which stands for that variable's value, so that no
-  secret need be in the file. Paths are relative to the file's folder. The variables below do not count then.
-- **Without one**: the [variables](#without-a-file) below make one sender per channel, named `default`; all else has its default.
+  with every key explained. Any value in it may be `{ env = "NAME" }`, which is replaced by that variable's value, so that the file
+  needs no secrets. Paths are relative to the file's folder. The variables below are not read then.
+- **Without one**: the [variables](#without-a-file) below set one sender per channel, named `default`; every other key has its default.
 
-An unknown key or a bad value stops the start with exit code 2 and one line for each: the key, what was found, what is allowed.
-Secrets are never shown.
+An unknown key or an invalid value stops the start with exit code 2. Each error is one line: the key, the value found, the
+values allowed. Secrets are never shown.
 
 ```
 channels.sms.window.zone: found "America/New_Yrok"; allowed: an IANA time zone such as "America/New_York", or "recipient" (did you mean "America/New_York"?)
 ```
 
-Durations are text: `"250ms"` `"5s"` `"10m"` `"12h"` `"30d"`.
+A duration is text: `"250ms"` `"5s"` `"10m"` `"12h"` `"30d"`.
 """
 TABLES: list[tuple[str, str, type[Any] | None]] = [
-    ("The file's own keys", "", FileKeys),
+    ("Keys at the top of the file", "", FileKeys),
     ("`[kafka]`", "", KafkaSettings),
     (
         "`[channels.whatsapp]` `[channels.email]` `[channels.sms]`",
-        "The same keys on each channel. A channel without senders is off: its touches end `failed`, `channel_off`.",
+        "The same keys on each channel. A channel without senders is off: its touches end `failed` with reason `channel_off`.",
         ChannelKeys,
     ),
     (
         "`window`",
         (
-            '`window = { opens = "08:00", closes = "20:00", zone = "America/New_York" }`, or `"always"`. Open from `opens` on and closed from\n'
-            "`closes` on, by the wall clock, on the nights of daylight saving too. For SMS the last 5 s count as closed."
+            '`window = { opens = "08:00", closes = "20:00", zone = "America/New_York" }`, or `"always"`. Open from `opens` until\n'
+            "`closes` by the wall clock, also on the nights when daylight saving starts or ends. For SMS the last 5 s count as closed."
         ),
         WindowKeys,
     ),
@@ -65,16 +57,16 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
         "`calendar`",
         (
             '`calendar = "us-2026.1"`, or `{ name = "us-2026.1", override = { FL = { opens = "09:00", closes = "20:00" } } }`, or `"none"`.\n'
-            "[What the calendars say, and whom they bind](calendars.md)."
+            "[What the calendars say, and which recipients they apply to](calendars.md)."
         ),
         CalendarKeys,
     ),
-    ("`calendar.override`", "Hours of one place, in place of the calendar's.", HoursKeys),
+    ("`calendar.override`", "Hours of one place, instead of the calendar's.", HoursKeys),
     (
         "`limit`",
         (
             '`limit = { rate = 30, per = "1m", burst = 1 }`, or `"none"`. Calls are spaced evenly, and no stretch of time as long as `per` holds\n'
-            "more than `rate` at the provider, whatever the network does; the price is one latency per `per`."
+            "more than `rate` calls at the provider, whatever the network delay; the cost is one network latency per `per`."
         ),
         LimitKeys,
     ),
@@ -94,8 +86,8 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
     (
         "`daily_cap`",
         (
-            '`daily_cap = 500`, or `"none"`: what each sender may send from one midnight to the next. Messages count, not calls: those that the\n'
-            "provider took or may have taken. When it is reached, the lane waits for the next day; no attempt is spent."
+            '`daily_cap = 500`, or `"none"`: the most messages of a sender between two midnights. Messages count, not calls: those that\n'
+            "the provider took or may have taken. When the cap is reached, the lane waits for the next day; no attempt is used."
         ),
         None,
     ),
@@ -108,7 +100,7 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
         PauseKeys,
     ),
     ("`retry`", '`retry = { first = "2s", most = "15m" }`.', RetryKeys),
-    ("`[[channels.whatsapp.senders]]`", "A session of a WAHA server.", WahaKeys),
+    ("`[[channels.whatsapp.senders]]`", "One session of a WAHA server.", WahaKeys),
     ("`[[channels.email.senders]]`", "A Resend account.", ResendKeys),
     (
         "`[[channels.sms.senders]]`",
@@ -173,8 +165,8 @@ def _default(each: Key) -> str:
 
 def _toml(value: object) -> str:
     if isinstance(value, list):
-        return "[" + ", ".join(shown(item) for item in value) + "]"
-    return shown(Inline(value)) if isinstance(value, dict) else shown(value)
+        return "[" + ", ".join(to_toml(item) for item in value) + "]"
+    return to_toml(InlineTable(value)) if isinstance(value, dict) else to_toml(value)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pipeline.settings.kinds import (
     text,
     whole,
 )
-from pipeline.settings.table import ABSENT, REQUIRED, key
+from pipeline.settings.schema import ABSENT, REQUIRED, key
 
 _SID = r"[A-Za-z0-9_-]{1,64}"
 _TWILIO_FROM = r"\+[1-9]\d{4,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}"
@@ -28,24 +28,26 @@ _TWILIO_FROM = r"\+[1-9]\d{4,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SenderKeys:
-    """What every sender has."""
+    """The keys of every sender."""
 
-    name: str = key(NAME, "default", "Its name: `Status.sender`, and what a touch pins. Unique in its channel.")
+    name: str = key(
+        NAME, "default", "Name of the sender, in `Status.sender` and in a touch that pins it. Unique in its channel."
+    )
     lane: int | None = key(
         whole(0, 9_999),
         ABSENT,
-        "Its partition of the channel's topic, below `kafka.lanes`; unique in its channel. A sole sender may leave it out: 0.",
+        "Partition of the channel's topic, below `kafka.lanes`; unique in its channel. Required with several senders; a single one has 0.",
     )
     enabled: bool = key(
         FLAG,
         True,  # noqa: FBT003 - a default
-        "`false`: it takes nothing new, finishes what it has claimed, and hands its backlog to the other senders.",
+        "`false`: the sender takes no new touches, finishes its open claims, and hands its backlog to the other senders.",
     )
     started_on: date | None = key(
-        DATE, ABSENT, "Since when it sends (UTC): `warm_up` counts from here; left out, from its first send."
+        DATE, ABSENT, "Date (UTC) from which `warm_up` counts; left out: the sender's first send."
     )
     daily_cap: int | None = key(
-        whole(1, MOST_A_DAY), ABSENT, "Messages per calendar day; left out, the channel's `daily_cap`."
+        whole(1, MOST_A_DAY), ABSENT, "Most messages per calendar day; left out: the channel's `daily_cap`."
     )
 
 
@@ -54,16 +56,19 @@ class WahaKeys(SenderKeys):
     """`[[channels.whatsapp.senders]]`: a session of a WAHA server."""
 
     session: str = key(
-        text(r"[A-Za-z0-9_.@-]{1,128}", "a session's name"), "default", "The session.", variable="WAHA_SESSION_NAME"
+        text(r"[A-Za-z0-9_.@-]{1,128}", "a session's name"),
+        "default",
+        "Name of the session.",
+        variable="WAHA_SESSION_NAME",
     )
-    base_url: str = key(URL, "http://127.0.0.1:3000", "The WAHA server.", variable="WAHA_BASE_URL")
+    base_url: str = key(URL, "http://127.0.0.1:3000", "URL of the WAHA server.", variable="WAHA_BASE_URL")
     api_key: Secret | None = key(
-        SECRET, ABSENT, "Its API key; left out if it asks for none.", secret=True, variable="WAHA_API_KEY"
+        SECRET, ABSENT, "API key of the server; left out if it requires none.", secret=True, variable="WAHA_API_KEY"
     )
     engine: str = key(
         choice("NOWEB", "GOWS", "WEBJS", "WPP"),
         "NOWEB",
-        "Its engine: decides how an unknown outcome is looked up.",
+        "WAHA engine of the session; decides how an unknown outcome is looked up.",
         variable="WAHA_ENGINE",
     )
 
@@ -73,42 +78,42 @@ class ResendKeys(SenderKeys):
     """`[[channels.email.senders]]`: a Resend account."""
 
     api_key: Secret = key(
-        SECRET, REQUIRED, "The API key; one that may only send is enough.", secret=True, variable="RESEND_API_KEY"
+        SECRET, REQUIRED, "API key; one with sending access is enough.", secret=True, variable="RESEND_API_KEY"
     )
     from_: tuple[str, ...] = key(
         SENDER_ADDRESSES,
         REQUIRED,
-        "Addresses it sends from; a touch may pick one, else the first.",
+        "`From` addresses; a touch may choose one, the first is the default.",
         variable="RESEND_FROM",
     )
-    base_url: str = key(URL, "https://api.resend.com", "The API.", variable="RESEND_API_URL")
+    base_url: str = key(URL, "https://api.resend.com", "Base URL of the API.", variable="RESEND_API_URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwilioKeys(SenderKeys):
     """`[[channels.sms.senders]]`: a Twilio number or Messaging Service. Either `from` or `messaging_service_sid`."""
 
-    account_sid: str = key(text(_SID, 'an account SID, "AC…"'), REQUIRED, "The account.", variable="TWILIO_ACCOUNT_SID")
-    auth_token: Secret = key(SECRET, REQUIRED, "Its token.", secret=True, variable="TWILIO_AUTH_TOKEN")
+    account_sid: str = key(text(_SID, 'an account SID, "AC…"'), REQUIRED, "Account SID.", variable="TWILIO_ACCOUNT_SID")
+    auth_token: Secret = key(SECRET, REQUIRED, "Auth token of the account.", secret=True, variable="TWILIO_AUTH_TOKEN")
     from_: str | None = key(
         text(_TWILIO_FROM, "a number with + (E.164), a short code, or an alphanumeric sender ID"),
         ABSENT,
-        "The number.",
+        "Number, short code or sender ID that sends.",
         variable="TWILIO_FROM",
     )
     messaging_service_sid: str | None = key(
         text(_SID, 'a Messaging Service\'s SID, "MG…"'),
         ABSENT,
-        "The Messaging Service.",
+        "SID of the Messaging Service.",
         variable="TWILIO_MESSAGING_SERVICE_SID",
     )
     status_callback: Address | None = key(
         CALLBACK,
         ABSENT,
-        "Where Twilio reports to; `{touch_id}` is filled in, percent-encoded. A user and password in it go to Twilio alone; path and query are stored.",
+        "URL for Twilio's delivery reports; `{touch_id}` is replaced, percent-encoded. A user and password in it are sent only to Twilio; path and query are stored.",
         variable="TWILIO_STATUS_CALLBACK",
     )
-    base_url: str = key(URL, "https://api.twilio.com", "The API.", variable="TWILIO_API_URL")
+    base_url: str = key(URL, "https://api.twilio.com", "Base URL of the API.", variable="TWILIO_API_URL")
 
 
 SENDERS: dict[Channel, type[SenderKeys]] = {
@@ -116,4 +121,4 @@ SENDERS: dict[Channel, type[SenderKeys]] = {
     Channel.EMAIL: ResendKeys,
     Channel.SMS: TwilioKeys,
 }
-"""What a sender of each channel is."""
+"""Keys of a sender, by channel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
+from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
 from pipeline.secret import Address, Secret
 from pipeline.settings import Settings, load
+from pipeline.settings.keys import SmsKeys
 from pipeline.settings.reference import reference
+from pipeline.settings.schema import keys_of
 from tests.harness.certificates import Authority
 
 ROOT = Path(__file__).parents[3]
@@ -293,3 +297,9 @@ def test_the_example_names_every_key() -> None:
 def test_the_committed_reference_is_up_to_date() -> None:
     committed = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert committed == reference(), "run: python -m pipeline.settings.reference > docs/configuration.md"
+
+
+def test_every_key_of_a_channel_reaches_its_policy_and_the_policy_has_no_other_rule():
+    declared = {each.field for each in keys_of(SmsKeys)}
+    in_policy = {each.name for each in fields(ChannelPolicy)} - {"channel"}
+    assert in_policy == declared - {"daily_cap"}, "the cap is each sender's"

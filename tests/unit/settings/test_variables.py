@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings import SettingsError, load, unread
-from pipeline.settings.variables import WITHOUT_FILE, misspelt
+from pipeline.settings import SettingsError, load, unread_variables
+from pipeline.settings.variables import WITHOUT_FILE, misspelled
 
 SLIPS = [
     ("TWILIO_FORM", "TWILIO_FROM"),
@@ -51,7 +51,7 @@ OTHERS = {
 @pytest.mark.parametrize(("found", "meant"), SLIPS)
 def test_a_slip_of_the_pen_stops_the_start_with_the_name_that_was_meant(found: str, meant: str):
     if meant == "TWILIO_MESSAGING_SERVICE_SID":  # more than a slip: said, and not refused
-        assert f"{found} (did you mean {meant}?)" in unread({found: "x"})[0]
+        assert f"{found} (did you mean {meant}?)" in unread_variables({found: "x"})[0]
         return
     with pytest.raises(SettingsError) as caught:
         load({found: "x"}, Path("/"))
@@ -72,23 +72,27 @@ def test_a_slip_is_named_beside_what_it_left_missing():
 
 
 def test_what_other_programs_read_stops_nothing():
-    assert list(misspelt(OTHERS)) == []
+    assert list(misspelled(OTHERS)) == []
     assert load(OTHERS, Path("/")).source == "environment"
 
 
 def test_what_resembles_a_variable_that_is_set_is_only_said():
     environ = {"RESEND_API_KEY": "re_secret", "RESEND_API_KEY2": "re_other", "RESEND_FROM": "a@example.com"}
     assert load(environ, Path("/")).resend
-    assert unread(environ) == ["set in the environment and not read: RESEND_API_KEY2 (did you mean RESEND_API_KEY?)"]
+    assert unread_variables(environ) == [
+        "set in the environment and not read: RESEND_API_KEY2 (did you mean RESEND_API_KEY?)"
+    ]
 
 
 def test_of_servers_that_share_a_prefix_with_us_nothing_is_said_unless_it_resembles_ours():
-    assert unread({"KAFKA_HEAP_OPTS": "x", "WAHA_DASHBOARD_PASSWORD": "x", "PATH": "x"}) == []
-    assert unread({"TWILIO_REGION": "ie1"}) == ["set in the environment and not read: TWILIO_REGION"]
+    assert unread_variables({"KAFKA_HEAP_OPTS": "x", "WAHA_DASHBOARD_PASSWORD": "x", "PATH": "x"}) == []
+    assert unread_variables({"TWILIO_REGION": "ie1"}) == ["set in the environment and not read: TWILIO_REGION"]
 
 
 def test_beside_a_file_the_variables_that_do_not_count_are_named():
-    (line,) = unread({"PIPELINE_CONFIG": "pipeline.toml", "RESEND_API_KEY": "re_secret", "KAFKA_TOPIC_PREFIX": "x."})
+    (line,) = unread_variables(
+        {"PIPELINE_CONFIG": "pipeline.toml", "RESEND_API_KEY": "re_secret", "KAFKA_TOPIC_PREFIX": "x."}
+    )
     assert (
         line
         == "PIPELINE_CONFIG is set: these variables count only where that file names them: KAFKA_TOPIC_PREFIX, RESEND_API_KEY"
@@ -96,8 +100,8 @@ def test_beside_a_file_the_variables_that_do_not_count_are_named():
 
 
 def test_an_empty_variable_is_one_that_is_not_set():
-    assert list(misspelt({"TWILIO_FORM": ""})) == []
-    assert unread({"TWILIO_FORM": ""}) == []
+    assert list(misspelled({"TWILIO_FORM": ""})) == []
+    assert unread_variables({"TWILIO_FORM": ""}) == []
 
 
 @given(st.sampled_from(WITHOUT_FILE), st.data())
@@ -105,10 +109,10 @@ def test_any_two_letters_swapped_are_noticed(name: str, data: st.DataObject):
     at = data.draw(st.integers(0, len(name) - 2))
     slip = name[:at] + name[at + 1] + name[at] + name[at + 2 :]
     if slip != name:
-        assert [found for found, _ in misspelt({slip: "x"})] == [slip]
+        assert [found for found, _ in misspelled({slip: "x"})] == [slip]
 
 
 @given(st.sampled_from(WITHOUT_FILE), st.data())
 def test_any_letter_left_out_is_noticed(name: str, data: st.DataObject):
     at = data.draw(st.integers(0, len(name) - 1))
-    assert [found for found, _ in misspelt({name[:at] + name[at + 1 :]: "x"})] == [name[:at] + name[at + 1 :]]
+    assert [found for found, _ in misspelled({name[:at] + name[at + 1 :]: "x"})] == [name[:at] + name[at + 1 :]]
