@@ -39,7 +39,7 @@ class Metrics:
         )
         self._throttled = Counter(
             "pipeline_throttled_seconds",
-            "Seconds a lane had work and waited for its limit, warm-up, daily cap or pause.",
+            "Seconds a lane had work and waited for its limit, warm-up, daily cap or gap.",
             ["channel", "sender"],
             registry=registry,
         )

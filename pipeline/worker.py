@@ -201,7 +201,7 @@ class Worker:
     def _introduce(self) -> None:
         for line in introduction(self.settings, versions()):
             log.info("%s", line)
-        for notice in filter(None, (*self.notices, half(self.settings))):
+        for notice in filter(None, (*self.notices, *self.settings.warnings, half(self.settings))):
             log.warning("%s", notice)
 
     def _look_at_templates(self) -> None:

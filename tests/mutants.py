@@ -268,9 +268,9 @@ MUTANTS = [
         ", None)\n    assert",
         LIMITS,
     ),
-    ("no pause", "pipeline/stages/lane/limits.py", "cycle.policy.pause is not None and calls", "False", LIMITS),
+    ("no gap", "pipeline/stages/lane/limits.py", "cycle.policy.gap is not None and calls", "False", LIMITS),
     (
-        "a pause from the start of the call",
+        "a gap from the start of the call",
         "pipeline/stages/lane/limits.py",
         "max(call.end_ms for call in calls)",
         "max(call.start_ms for call in calls)",

@@ -54,8 +54,8 @@ class WarmUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """How long a sender rests between two calls: drawn anew each time. Raises ValueError for an empty range."""
+class Gap:
+    """The random rest of a sender between two calls, drawn anew each time. Raises ValueError for an empty range."""
 
     least_ms: int
     most_ms: int
@@ -65,7 +65,7 @@ class Pause:
             raise ValueError(f"an empty range: {self.least_ms} to {self.most_ms} ms")
 
     def drawn_ms(self, draw: float) -> int:
-        """Return the pause in milliseconds; `draw` is uniform in [0, 1)."""
+        """Return the gap in milliseconds; `draw` is uniform in [0, 1)."""
         return min(self.most_ms, self.least_ms + int(draw * (self.most_ms - self.least_ms + 1)))
 
 
@@ -96,11 +96,11 @@ def next_start_ms(limit: Limit, calls: Sequence[PastCall], now_ms: int) -> int:
     return max(now_ms, _spaced_ms(limit, calls), _windowed_ms(limit, calls))
 
 
-def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None, pause: Pause | None = None) -> int:
-    """Return how many calls, those that end last, are needed: by `next_start_ms` in every step, by the pause one."""
+def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None, gap: Gap | None = None) -> int:
+    """Return how many of the calls that end last must be kept: the highest rate of the limits, or one for a gap."""
     limits = [limit] if limit else []
     limits += [step.limit for step in warm_up.steps] if warm_up else []
-    return max([each.rate for each in limits], default=0 if pause is None else 1)
+    return max([each.rate for each in limits], default=0 if gap is None else 1)
 
 
 def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:

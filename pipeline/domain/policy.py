@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.domain.calendar import Calendar
-from pipeline.domain.limit import Limit, Pause, WarmUp
+from pipeline.domain.limit import Gap, Limit, WarmUp
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
@@ -48,7 +48,7 @@ class ChannelPolicy:
     limit: Limit | None
     """None: unlimited."""
     warm_up: WarmUp | None
-    pause: Pause | None = None
+    gap: Gap | None = None
     """Between two calls of one sender."""
     numbers: str = "valid"
     region: str | None = None

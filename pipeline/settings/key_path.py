@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, time
 from typing import Final
 
@@ -51,6 +51,8 @@ class KeyPath:
     """The errors found so far, shared by all paths of one configuration."""
     names: Mapping[str, str]
     """What to show in place of a path: without a file, the environment variable."""
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+    """Keys that were read under a former name, as (path in the file, present name); shared like `notes`."""
 
     def at(self, name: str) -> KeyPath:
         """Return the path of key `name` of the table here."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline.domain.calendar import Calendar
-from pipeline.domain.limit import Limit, Pause, WarmUp
+from pipeline.domain.limit import Gap, Limit, WarmUp
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
@@ -17,7 +17,7 @@ from pipeline.settings.compound import ArrayOf, Nested
 from pipeline.settings.hours import CALENDAR, WINDOW
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.kinds import CAP, FILE, REGION, choice, duration, whole
-from pipeline.settings.pacing import LIMIT, PAUSE, RETRY, WARM_UP
+from pipeline.settings.pacing import GAP, LIMIT, RETRY, WARM_UP
 from pipeline.settings.schema import ABSENT, ByChannel, key
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
 
@@ -61,7 +61,7 @@ class ChannelKeys:
         "none",
         'Most messages of each sender per calendar day, in the window\'s zone (its `fallback_zone` with zone "recipient"; UTC if always open).',
     )
-    pause: Pause | None = key(PAUSE, "none", "Random time between two calls of one sender.")
+    gap: Gap | None = key(GAP, "none", "Random time between two calls of one sender.", formerly="pause")
     numbers: str = key(
         choice("valid", "possible"), "valid", 'Check of phone numbers; "possible" checks only their length.'
     )

@@ -55,6 +55,8 @@ class Settings:
     twilio: Mapping[str, TwilioAccount]
     templates_named: bool = False
     """Whether the configuration names the folder, which must exist then."""
+    warnings: tuple[str, ...] = ()
+    """Lines for the head of a worker's log."""
 
 
 def load(environ: Mapping[str, str], cwd: Path) -> Settings:
@@ -81,9 +83,15 @@ def load(environ: Mapping[str, str], cwd: Path) -> Settings:
             path = KeyPath("", None, notes, names)
         keys = read_table(FileKeys, raw, path)
         checked = _checked(keys, path, file.parent, str(file) if named else "environment")
-        return replace(checked, templates_named="templates" in raw)
+        return replace(checked, templates_named="templates" in raw, warnings=_renamed(path))
     except InvalidKey:
         raise SettingsError(notes) from None
+
+
+def _renamed(path: KeyPath) -> tuple[str, ...]:
+    if not path.renamed:
+        return ()
+    return ("renamed keys are still read: " + ", ".join(f"{each} is now `{name}`" for each, name in path.renamed),)
 
 
 def _misspelled(found: str, meant: str) -> str:

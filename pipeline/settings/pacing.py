@@ -1,10 +1,10 @@
-"""The keys that say how often a sender may call: `limit`, `warm_up`, `pause`, `retry`."""
+"""The keys that say how often a sender may call: `limit`, `warm_up`, `gap`, `retry`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
+from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.retry import Retry
 from pipeline.domain.work import Channel
 from pipeline.settings.compound import Nested, OneOrArray
@@ -47,8 +47,8 @@ class WarmUpStepKeys(LimitKeys):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PauseKeys:
-    """`pause`."""
+class GapKeys:
+    """`gap`."""
 
     least_ms: int = key(duration("0ms", "1d"), REQUIRED, "The shortest.")
     most_ms: int = key(duration("1ms", "1d"), REQUIRED, "The longest.")
@@ -85,9 +85,9 @@ def _warm_up_steps(steps: tuple[WarmUpStep, ...]) -> WarmUp:
         raise InvalidValue("at least one step, and each `until` after the one before") from None
 
 
-def _pause(keys: PauseKeys, _: Channel | None) -> Pause:
+def _gap(keys: GapKeys, _: Channel | None) -> Gap:
     try:
-        return Pause(keys.least_ms, keys.most_ms)
+        return Gap(keys.least_ms, keys.most_ms)
     except ValueError:
         raise InvalidValue(f"least not over most ({keys.least_ms} ms > {keys.most_ms} ms)") from None
 
@@ -100,5 +100,5 @@ def _retry(keys: RetryKeys, _: Channel | None) -> Retry:
 
 LIMIT = Nested(LimitKeys, _limit, "none")
 WARM_UP = OneOrArray(Nested(WarmUpKeys, _warm_up, "none"), Nested(WarmUpStepKeys, _warm_up_step), _warm_up_steps)
-PAUSE = Nested(PauseKeys, _pause, "none")
+GAP = Nested(GapKeys, _gap, "none")
 RETRY = Nested(RetryKeys, _retry)

@@ -12,7 +12,7 @@ from pipeline.settings.hours import CalendarKeys, WindowKeys
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import InlineTable, to_toml
 from pipeline.settings.keys import ChannelKeys, FileKeys
-from pipeline.settings.pacing import LimitKeys, PauseKeys, RetryKeys, WarmUpKeys, WarmUpStepKeys
+from pipeline.settings.pacing import GapKeys, LimitKeys, RetryKeys, WarmUpKeys, WarmUpStepKeys
 from pipeline.settings.schema import ABSENT, REQUIRED, ByChannel, Key, keys_of
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
 
@@ -92,12 +92,12 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
         None,
     ),
     (
-        "`pause`",
+        "`gap`",
         (
-            '`pause = { least = "30s", most = "60s" }`, or `"none"`: from the answer to one call to the next call of the same sender. WAHA advises a\n'
+            '`gap = { least = "30s", most = "60s" }`, or `"none"`: from the answer to one call to the next call of the same sender. WAHA advises a\n'
             'random 30 to 60 s between messages to people who have not written first, against bans (its guide "How to Avoid Blocking").'
         ),
-        PauseKeys,
+        GapKeys,
     ),
     ("`retry`", '`retry = { first = "2s", most = "15m" }`.', RetryKeys),
     ("`[[channels.whatsapp.senders]]`", "One session of a WAHA server.", WahaKeys),

@@ -76,6 +76,8 @@ class Key:
     secret: bool
     variable: str | None
     """The environment variable that sets the key when there is no file."""
+    formerly: str | None
+    """A former name, which is still read, with a warning."""
     only: Channel | None
     """The one channel that has the key; None: all."""
     otherwise: object
@@ -116,6 +118,7 @@ def key(
     variable: str | None = None,
     only: Channel | None = None,
     otherwise: object = None,
+    formerly: str | None = None,
 ) -> Any:
     """Declare a key as a dataclass field; the parameters are those of `Key`."""
     metadata = {
@@ -124,6 +127,7 @@ def key(
         "about": about,
         "variable": variable,
         "only": only,
+        "formerly": formerly,
         "otherwise": otherwise,
         "secret": secret,
     }
@@ -139,8 +143,9 @@ def keys_of(table: type[Any], channel: Channel | None = None) -> list[Key]:
 def read_table(table: type[T], raw: dict[str, Any], path: KeyPath) -> T:
     """Return `raw` as an instance of `table`. Raises InvalidKey after noting every error in it."""
     known = {each.name: each for each in keys_of(table, path.channel)}
+    former = {each.formerly for each in known.values()}
     is_invalid = False
-    for name in [name for name in raw if name not in known]:
+    for name in [name for name in raw if name not in known and name not in former]:
         path.at(name).note("an unknown key", _one_of(name, list(known)))
         is_invalid = True
     values: dict[str, object] = {}
@@ -161,6 +166,8 @@ def _declared(each: Field[Any]) -> Key:
 
 def _read_key(each: Key, raw: dict[str, Any], path: KeyPath) -> object:
     here = path.at(each.name)
+    if each.formerly in raw:
+        return _read_former_name(each, each.formerly, raw, path)
     if each.name in raw:
         return each.read(raw[each.name], here)
     default = each.default_on(path.channel)
@@ -168,6 +175,15 @@ def _read_key(each: Key, raw: dict[str, Any], path: KeyPath) -> object:
         here.note("nothing", each.kind.allowed)
         raise InvalidKey
     return None if default is ABSENT else each.read(default, here)
+
+
+def _read_former_name(each: Key, formerly: str, raw: dict[str, Any], path: KeyPath) -> object:
+    """Return the value of a key written under its former name. Raises InvalidKey if both names are there."""
+    if each.name in raw:
+        path.at(each.name).note(f"both `{each.name}` and its former name `{formerly}`", f"`{each.name}` alone")
+        raise InvalidKey
+    path.renamed.append((path.at(formerly).path, each.name))
+    return each.read(raw[formerly], path.at(formerly))
 
 
 def _one_of(name: str, known: list[str]) -> str:

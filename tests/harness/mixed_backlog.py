@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
+from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.story import TERMINAL
 from pipeline.domain.window import Window
@@ -131,7 +131,7 @@ def draw(dice: random.Random) -> Scenario:
         window=gap,
         limit=dice.choice([Limit(6, 60_000), Limit(4, 60_000, 3), Limit(60, 60_000, 60)]),
         warm_up=None,
-        pause=dice.choice([None, Pause(9_000, 11_000)]),
+        gap=dice.choice([None, Gap(9_000, 11_000)]),
         in_flight=1,
     )
     email = ChannelPolicy(

@@ -135,15 +135,15 @@ def _limit_faults(scenario: Scenario, providers: Providers) -> Iterable[str]:
 
 
 def _pause_faults(scenario: Scenario, providers: Providers) -> Iterable[str]:
-    """No two calls of a sender are closer than its shortest pause."""
+    """No two calls of a sender are closer than its shortest gap."""
     for channel, policy in scenario.channels.items():
-        if policy.pause is None:
+        if policy.gap is None:
             continue
-        least_ms = policy.pause.least_ms - 2 * scenario.harm.skew_ms - providers.latest_ms
+        least_ms = policy.gap.least_ms - 2 * scenario.harm.skew_ms - providers.latest_ms
         for sender, times in _arrivals(channel, providers).items():
             for first, last in pairwise(times):
                 if last - first < least_ms:
-                    yield f"{channel} {sender}: two calls within {last - first} ms, the pause is {policy.pause}"
+                    yield f"{channel} {sender}: two calls within {last - first} ms, the gap is {policy.gap}"
 
 
 def _arrivals(channel: Channel, providers: Providers) -> dict[str, list[int]]:

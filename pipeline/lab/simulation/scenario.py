@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
+from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import Window
@@ -151,7 +151,7 @@ def _policy(
         warm_up=dice.choice(
             [None, None, WarmUp((WarmUpStep(Limit(2, 2_000), 4_000), WarmUpStep(Limit(2, 1_000), 12_000)))]
         ),
-        pause=dice.choice([None, None, None, Pause(100, 1_500)]),
+        gap=dice.choice([None, None, None, Gap(100, 1_500)]),
         attempts=dice.choice([2, 5]),
         retry=Retry(500, 5_000),
         retry_for_ms=dice.choice([10_000, 259_200_000]),

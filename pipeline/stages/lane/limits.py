@@ -49,9 +49,9 @@ def note_call(cycle: Cycle, claim_id: str, lease_until_ms: int, messages: int) -
     if state.first_send_ms is None:
         state.first_send_ms = cycle.now_ms
     _count(cycle, messages)
-    if policy.pause is not None:
-        state.gap_ms = policy.pause.drawn_ms(cycle.draw())
-    keep = calls_to_remember(policy.limit, policy.warm_up, policy.pause)
+    if policy.gap is not None:
+        state.gap_ms = policy.gap.drawn_ms(cycle.draw())
+    keep = calls_to_remember(policy.limit, policy.warm_up, policy.gap)
     if keep == 0:
         return
     state.calls += 1
@@ -73,8 +73,8 @@ def give_back(cycle: Cycle, claim: Claim) -> None:
 def _holds(cycle: Cycle, messages: int) -> Iterator[Hold]:
     calls = [call for call, _ in cycle.mind.calls.values()]
     yield from _limit_holds(cycle, calls)
-    if cycle.policy.pause is not None and calls:
-        yield Hold("pause", max(call.end_ms for call in calls) + cycle.state.gap_ms)
+    if cycle.policy.gap is not None and calls:
+        yield Hold("gap", max(call.end_ms for call in calls) + cycle.state.gap_ms)
     left = messages_left(cycle)
     if left is not None and messages > left:
         yield Hold(f"daily cap of {_cap(cycle)}", day_end_ms(cycle.policy.day_zone, cycle.now_ms))

@@ -11,7 +11,7 @@ import pytest
 from pipeline.agents import lane as lane_module
 from pipeline.agents.held_back import HeldBack
 from pipeline.agents.lane import LaneAgent
-from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
+from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.verdict import Paused, Sent
 from pipeline.domain.window import RECIPIENT, Window
@@ -41,13 +41,13 @@ def hold_of(answer=None, *, now_ms=T0, **more):
         ({"limit": Limit(30, 60_000)}, "30 per 1m"),
         ({"limit": Limit(30, 60_000), "warm_up": WarmUp((WarmUpStep(SLOW, 10_000_000),))}, "warm-up, 1 per 1m"),
         ({"senders": (SenderPolicy("default", 0, daily_cap=1),)}, "daily cap of 1"),
-        ({"pause": Pause(1_000, 1_000)}, "pause"),
-        ({"limit": SLOW, "pause": Pause(90_000, 90_000)}, "pause"),
+        ({"gap": Gap(1_000, 1_000)}, "gap"),
+        ({"limit": SLOW, "gap": Gap(90_000, 90_000)}, "gap"),
         ({"answer": Paused("429", "slow", retry_after_s=40)}, "Retry-After of the provider (429)"),
         ({"answer": Paused("connection", "refused")}, None),
         ({}, None),
     ],
-    ids=["limit", "warm-up", "cap", "pause", "the-longest", "retry-after", "outage", "nothing"],
+    ids=["limit", "warm-up", "cap", "gap", "the-longest", "retry-after", "outage", "nothing"],
 )
 def test_a_lane_says_what_holds_it(more, why):
     assert hold_of(**more) == (why, {"Retry-After of the provider (429)": 2, None: 0}.get(why, 1))

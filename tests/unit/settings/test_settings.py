@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
+from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
@@ -225,15 +225,26 @@ def test_a_warm_up_may_have_steps(tmp_path: Path) -> None:
 
 
 def test_a_sender_may_have_a_daily_cap_of_its_own(tmp_path: Path) -> None:
-    text = 'daily_cap = 500\npause = { least = "30s", most = "60s" }\n' + "".join(
+    text = 'daily_cap = 500\ngap = { least = "30s", most = "60s" }\n' + "".join(
         f'[[channels.whatsapp.senders]]\nname = "{name}"\nlane = {lane}\nsession = "{name}"\n{own}\n'
         for lane, (name, own) in enumerate([("a", ""), ("b", "daily_cap = 20")])
     )
     policy = load_text(tmp_path, f"[channels.whatsapp]\n{text}").channels[Channel.WHATSAPP]
     assert [sender.daily_cap for sender in policy.senders] == [500, 20]
-    assert policy.pause == Pause(30_000, 60_000)
+    assert policy.gap == Gap(30_000, 60_000)
     bare = load_text(tmp_path, ALL_CHANNELS).channels[Channel.WHATSAPP]
-    assert (bare.senders[0].daily_cap, bare.pause) == (None, None)
+    assert (bare.senders[0].daily_cap, bare.gap) == (None, None)
+
+
+def test_the_former_name_of_the_gap_is_still_read_and_one_warning_names_the_new_one(tmp_path: Path) -> None:
+    gap = '{ least = "30s", most = "60s" }'
+    old = load_text(tmp_path, f"[channels.whatsapp]\npause = {gap}\n[channels.sms]\npause = {gap}")
+    new = load_text(tmp_path, f"[channels.whatsapp]\ngap = {gap}\n[channels.sms]\ngap = {gap}")
+    assert old.channels == new.channels
+    assert new.warnings == ()
+    assert old.warnings == (
+        "renamed keys are still read: channels.whatsapp.pause is now `gap`, channels.sms.pause is now `gap`",
+    )
 
 
 def test_a_sender_may_be_disabled(tmp_path: Path) -> None:

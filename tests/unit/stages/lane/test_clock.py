@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pipeline.domain.limit import Limit, Pause, WarmUp, WarmUpStep
+from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.verdict import Absent, AskLater, Paused, Sent, Unknown
 from pipeline.domain.work import Channel
@@ -100,7 +100,7 @@ def test_a_clock_that_was_behind_for_one_call_and_is_set_right_gives_no_second_c
 
 @pytest.mark.parametrize("moves", [(DAY, 0), (-DAY, 0), (DAY, -DAY, 0), (-DAY, DAY, 0), (HOUR, DAY, -DAY, 0)])
 def test_a_pause_a_rest_between_calls_and_a_backoff_are_as_long_as_they_were(moves: tuple[int, ...]) -> None:
-    lane = Clocked(in_flight=1, pause=Pause(5 * MINUTE, 5 * MINUTE))
+    lane = Clocked(in_flight=1, gap=Gap(5 * MINUTE, 5 * MINUTE))
     lane.step(work("a"), work("b"), work("c"))
     lane.send_all()
     for ahead_ms in moves:

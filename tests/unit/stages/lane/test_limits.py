@@ -1,4 +1,4 @@
-"""What holds a lane back besides its rate: the daily cap and the pause, through crashes, midnights and outages."""
+"""What holds a lane back besides its rate: the daily cap and the gap, through crashes, midnights and outages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.limit import Limit, Pause
+from pipeline.domain.limit import Gap, Limit
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.verdict import Absent, Paused, Refused, Rejected, Sent, Unbegun, Unknown, Verdict
 from pipeline.domain.window import RECIPIENT, Window
@@ -190,12 +190,12 @@ class TestDailyCap:
 
 
 class TestPause:
-    @pytest.mark.parametrize(("draw", "pause_ms"), [(0.0, 30_000), (0.5, 45_000), (0.999_999_9, 60_000)])
-    def test_it_is_drawn_between_the_least_and_the_most(self, draw: float, pause_ms: int) -> None:
-        assert Pause(30_000, 60_000).drawn_ms(draw) == pause_ms
+    @pytest.mark.parametrize(("draw", "gap_ms"), [(0.0, 30_000), (0.5, 45_000), (0.999_999_9, 60_000)])
+    def test_it_is_drawn_between_the_least_and_the_most(self, draw: float, gap_ms: int) -> None:
+        assert Gap(30_000, 60_000).drawn_ms(draw) == gap_ms
 
     def test_it_runs_from_the_answer_to_the_next_call(self) -> None:
-        rig = Rig(policy(pause=Pause(30_000, 30_500)))
+        rig = Rig(policy(gap=Gap(30_000, 30_500)))
         rig.step(*[work(f"t{n}") for n in range(4)])
         for _ in range(3):
             assert len(rig.calls) == 1
@@ -208,7 +208,7 @@ class TestPause:
             rig.step()
 
     def test_a_successor_keeps_the_pause_that_was_drawn(self) -> None:
-        rig = Rig(policy(pause=Pause(30_000, 60_000)))
+        rig = Rig(policy(gap=Gap(30_000, 60_000)))
         rig.step(work("a"), work("b"))
         rig.answer(Sent(("i",)))
         rig.step()
@@ -222,7 +222,7 @@ class TestPause:
         assert Rig(policy(limit=Limit(1, 1_000))).step(work("a")).calls == Rig(policy()).step(work("a")).calls
 
     def test_looking_an_outcome_up_is_no_call_and_starts_no_pause(self) -> None:
-        rig = Rig(policy(pause=Pause(30_000, 30_000)))
+        rig = Rig(policy(gap=Gap(30_000, 30_000)))
         rig.step(work("a"), work("b"))
         rig.answer(Unknown("timeout", "no answer"), took_ms=0)
         lost_ms = rig.now_ms
