@@ -103,14 +103,17 @@ class RocksStore:
         with self._marking():
             rows = self._db.iter()
             rows.seek(start)
-        while rows.valid():
-            key: bytes = rows.key()
-            if key >= end:
-                return
-            yield key, rows.value()
-            rows.next()
-        with self._marking():
-            rows.status()  # a damaged block ends a scan as the end of the table does
+        try:
+            while rows.valid():
+                key: bytes = rows.key()
+                if key >= end:
+                    return
+                yield key, rows.value()
+                rows.next()
+            with self._marking():
+                rows.status()  # a damaged block ends a scan as the end of the table does
+        finally:
+            del rows  # an iterator locks the folder, and the traceback of a failure would keep it
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Apply changes, and the changelog position behind them, atomically. Raises StoreFailed."""
