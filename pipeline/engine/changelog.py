@@ -126,8 +126,12 @@ class ChangelogReader:
             )
         except (CorruptRecordException, UnsupportedCodecError) as error:
             # Written by us alone: damage, not poison. To go on without it would forget claims, and send again.
-            at = ", ".join([f"{tp.topic}[{tp.partition}]@{await self._kafka.position(tp)}" for tp in waiting])
-            raise ChangelogDamaged(f"{error} (reading {at})") from error
+            named = [tp for tp in waiting if repr(tp) in str(error)]
+            at = ", ".join([f"{tp.topic}[{tp.partition}]@{await self._kafka.position(tp)}" for tp in named])
+            raise ChangelogDamaged(
+                f"{at or error} cannot be read ({type(error).__name__}): the broker's copy of this changelog is damaged, "
+                "and without it messages could be sent again; let the partition be led by an undamaged replica"
+            ) from error
         return fetched
 
     async def _read(self, tables: Mapping[TopicPartition, FencedTable], ends: dict[TopicPartition, int]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.lab.local.kafka import LocalKafka
 from tests.harness.stack import LANE, touch
 
 if TYPE_CHECKING:
@@ -107,4 +109,28 @@ async def test_a_worker_that_comes_back_to_a_read_only_disk_ends_with_one_line_a
         assert "Traceback" not in written
         _mount(folder, "remount,rw")
         await goes_on(stack)
+        stack.stop_all()
+
+
+async def test_a_changelog_that_is_damaged_at_the_broker_stops_the_worker_that_must_read_it(
+    make_stack: MakeStack, tmp_path: Path
+):
+    with LocalKafka(tmp_path / "kafka") as kafka:
+        stack = make_stack(kafka.bootstrap_servers)
+        await at_work(stack)
+        assert await stack.follow(stack.all_ended, deadline_s=60)
+        assert await stack.stop_gently(0) == 0
+        shutil.rmtree(stack.folder / "data-0")
+        [log] = (tmp_path / "kafka" / "broker-0" / "log").glob(f"{stack.prefix}lanes-sms-changelog-2/*.log")
+        with log.open("r+b") as file:  # in the middle of the first batch
+            file.seek(200)
+            byte = file.read(1)
+            file.seek(200)
+            file.write(bytes([byte[0] ^ 0xFF]))
+        before = len((stack.folder / "worker-0.log").read_text())
+        stack.start_again(0)
+        assert stack.workers[0].wait(60) == 1
+        line = the_last_line((stack.folder / "worker-0.log").read_text()[before:])
+        assert f"ChangelogDamaged: {stack.prefix}lanes-sms-changelog[2]@" in line
+        assert "let the partition be led by an undamaged replica" in line
         stack.stop_all()
