@@ -145,13 +145,13 @@ class Worker:
             **WEB_SETTINGS,
         )
         app.prepare = self._prepare
-        app.wind_up = self._wind_up
-        app.renounce = self.folder.renew
+        app.clean_up = self._clean_up
+        app.renew_instance_id = self.folder.renew
         add_endpoints(
             app,
             self.metrics,
             lambda: None if app.ownership.is_ready else "partitions are being taken over",
-            app.not_taking_part,
+            app.watchdog.ended_task,
         )
         make_ours()
         install(partial(make_desk, self.settings))
@@ -251,7 +251,7 @@ class Worker:
                 conf.web_port,
             )
 
-    async def _wind_up(self) -> None:
+    async def _clean_up(self) -> None:
         for sender in self.senders.values():
             await sender.close()
 

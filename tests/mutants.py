@@ -78,7 +78,7 @@ MUTANTS = [
     ),
     (
         "no hole check, and an overtaken fetch kept",
-        "pipeline/engine/consumer.py",
+        "pipeline/engine/consumer_thread.py",
         "if epoch != self._epoch:",
         "if False:",
         f"{ENGINE} -k rebalance",

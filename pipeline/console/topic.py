@@ -47,7 +47,7 @@ class Source(Generic[T]):
     topic: str
     """Without the prefix."""
     read: Callable[[ConsumerRecord], T | None]
-    """CommitSlots a record into what it says, None if it is not asked for; raises Illegible."""
+    """Turns a record into what it says, None if it is not asked for; raises Illegible."""
     at_ms: Callable[[T], int]
     """When it was said."""
     complain: Callable[[str], None]

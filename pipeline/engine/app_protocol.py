@@ -1,11 +1,11 @@
-"""What the engine's parts may ask of the application they live in."""
+"""The part of the application that the engine's services may use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from aiokafka import TopicPartition
 
@@ -14,39 +14,43 @@ if TYPE_CHECKING:
 
 
 class AppProtocol(Protocol):
-    """The application, as its parts see it."""
+    """The application, as the engine's services see it."""
 
     engine_config: EngineConfig
     ownership: Ownership
     rebalancing: bool
     consumer_generation_id: int
     fetches: int
-    """How often records were asked for."""
+    """Number of fetches so far."""
+
+    @property
+    def opened_topics(self) -> Mapping[str, bytes]:
+        """Identity of each opened topic (see `topic_ids`), by its name in Kafka."""
 
     @property
     def should_stop(self) -> bool:
         """Whether the application is stopping."""
 
     def die(self, error: BaseException) -> NoReturn:
-        """End the process at once, loudly."""
+        """End the process at once, with one log line that names the error."""
 
-    def expelled(self) -> NoReturn:
-        """End the process, whose partitions have been given to another one."""
+    def die_expelled(self) -> NoReturn:
+        """End the process: the group has given its partitions to another worker."""
 
-    def is_covered(self, partition: TopicPartition) -> bool:
-        """Whether a worker of the group has `partition`, as this one was told last."""
+    def is_assigned(self, partition: TopicPartition) -> bool:
+        """Return whether any worker of the group owns `partition`, by the last assignment received here."""
 
     def rejoin(self) -> None:
-        """Ask the group to hand out its partitions anew."""
+        """Request a rebalance."""
 
     def on_rebalance_end(self) -> None:
-        """Note that records flow again."""
+        """Mark the rebalance as complete."""
 
     def ended_tasks(self) -> Iterator[str]:
-        """Yield the names of background tasks that should run and have ended."""
+        """Yield the names of background tasks that must run and have ended."""
 
     def partitions_of(self, topic: str) -> int:
-        """Return how many partitions a subscribed topic has, as the consumer knows; 0 before it knows."""
+        """Return the partition count of a subscribed topic, by the consumer's metadata; 0 without metadata."""
 
-    def thread_answers(self) -> bool:
-        """Return whether the consumer's thread has done something since this was last asked."""
+    def is_thread_responsive(self) -> bool:
+        """Return whether the consumer's thread has run since the last call."""

@@ -1,4 +1,4 @@
-"""The faust application of the engine: its settings, its agents, and its loud death."""
+"""The faust application of the engine: its settings, its agents, and how it ends on an error."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from faust.app.base import BootStrategy
 from faust.serializers.schemas import Schema
 
 from pipeline.engine.assignor import PartitionAssignor
-from pipeline.engine.consumer import Expelled, Transport
+from pipeline.engine.consumer import Transport
+from pipeline.engine.consumer_thread import Expelled
 from pipeline.engine.log_rate_limit import limit_library_logs
 from pipeline.engine.ownership import AgentBinding, Ownership
 from pipeline.engine.partition_growth import keep_assigned, warn_of_growth
 from pipeline.engine.producer import Fenced
 from pipeline.engine.recovery import TableManager
+from pipeline.engine.table_opening import KafkaTables
 from pipeline.engine.topic_ids import watch_topic_ids
-from pipeline.engine.trim import keep_trimming
+from pipeline.engine.trim import trim_regularly
 from pipeline.engine.watchdog import Standstill, Watchdog, watch
 from pipeline.masking import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from aiokafka import TopicPartition
 
@@ -42,14 +44,14 @@ REQUEST_TIMEOUT_S = 30.0
 REBALANCE_TIMEOUT_S = 60.0
 COMMIT_INTERVAL_S = 1.0
 CRASH_FILE = "crash.txt"
-"""In the data folder: the traceback of what ended the worker last."""
+"""File in the data folder with the traceback of the error that last ended the worker."""
 LINE_CHARACTERS = 500
 METADATA_MS = 30_000
-"""A topic that the broker asked did not know of yet is asked for again so soon, not in five minutes."""
+"""Metadata refresh: a topic unknown to the first broker is found after 30 s instead of aiokafka's five minutes."""
 
 
 class BatchSchema(Schema[Any, Any]):
-    """Hands batches through undecoded: stages decode, so that nothing unreadable can stop a stream."""
+    """Passes batches on undecoded: agents decode, so that no unreadable record can stop a stream."""
 
     def compile(self, app: Any, **options: Any) -> Any:
         """Return the decoder."""
@@ -63,70 +65,73 @@ class BatchSchema(Schema[Any, Any]):
 
 
 class Boot(BootStrategy):
-    """Faust's services without its producer: what goes out goes through the tables' own."""
+    """Faust's services without its producer: outputs are written by the tables' own producers."""
 
     enable_kafka_producer = False
 
 
 class Application(faust.App):
-    """A faust app whose agents lose nothing: every input topic is a binding of its `ownership`."""
+    """A faust app that delivers every input record to its partition's agent, through `ownership`."""
 
     BootStrategy = Boot
     engine_config: EngineConfig
     ownership: Ownership
+    table_opener: KafkaTables
     prepare: Callable[[], Awaitable[None]] | None = None
-    """Runs before anything is consumed: topics, senders, whatever must stand first."""
-    wind_up: Callable[[], Awaitable[None]] | None = None
-    """Runs when everything has stopped."""
-    renounce: Callable[[], object] | None = None
-    """Takes a new instance id for the next start: another worker has this one."""
+    """Runs before the first record is consumed: creates topics, opens senders."""
+    clean_up: Callable[[], Awaitable[None]] | None = None
+    """Runs after every service has stopped."""
+    renew_instance_id: Callable[[], object] | None = None
+    """Writes a new instance id for the next start, when another worker uses the same one."""
     watchdog: Watchdog
     fetches = 0
-    _topics_watched: asyncio.Future[Any] | None = None
+    _topic_watch: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
-        """Start, or end with one line that says why not."""
+        """Start, or end the process with one line that names the error."""
         try:
             await super().start()
-        except Exception as error:  # noqa: BLE001 - faust would write a traceback and leave its threads behind
+        except Exception as error:  # noqa: BLE001 - faust would write a traceback and leave its threads running
             self.die(error)
 
     def _create_directories(self) -> None:
-        """The data folder is made where it is locked; faust's own folders in it are not used."""
+        """Create nothing: DataFolder creates the data folder, and faust's folders in it are not used."""
 
     async def on_start(self) -> None:
-        """Prepare, and set the watchdog."""
+        """Prepare, then start faust's services and the engine's."""
         limit_library_logs()
         threading.excepthook = self._thread_ended
         if self.prepare is not None:
             await self.prepare()
         await super().on_start()
         self.add_future(watch(self, self.watchdog))
-        self.add_future(keep_trimming(self, self.engine_config.connection))
-        self._topics_watched = self.add_future(watch_topic_ids(self))
+        self.add_future(trim_regularly(self, self.engine_config.connection))
+        self._topic_watch = self.add_future(watch_topic_ids(self))
         self.add_future(warn_of_growth(self))
         self.add_future(keep_assigned(self))
 
     async def on_shutdown(self) -> None:
-        """Wind up."""
-        if self.wind_up is not None:
-            await self.wind_up()
+        """Clean up, then stop faust's services."""
+        if self.clean_up is not None:
+            await self.clean_up()
         await super().on_shutdown()
 
     def _crash(self, reason: BaseException) -> None:
-        """End the process when a service of faust's breaks; faust would stop the others first, for as long as they hang."""
+        """End the process when a faust service fails; faust would first wait for the others to stop."""
         if not self.should_stop and not isinstance(reason, asyncio.CancelledError):
             self.die(reason)
         super()._crash(reason)
 
-    def expelled(self) -> NoReturn:
-        """End the process, whose partitions have been given to another one."""
+    def die_expelled(self) -> NoReturn:
+        """End the process: the group has given its partitions to another worker."""
         consumer: Any = self.consumer
-        silent_s = consumer.silent_s()
-        if silent_s >= self.conf.broker_session_timeout / 2:
-            self._end(Expelled(f"out of touch with the group for {silent_s:.0f} s (frozen, or cut off from Kafka)"))
-        if self.renounce is not None:
-            self.renounce()
+        since_heartbeat_s = consumer.since_heartbeat_s()
+        if since_heartbeat_s >= self.conf.broker_session_timeout / 2:
+            self._end(
+                Expelled(f"out of touch with the group for {since_heartbeat_s:.0f} s (frozen, or cut off from Kafka)")
+            )
+        if self.renew_instance_id is not None:
+            self.renew_instance_id()
         self._end(
             Expelled(
                 "another worker has joined the group with the same instance id: is its data folder a copy of "
@@ -135,13 +140,13 @@ class Application(faust.App):
         )
 
     def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
-        """End the process when a thread breaks: the consumer's is the only one that lasts."""
+        """End the process when a thread ends with an error: the only lasting one is the consumer's."""
         self.die(ended.exc_value or Standstill("a thread has ended"))
 
     def die(self, error: BaseException) -> NoReturn:
-        """End the process at once, with one line that says why; its tables are spent. The traceback goes to `crash.txt`."""
+        """End the process at once, with one log line that names the error; write the traceback to `crash.txt`."""
         if isinstance(error, Fenced) and self.consumer is not None:
-            self.expelled()
+            self.die_expelled()
         self._end(error)
 
     def _end(self, error: BaseException) -> NoReturn:
@@ -161,7 +166,7 @@ class Application(faust.App):
         return f" (traceback: {path})"
 
     def ended_tasks(self) -> Iterator[str]:
-        """Yield the names of background tasks that should run and have ended."""
+        """Yield the names of background tasks that must run and have ended."""
         consumer: Any = self.consumer
         for name, task in chain(consumer.tasks(), self._own_tasks(), self.ownership.tasks()):
             if task is not None and task.done():
@@ -170,33 +175,34 @@ class Application(faust.App):
     def _own_tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
         tables: Any = self.tables
         yield "the take-over of partitions", tables.recovery.running
-        yield "the look at topics", self._topics_watched
+        yield "the watch of topic ids", self._topic_watch
         for topic, agent in self.agents.items():
-            for actor in list(agent._actors):  # noqa: SLF001 - faust names them nowhere else
+            for actor in list(agent._actors):  # noqa: SLF001 - faust has no public list
                 yield f"the agent {topic}", actor.actor_task
 
-    def is_covered(self, partition: TopicPartition) -> bool:
-        """Whether a worker of the group has `partition`, as this one was told last."""
-        return cast("PartitionAssignor", self.assignor).is_covered(partition)
+    @property
+    def opened_topics(self) -> Mapping[str, bytes]:
+        """Identity of each opened topic (see `topic_ids`), by its name in Kafka."""
+        return dict(self.table_opener.identities)
+
+    def is_assigned(self, partition: TopicPartition) -> bool:
+        """Return whether any worker of the group owns `partition`, by the last assignment received here."""
+        return cast("PartitionAssignor", self.assignor).is_assigned(partition)
 
     def rejoin(self) -> None:
-        """Ask the group to hand out its partitions anew."""
+        """Request a rebalance."""
         consumer: Any = self.consumer
         consumer.rejoin()
 
     def partitions_of(self, topic: str) -> int:
-        """Return how many partitions a subscribed topic has, as the consumer knows; 0 before it knows."""
+        """Return the partition count of a subscribed topic, by the consumer's metadata; 0 without metadata."""
         consumer: Any = self.consumer
         return int(consumer.partitions_of(topic))
 
-    def thread_answers(self) -> bool:
-        """Return whether the consumer's thread has done something since this was last asked."""
+    def is_thread_responsive(self) -> bool:
+        """Return whether the consumer's thread has run since the last call."""
         consumer: Any = self.consumer
-        return bool(consumer.thread_answers())
-
-    def not_taking_part(self) -> str | None:
-        """Return why this worker no longer takes part in its group, or None."""
-        return next((f"{name} has ended" for name in self.ended_tasks()), None)
+        return bool(consumer.is_thread_responsive())
 
 
 def create_application(
@@ -208,7 +214,7 @@ def create_application(
     session_timeout_s: float,
     **settings: Any,
 ) -> Application:
-    """Return the app with one agent per binding; `settings` are further faust settings."""
+    """Return the app with one agent per binding; `settings` are further faust settings. Raises RuntimeError without faust's compiled streams."""
     if getattr(faust.streams, "_CStreamIterator", None) is None:
         raise RuntimeError("faust without its compiled streams loses events; install its glibc wheel")
     servers = config.connection["bootstrap_servers"]
@@ -236,7 +242,8 @@ def create_application(
     )
     app.transport = Transport(app.conf.broker_consumer, app)
     app.engine_config = config
-    app.ownership = Ownership(config, bindings, now_ms, app.die)
+    app.table_opener = KafkaTables(config)
+    app.ownership = Ownership(app.table_opener, bindings, now_ms, app.die)
     app.watchdog = Watchdog(app)
     for topic, agent in app.ownership.agents.items():
         _consume(app, topic, agent)
@@ -245,13 +252,13 @@ def create_application(
 
 def _consume(app: Application, name: str, agent: str) -> None:
     topic = app.topic(name, schema=BatchSchema(), internal=False)
-    topic.maxsize = QUEUE_BATCHES  # the argument of app.topic() is dropped by faust, and the bound with it
+    topic.maxsize = QUEUE_BATCHES  # faust ignores the argument of app.topic()
 
     async def deliver(stream: Any) -> None:
         async for event in stream.noack().events():
             try:
                 app.ownership.deliver(event.value)
-            except Exception as error:  # noqa: BLE001 - a hole: going on would lose records
+            except Exception as error:  # noqa: BLE001 - an OffsetGap: continuing would lose records
                 app.die(error)
             event.ack()
 

@@ -1,4 +1,4 @@
-"""Faust's partition assignor, without a worker's web address in it."""
+"""Faust's partition assignor, independent of the workers' web addresses."""
 
 from __future__ import annotations
 
@@ -13,41 +13,43 @@ if TYPE_CHECKING:
     from pipeline.engine.config import EngineConfig
 
 
-class _Known:
-    """The metadata of a cluster, without partitions that nobody reads."""
+class _KnownPartitions:
+    """The metadata of a cluster, reduced to the partitions that the pipeline reads."""
 
     def __init__(self, cluster: Any, config: EngineConfig) -> None:
         self._cluster, self._config = cluster, config
 
     def partitions_for_topic(self, topic: str) -> set[int]:
-        """Return the partitions of a topic that the pipeline knows."""
+        """Return the partitions of a topic that the pipeline reads."""
         found = self._cluster.partitions_for_topic(topic) or ()
         return {number for number in found if self._config.knows(TopicPartition(topic, number))}
 
 
 class PartitionAssignor(partition_assignor.PartitionAssignor):
-    """Sticky as faust's, and compatible with it; no address of a worker matters.
+    """Sticky like faust's, and compatible with it, but independent of workers' addresses.
 
-    Faust asserts that the web address in an assignment is the worker's own. A static member that comes back under another
-    port or host name is handed the assignment it had before, with the old address: the assertion ends aiokafka's
-    coordination task, and the worker lives on without a place in its group.
+    Faust asserts that the web address in an assignment is the worker's own. A static member that returns with another
+    port or host name gets its previous assignment, with the old address: the assertion would end aiokafka's
+    coordination task, and the worker would run on outside its group.
     """
 
     @property
     def _url(self) -> URL:
-        """What stands for the address: who the worker is, wherever it runs."""
+        """The instance id in place of the address."""
         return URL.build(scheme="http", host=self.app.conf.consumer_group_instance_id or "worker")
 
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
-        """Hand out the partitions that the pipeline knows; a topic that has grown keeps the others for itself."""
-        return super()._perform_assignment(_Known(cluster, cast("Any", self.app).engine_config), member_metadata)
+        """Assign the partitions that the pipeline reads; those that were added to a topic later stay unassigned."""
+        return super()._perform_assignment(
+            _KnownPartitions(cluster, cast("Any", self.app).engine_config), member_metadata
+        )
 
-    def is_covered(self, partition: TopicPartition) -> bool:
-        """Whether the assignment that this worker was handed last gives `partition` to any worker of the group."""
+    def is_assigned(self, partition: TopicPartition) -> bool:
+        """Return whether the last assignment received here gives `partition` to any worker of the group."""
         return TP(*partition) in self._external_tps_url
 
     def on_assignment(self, assignment: Any) -> None:
-        """Take over what the group's leader decided, whichever address this worker had when it joined."""
+        """Apply the assignment of the group's leader, whatever address this worker had when it joined."""
         found = cast("Any", client_assignment.ClientMetadata.loads(self._decompress(assignment.user_data)))
         self._assignment = found.assignment
         self._topic_groups = dict(found.topic_groups)

@@ -1,4 +1,4 @@
-"""A batch: what one fetch brought of one partition, with the range of offsets it covers, so that a hole is seen."""
+"""A batch: the records that one fetch returned of one partition, with the offset range they cover, so that a gap shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one partition; every offset in [start, end) without a record here is a marker, aborted or compacted."""
+    """Records of one partition. An offset in [start, end) without a record is a control marker, aborted or compacted."""
 
     topic: str
     """Name in Kafka, prefix included."""
@@ -21,5 +21,5 @@ class Batch:
     start: int
     end: int
     epoch: int
-    """Which taking of ownership it was fetched in; batches of an older one are void."""
+    """The epoch of ownership in which it was fetched; batches of an older epoch are dropped."""
     records: Sequence[Record] = field(repr=False)

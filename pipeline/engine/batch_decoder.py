@@ -1,7 +1,7 @@
-"""Reads what a fetch brought, batch by batch. What cannot be parsed becomes a row that says so, and the rest goes on.
+"""Decodes the batches of a fetch response. A batch or record that cannot be parsed becomes an UnreadableRecord.
 
-aiokafka raises at the first batch or record that it cannot parse, at every fetch again. Here a codec nobody knows, a
-damaged batch or a header name that is no UTF-8 costs exactly the batch, or the record, that has it.
+aiokafka raises at the first batch or record that it cannot parse, at every fetch again. Here an unknown codec, a damaged
+batch or a header name that is not UTF-8 affects exactly the batch or record that has it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PORTION_BYTES = 4 * 1024 * 1024
-"""Handed out of one fetch at a time: a compressed fetch of 1 MiB can be a hundred times that."""
+"""Bytes handed out at a time: a compressed fetch of 1 MiB can be a hundred times that."""
 ROW_BYTES = 100
-"""What a row takes beside its key and value, about."""
+"""Approximate size of a record without its key and value."""
 
 LOG_OVERHEAD = 12
 """Base offset and length, before every batch of every format."""
@@ -34,26 +34,26 @@ CODEC_MASK = 0x07
 LATEST_MAGIC = 2
 LEAST_LEGACY = LOG_OVERHEAD + 14
 KEY_AT = {0: 18, 1: 26}
-"""Where the key of a message of format 0 or 1 begins."""
+"""Start of the key in a message of format 0 or 1."""
 
 
 class MessageSet:
-    """The batches of one fetch, as bytes; aiokafka's own would parse them."""
+    """The batches of one fetch response as bytes; aiokafka's own class parses them at once."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self._at = 0
 
     def size_in_bytes(self) -> int:
-        """Return how much there is."""
+        """Return the size of the response."""
         return len(self._data)
 
     def has_next(self) -> bool:
-        """Whether another batch follows; what the broker cut off at the end is none."""
+        """Return whether another whole batch follows: the broker may cut off the last one."""
         return self._at < len(self._data) and (self._at == 0 or self._at < self._end() <= len(self._data))
 
     def next_batch(self) -> memoryview:
-        """Return the next batch; all that is there, where its length makes no sense."""
+        """Return the next batch; all remaining bytes if its length is invalid."""
         start, end = self._at, self._end()
         self._at = end if start < end <= len(self._data) else len(self._data)
         return self._data[start : self._at]
@@ -70,7 +70,7 @@ class MessageSet:
 
 
 class PartitionRecords(stock.PartitionRecords):
-    """The records of one partition in one fetch."""
+    """The records of one partition in one fetch response."""
 
     next_fetch_offset: int
 
@@ -78,17 +78,17 @@ class PartitionRecords(stock.PartitionRecords):
         while self._records.has_next():
             raw = self._records.next_batch()
             try:
-                batch = _opened(raw, self.next_fetch_offset)
-                is_passed_over = self._is_passed_over(batch)
-            except Exception as error:  # noqa: BLE001 - whatever the damaged bytes lead to
-                yield self._whole(raw, error)
-                return  # which transactions were aborted cannot be told from here on: the next fetch says it anew
-            if not is_passed_over:
+                batch = _decode(raw, self.next_fetch_offset)
+                is_skipped = self._is_skipped(batch)
+            except Exception as error:  # noqa: BLE001 - damaged bytes can raise anything
+                yield self._unreadable_batch(raw, error)
+                return  # the aborted transactions are unknown from here on; the next fetch lists them again
+            if not is_skipped:
                 yield from self._read(batch, raw)
             self.next_fetch_offset = batch.next_offset
 
-    def _is_passed_over(self, batch: Any) -> bool:
-        """Whether it is a marker, or part of an aborted transaction. As aiokafka decides it."""
+    def _is_skipped(self, batch: Any) -> bool:
+        """Return whether `batch` is a control marker or part of an aborted transaction, decided as in aiokafka."""
         if self._isolation_level == stock.READ_COMMITTED and batch.producer_id is not None:
             self._consume_aborted_up_to(batch.base_offset)
             if batch.is_control_batch and self._contains_abort_marker(batch):
@@ -107,17 +107,17 @@ class PartitionRecords(stock.PartitionRecords):
             if raw[MAGIC_AT] == LATEST_MAGIC:
                 yield from self._one_by_one(raw)
             else:
-                yield self._whole(raw, error)
+                yield self._unreadable_batch(raw, error)
 
     def _one_by_one(self, raw: memoryview) -> Iterator[Any]:
-        """Yield what is left of a batch in which one record cannot be parsed: each says how long it is."""
+        """Yield the remaining records of a batch in which one cannot be parsed; each record has its length in front."""
         for row in parse_records(raw, _body(raw)):
             if row.offset >= self.next_fetch_offset:
                 self.next_fetch_offset = row.offset + 1
                 yield row
 
-    def _whole(self, raw: memoryview, error: Exception) -> UnreadableRecord:
-        """Return a batch that cannot be parsed, and go on behind it."""
+    def _unreadable_batch(self, raw: memoryview, error: Exception) -> UnreadableRecord:
+        """Return an unparsable batch as one record, and continue behind it."""
         first = self.next_fetch_offset
         follows = self._records.next_offset()
         self.next_fetch_offset = max(first, _last_offset(raw)) + 1 if follows is None else max(first + 1, follows)
@@ -126,7 +126,7 @@ class PartitionRecords(stock.PartitionRecords):
 
 
 class FetchResult(stock.FetchResult):
-    """What a fetch brought of one partition; handed out in portions of bounded size."""
+    """The fetch response of one partition, handed out in portions of at most PORTION_BYTES."""
 
     _partition_records: PartitionRecords | None
 
@@ -157,23 +157,23 @@ _REPLACED = {
 
 
 def _with_replaced_classes(method: Any) -> Any:
-    """Return a method of aiokafka's fetcher that makes our classes where it made aiokafka's."""
+    """Return a method of aiokafka's fetcher that creates the classes of this module instead of aiokafka's."""
     made = FunctionType(method.__code__, _REPLACED, method.__name__, method.__defaults__, method.__closure__)
     made.__kwdefaults__ = method.__kwdefaults__
     return made
 
 
 class Fetcher(stock.Fetcher):
-    """A fetcher that nothing it reads can stop. Give it to a consumer with `fetcher.__class__ = Fetcher`."""
+    """A fetcher that no record can stop. Assign it to a consumer with `fetcher.__class__ = Fetcher`."""
 
     _proc_fetch_request = _with_replaced_classes(stock.Fetcher._proc_fetch_request)  # noqa: SLF001 - it has no seam for its parser
     fetched_records = _with_replaced_classes(stock.Fetcher.fetched_records)
 
 
-def _opened(raw: memoryview, wanted: int) -> Any:
-    """Return the batch, unpacked and ready to be iterated. Raises whatever is wrong with it."""
+def _decode(raw: memoryview, wanted: int) -> Any:
+    """Return the batch, decompressed and ready to be iterated. Raises CorruptRecordException, or what a codec raises."""
     if len(raw) < LEAST_LEGACY:
-        raise CorruptRecordException("its length makes no sense")
+        raise CorruptRecordException("its length is invalid")
     magic = raw[MAGIC_AT]
     if magic > LATEST_MAGIC:
         raise CorruptRecordException(f"format {magic} is not known")

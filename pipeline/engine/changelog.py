@@ -1,4 +1,4 @@
-"""Brings stores up to the end of their changelogs, over control markers and aborted records, before anything is processed."""
+"""Restores stores from their changelogs before any record is processed."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ log = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 50
 PORTION_RECORDS = 20_000
-"""Read before it is written to the stores: all that was fetched at once would be half a million records in memory."""
+"""Most records read before they are written to the stores; a whole fetch could be half a million."""
 STALL_S = 30.0
 PEEK_S = 5.0
 PROGRESS_EVERY_S = 5.0
 
 
 class ChangelogDamaged(Exception):
-    """A changelog cannot be read; its table would lack what stands there."""
+    """A changelog cannot be read, so its table would be incomplete."""
 
 
 class ChangelogStalled(Exception):
-    """A changelog gave nothing for 30 seconds although its end is not reached."""
+    """A changelog returned no record for 30 seconds although its end is not reached."""
 
 
 class ChangelogReader:
-    """A consumer without a group that reads changelogs `read_committed`, and tells where topics begin and end.
+    """A consumer without a group that reads changelogs `read_committed`, and the bounds of topics.
 
-    For one restore only: aiokafka neither goes on cleanly after unsubscribe() nor stops then.
+    It serves one take-over: after unsubscribe(), aiokafka neither continues nor stops cleanly.
     """
 
     def __init__(self, connection: Mapping[str, Any], *, delete_retention_s: float) -> None:
@@ -82,18 +82,18 @@ class ChangelogReader:
             return
         self._kafka.assign(list(behind))
         for tp, (start, _) in behind.items():
-            self._kafka.seek(tp, start)  # at once: aiokafka would otherwise reset the position meanwhile
+            self._kafka.seek(tp, start)  # without an await before: aiokafka would reset the position meanwhile
         await self._read(by_partition, {tp: end for tp, (_, end) in behind.items()})
 
     def _start(self, table: FencedTable, begin: int, end: int) -> int:
-        """Return where to read from; a store that cannot be trusted is wiped first."""
-        known = table.store.position()
-        if known is None:
+        """Return the offset to read from; a store that is not a prefix of the changelog is wiped first."""
+        position = table.store.position()
+        if position is None:
             return begin
-        why = self._reason_to_wipe(known, table.store.identity, begin, end)
-        if why is None:
-            return known.offset
-        log.warning("store of %s[%d] is wiped and read anew from Kafka: %s", table.changelog, table.partition, why)
+        reason = self._reason_to_wipe(position, table.store.identity, begin, end)
+        if reason is None:
+            return position.offset
+        log.warning("store of %s[%d] is wiped and restored from Kafka: %s", table.changelog, table.partition, reason)
         table.store.wipe()
         return begin
 
@@ -107,8 +107,8 @@ class ChangelogReader:
             return f"it ends at {known.offset}, the changelog reaches from {begin} to {end}"
         return None
 
-    async def peek(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
-        """Return the record at each of these offsets, which are inside their topics; what is not there in time is left out."""
+    async def records_at(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        """Return the record at each of these offsets, which must be in their topics; those not read within 5 s are left out."""
         self._kafka.assign(list(wanted))
         for tp, offset in wanted.items():
             self._kafka.seek(tp, offset)
@@ -125,7 +125,7 @@ class ChangelogReader:
                 *waiting, timeout_ms=200, max_records=PORTION_RECORDS
             )
         except (CorruptRecordException, UnsupportedCodecError) as error:
-            # Written by us alone: damage, not poison. To go on without it would forget claims, and send again.
+            # Only the pipeline writes here, so this is damage. Continuing without it would forget claims, and send again.
             named = [tp for tp in waiting if repr(tp) in str(error)]
             at = ", ".join([f"{tp.topic}[{tp.partition}]@{await self._kafka.position(tp)}" for tp in named])
             raise ChangelogDamaged(
@@ -135,20 +135,20 @@ class ChangelogReader:
         return fetched
 
     async def _read(self, tables: Mapping[TopicPartition, FencedTable], ends: dict[TopicPartition, int]) -> None:
-        waiting, records, heard, told = dict(ends), 0, time.monotonic(), time.monotonic()
+        waiting, records, progress_at, logged_at = dict(ends), 0, time.monotonic(), time.monotonic()
         while waiting:
             fetched = await self._fetched(waiting)
             for tp, rows in fetched.items():
                 changes = [(r.key, r.value) for r in rows]
                 await asyncio.to_thread(tables[tp].store.write, changes, rows[-1].offset + 1)
                 records += len(rows)
-            # Markers and aborted records occupy offsets: the position, not the last record, tells the end.
+            # Markers and aborted records occupy offsets, so the end is known from the position, not from the last record.
             for tp in [tp for tp, end in waiting.items() if await self._kafka.position(tp) >= end]:
                 del waiting[tp]
-                heard = time.monotonic()
-            heard = time.monotonic() if fetched else heard
-            if time.monotonic() - heard > STALL_S:
+                progress_at = time.monotonic()
+            progress_at = time.monotonic() if fetched else progress_at
+            if time.monotonic() - progress_at > STALL_S:
                 raise ChangelogStalled(f"nothing for {STALL_S:.0f} s from {sorted(waiting)}")
-            if time.monotonic() - told > PROGRESS_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - logged_at > PROGRESS_EVERY_S:
+                logged_at = time.monotonic()
                 log.info("restoring: %d records read, %d partitions to go", records, len(waiting))

@@ -1,4 +1,4 @@
-"""Unpacks compressed batches, to a bounded length: a batch of 1 MiB can be made that unpacks to a gigabyte and more."""
+"""Decompresses batches up to a bounded size: a crafted batch of 1 MiB can expand to more than a gigabyte."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UNPACKED_BYTES = 64 * 1024 * 1024
-"""A batch that unpacks to more is not read."""
+DECOMPRESSED_BYTES = 64 * 1024 * 1024
+"""A batch that expands to more is not read."""
 XERIAL = b"\x82SNAPPY\x00"
 XERIAL_HEADER_BYTES = 16
 GZIP = b"\x1f\x8b"
@@ -23,7 +23,7 @@ GZIP_FRAMED = 31
 
 
 def decompressed(codec: int, data: bytes) -> bytes:
-    """Return `data` unpacked; `codec` is the number in a batch's attributes (Kafka protocol, record batch).
+    """Return `data` decompressed; `codec` is the number in a batch's attributes (Kafka protocol, record batch).
 
     Raises UnsupportedCodecError, CorruptRecordException, or what the codec raises.
     """
@@ -35,7 +35,7 @@ def decompressed(codec: int, data: bytes) -> bytes:
 
 def _gzip(data: bytes) -> bytes:
     parts: list[bytes] = []
-    room = UNPACKED_BYTES
+    room = DECOMPRESSED_BYTES
     while data.startswith(GZIP) or not parts:
         stream = zlib.decompressobj(GZIP_FRAMED)
         parts.append(stream.decompress(data, room + 1))
@@ -50,17 +50,17 @@ def _gzip(data: bytes) -> bytes:
 
 def _snappy(data: bytes) -> bytes:
     blocks = _xerial_blocks(data) if data.startswith(XERIAL) else [data]
-    if sum(cramjam.snappy.decompress_raw_len(block) for block in blocks) > UNPACKED_BYTES:
+    if sum(cramjam.snappy.decompress_raw_len(block) for block in blocks) > DECOMPRESSED_BYTES:
         raise _too_long()
     return b"".join(bytes(cramjam.snappy.decompress_raw(block)) for block in blocks)
 
 
 def _xerial_blocks(data: bytes) -> list[bytes]:
-    """Return the blocks of the framing that Java clients put around snappy: a header, then each block with its length."""
+    """Return the blocks of the framing that Java clients use with snappy: a header, then each block with its length."""
     blocks: list[bytes] = []
     at = XERIAL_HEADER_BYTES
     while at < len(data):
-        if data.startswith(XERIAL, at):  # streams written one behind the other
+        if data.startswith(XERIAL, at):  # several streams in a row
             at += XERIAL_HEADER_BYTES
             continue
         (length,) = struct.unpack_from(">i", data, at)
@@ -81,8 +81,8 @@ def _zstd(data: bytes) -> bytes:
 
 
 def _into_room(unpack: Callable[[bytes, mmap], int], data: bytes) -> bytes:
-    # Memory that is mapped costs nothing until it is written to: the bound, without asking for it each time.
-    with mmap(-1, UNPACKED_BYTES) as room:
+    # Mapped memory is not allocated until it is written to, so the bound costs nothing for small batches.
+    with mmap(-1, DECOMPRESSED_BYTES) as room:
         try:
             length = unpack(data, room)
         except Exception as error:
@@ -93,7 +93,7 @@ def _into_room(unpack: Callable[[bytes, mmap], int], data: bytes) -> bytes:
 
 
 def _too_long() -> CorruptRecordException:
-    return CorruptRecordException(f"it unpacks to more than {UNPACKED_BYTES} bytes")
+    return CorruptRecordException(f"it expands to more than {DECOMPRESSED_BYTES} bytes")
 
 
 _CODECS: dict[int, Callable[[bytes], bytes]] = {0: bytes, 1: _gzip, 2: _snappy, 3: _lz4, 4: _zstd}

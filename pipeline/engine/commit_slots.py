@@ -1,4 +1,4 @@
-"""Who goes when many partitions have much to do: few at once, so that one with little to do is not behind them all."""
+"""Limits concurrent large commits, so that small partitions are not starved."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SLOTS = 2
-"""One commits while the other computes: more only queue for the same core."""
+"""One partition commits while another computes; more would only queue for the same core."""
 SLOT_S = 1.0
-"""A commit that hangs gives its turn up after this: nobody waits for somebody else's broker for long."""
+"""A commit that hangs releases its slot after this time, so that other partitions do not wait for its broker."""
 
 
 class CommitSlots:
-    """The turns of one process, first come, first served."""
+    """The slots of one process, in the order of arrival."""
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(SLOTS)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the block ends, a bounded time."""
+        """Wait for a slot, and hold it until the block ends or SLOT_S is over."""
         await self._free.acquire()
-        is_over = False
+        is_released = False
 
-        def give_up() -> None:
-            nonlocal is_over
-            if not is_over:
-                is_over = True
+        def release() -> None:
+            nonlocal is_released
+            if not is_released:
+                is_released = True
                 self._free.release()
 
-        timer = asyncio.get_running_loop().call_later(SLOT_S, give_up)
+        timer = asyncio.get_running_loop().call_later(SLOT_S, release)
         try:
             yield
         finally:
             timer.cancel()
-            give_up()
+            release()

@@ -1,4 +1,4 @@
-"""The data folder of one worker: locked while in use, and the home of its instance id, which no copy of it shares."""
+"""The data folder of one worker: locked while in use; it holds the instance id, which a copy of the folder does not keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 INSTANCE_ID = "instance-id"
 STAMP = "instance-of"
-"""Whose instance id it is: this boot of this machine, and this folder itself rather than a copy of it."""
+"""File that says where the instance id is valid: boot id of the machine, device and inode of the folder."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -19,38 +19,31 @@ class FolderInUse(Exception):
 
 
 class DataFolder:
-    """A worker's folder. The instance id makes it a static member of its group: a restart takes its partitions back."""
+    """A worker's folder. Its instance id makes the worker a static member of its group: a restart keeps its partitions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
 
     def claim(self) -> str:
         """Lock the folder for the life of this process and return its instance id.
 
-        A folder that was copied, or whose machine has started anew since, gets a new id: two workers with one id would
-        throw each other out of the group for ever. Raises FolderInUse, OSError.
+        A copied folder, and any folder after a reboot, gets a new id: two workers with one id would expel each other
+        from the group again and again. Raises FolderInUse, OSError.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(PermissionError):  # somebody else's folder that we may write to: theirs to guard
+        with suppress(PermissionError):  # a folder of another user that is writable here
             self.path.chmod(0o700)
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._lock)
+            os.close(lock)
             raise FolderInUse(str(self.path)) from None
         known, stamp = self._read(INSTANCE_ID), self._read(STAMP)
         if not known or stamp not in ("", self._stamp()):
             known = self.renew()
         self._write(STAMP, self._stamp())
         return known
-
-    def _release(self) -> None:
-        """Unlock the folder, as the end of the process does."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
     def renew(self) -> str:
         """Write a new instance id and return it."""
@@ -68,7 +61,7 @@ class DataFolder:
         return path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
 
     def _write(self, name: str, text: str) -> None:
-        """Write a whole file or nothing: a crash never leaves half an id."""
+        """Replace the file as a whole: a crash never leaves half an id."""
         path, fresh = self.path / name, self.path / f"{name}.new"
         with fresh.open("w", encoding="ascii") as out:
             out.write(text)

@@ -1,4 +1,4 @@
-"""Keeps the log readable while a broker is away: aiokafka alone would write thousands of lines."""
+"""Limits the log lines of Kafka libraries: while a broker is down, aiokafka would write thousands."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
 )
 
-YOUNG_S = 60.0
-COORDINATOR_LOOKED_UP = ("Group Coordinator Request failed: %s", "FindCoordinator Request failed: %s")
-COORDINATOR_NOT_YET = (GroupCoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorForGroupError)
+STARTUP_S = 60.0
+COORDINATOR_MESSAGES = ("Group Coordinator Request failed: %s", "FindCoordinator Request failed: %s")
+COORDINATOR_STARTING = (GroupCoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorForGroupError)
 LINES = 5
 PER_S = 30.0
 
 
 class LogRateLimit(logging.Filter):
-    """Lets through the first few lines of each message per half minute; says how many it kept back."""
+    """Passes the first LINES lines of each message per PER_S seconds; the next line says how many were dropped."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Decide about one line."""
+        """Return whether to write the line."""
         key = (record.name, record.levelno, str(record.msg))
         now = time.monotonic()
         since, count = self._seen.get(key, (now, 0))
         if now - since > PER_S:
             if count > LINES:
-                record.msg = f"{record.msg} [{count - LINES} more like it kept back]"
+                record.msg = f"{record.msg} [{count - LINES} more like it dropped]"
             since, count = now, 0
         self._seen[key] = (since, count + 1)
         return count < LINES
 
 
 class StartupErrors(logging.Filter):
-    """Lowers to INFO what aiokafka calls an error while a young cluster still makes its own topics: it tries again."""
+    """Lowers aiokafka's errors to INFO while a new cluster still creates its internal topics: aiokafka retries."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._until = time.monotonic() + YOUNG_S
+        self._until = time.monotonic() + STARTUP_S
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Decide about one line; after a minute an error is an error."""
+        """Return whether to write the line; after STARTUP_S seconds, errors stay errors."""
         if record.levelno <= logging.INFO or time.monotonic() > self._until or not _is_expected(record):
             return True
         record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
-        return record.levelno >= logging.getLogger().getEffectiveLevel()  # the logger has let it through as an error
+        return record.levelno >= logging.getLogger().getEffectiveLevel()  # the logger has checked the level of an error
 
 
 def _is_expected(record: logging.LogRecord) -> bool:
@@ -60,14 +60,14 @@ def _is_expected(record: logging.LogRecord) -> bool:
     ):
         return True
     found = record.args[0] if isinstance(record.args, tuple) and record.args else None
-    return record.msg in COORDINATOR_LOOKED_UP and isinstance(found, COORDINATOR_NOT_YET)
+    return record.msg in COORDINATOR_MESSAGES and isinstance(found, COORDINATOR_STARTING)
 
 
 class OneLineTraceback(logging.Filter):
-    """CommitSlots the tracebacks of libraries into one line each: what ends a worker is told by the worker, with its traceback."""
+    """Shortens tracebacks of libraries to one line; the worker itself logs the error that ends it, with its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Shorten one line."""
+        """Shorten the record, and return True."""
         if record.exc_info and record.name.partition(".")[0] in ("faust", "mode", "aiokafka"):
             error = record.exc_info[1]
             if error is not None:
@@ -80,7 +80,7 @@ class OneLineTraceback(logging.Filter):
 
 
 def limit_library_logs() -> None:
-    """Limit the loggers of aiokafka and of faust's driver; below the level DEBUG no library writes tracebacks."""
+    """Add the filters to the loggers of aiokafka and of faust's driver; above level DEBUG, libraries write no tracebacks."""
     root = logging.getLogger()
     if root.getEffectiveLevel() > logging.DEBUG:
         for handler in root.handlers:

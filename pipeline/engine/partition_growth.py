@@ -1,4 +1,4 @@
-"""Topics with other partitions than the pipeline knows: what stops it, what it goes on with, and what waits unread."""
+"""Topics with another partition count than configured: which ones stop a worker, and which records stay unread."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
-"""At what the consumer knows anyway."""
-SAY_EVERY_S = 3_600.0
-COVERED_EVERY_S = 2.0
-PATIENCE_S = 30.0
+"""Interval of looks at the consumer's own metadata."""
+WARN_EVERY_S = 3_600.0
+ASSIGNED_EVERY_S = 2.0
+TIMEOUT_S = 30.0
 
 RecordCounts = tuple[int, int]
-"""Records that partitions hold, and have ever held."""
+"""(records that partitions hold now, records they have ever held)."""
 
 
 async def partition_count_faults(
     connection: Mapping[str, Any], needed: Sequence[TopicSpec], existing: Mapping[str, int]
 ) -> list[tuple[bool, str]]:
-    """Return (whether it stops a worker, a line for people) per topic with another number of partitions than needed.
+    """Return (whether it stops a worker, the line to show) per topic with another partition count than its spec.
 
-    `existing` has the partition count of each topic that exists. Raises KafkaError.
+    `existing` has the partition count of each existing topic. Raises KafkaError, TimeoutError.
     """
     held = await _count_beyond(
         connection, {t.name: (t.partitions, existing[t.name]) for t in needed if existing.get(t.name, 0) > t.partitions}
@@ -52,9 +52,10 @@ async def partition_count_faults(
 
 
 def assess(topic: TopicSpec, found: int, beyond: RecordCounts, known: frozenset[int], server: str) -> tuple[bool, str]:
-    """Return whether it stops a worker that `topic` has `found` partitions, and what to say of it.
+    """Return (whether `topic` with `found` partitions stops a worker, the line to show).
 
-    `known` are the partition counts of the other topics that the pipeline keeps its state in: none before its first start.
+    `beyond` counts the records in partitions beyond the configured ones. `known` are the partition counts of the
+    pipeline's other internal topics: none before its first start.
     """
     has = f"topic {topic.name} has {found} partitions, configured are {topic.partitions}"
     if found < topic.partitions:
@@ -68,13 +69,13 @@ def assess(topic: TopicSpec, found: int, beyond: RecordCounts, known: frozenset[
 
 
 def growth_line(topic: str, known: int, found: int, waiting: int | None) -> str:
-    """Return what to say of a topic that has more partitions than the pipeline knows; None: nothing is ever written there."""
+    """Return the line about a topic with more partitions than configured; `waiting` is None where nothing is written there."""
     has = f"topic {topic} has {found} partitions, configured are {known}: the pipeline goes on with those"
     if waiting is None:
         return f"{has}, the others stay empty"
     return (
         f"{has}; {waiting} records wait unread in partitions {known} to {found - 1}, and so will what producers write "
-        "there (docs/operations.md, 'A topic that has growth_line', brings them over)"
+        "there (docs/operations.md, 'A topic that has grown', brings them over)"
     )
 
 
@@ -86,7 +87,7 @@ def _known(needed: Iterable[TopicSpec], existing: Mapping[str, int], topic: Topi
 async def _count_beyond(
     connection: Mapping[str, Any], grown_topics: Mapping[str, tuple[int, int]]
 ) -> dict[str, RecordCounts]:
-    """Return what the partitions beyond the known ones hold, by topic; given are (known, found)."""
+    """Return the records in the added partitions by topic; `grown_topics` has (configured, found) counts. Raises KafkaError."""
     if not grown_topics:
         return {}
     partitions = [
@@ -95,7 +96,7 @@ async def _count_beyond(
     consumer = AIOKafkaConsumer(**connection, enable_auto_commit=False)
     await consumer.start()
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
@@ -109,15 +110,15 @@ async def _count_beyond(
 
 
 async def warn_of_growth(app: AppProtocol) -> None:
-    """Say which inputs have growth_line: at each start, as it happens, and once an hour."""
-    said: dict[str, tuple[int, float]] = {}
+    """Log which inputs have added partitions: at the start, when it happens, and once an hour."""
+    logged: dict[str, tuple[int, float]] = {}
     while not app.should_stop:
         await asyncio.sleep(LOOK_EVERY_S)
         for topic in app.ownership.agents:
             known, found = app.engine_config.partitions.get(topic), app.partitions_of(topic)
-            before, at = said.get(topic, (0, 0.0))
-            if known is not None and found > known and (found != before or time.monotonic() - at > SAY_EVERY_S):
-                said[topic] = found, time.monotonic()
+            before, at = logged.get(topic, (0, 0.0))
+            if known is not None and found > known and (found != before or time.monotonic() - at > WARN_EVERY_S):
+                logged[topic] = found, time.monotonic()
                 await _warn(app, topic, known, found)
 
 
@@ -127,28 +128,25 @@ async def _warn(app: AppProtocol, topic: str, known: int, found: int) -> None:
         if not app.ownership.is_internal(topic):
             waiting = (await _count_beyond(app.engine_config.connection, {topic: (known, found)}))[topic][0]
     except (KafkaError, OSError, TimeoutError) as error:
-        log.debug("the partitions beyond %d of %s are not looked at: %r", known, topic, error)
+        log.debug("the records beyond partition %d of %s cannot be counted: %r", known, topic, error)
         return
     log.warning("%s", growth_line(topic, known, found, waiting))
 
 
 async def keep_assigned(app: AppProtocol) -> None:
-    """Ask the group for a new assignment when one of the partitions that the pipeline knows is nobody's.
+    """Request a rebalance when a partition that the pipeline reads is assigned to no worker.
 
-    A static member that comes back is handed what it had; if a topic was missing when that was made, and is there again
-    before this process first looked, nothing would ever tell the group of it.
+    A static member that returns gets its previous assignment. If a topic was missing when that was made, and exists again
+    before this process first looks, no event would start a rebalance.
     """
     missing: set[TopicPartition] = set()
     while not app.should_stop:
-        await asyncio.sleep(COVERED_EVERY_S)
+        await asyncio.sleep(ASSIGNED_EVERY_S)
         if app.rebalancing or not app.ownership.is_ready:
             continue
-        seen = {tp for tp in _known_inputs(app) if not app.is_covered(tp)}
+        seen = {tp for tp in _known_inputs(app) if not app.is_assigned(tp)}
         if seen & missing:
-            log.warning(
-                "%s[%d] is assigned to no worker: the group is asked to hand out its partitions anew",
-                *min(seen & missing),
-            )
+            log.warning("%s[%d] is assigned to no worker: a rebalance is requested", *min(seen & missing))
             app.rejoin()
             seen = set()
         missing = seen

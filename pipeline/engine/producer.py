@@ -1,4 +1,4 @@
-"""The transactional producer of one partition: everything a batch changes goes out in one transaction, or nothing."""
+"""The transactional producer of one partition: all records of a step are committed, or none."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ OutboundRecord = tuple[str, int, "bytes | None", "bytes | None", "Headers"]
 
 
 class CommitFailed(Exception):
-    """A transaction's outcome is unknown or it was refused: the table is spent and the process must end."""
+    """A transaction was refused, or its outcome is unknown: the table cannot be used any more, and the process must end."""
 
 
 class Fenced(CommitFailed):
-    """Another process has opened this table since, or the broker gave the transaction up: nothing of it was committed."""
+    """Another process has opened this table since, or the broker aborted the transaction: nothing of it is committed."""
 
 
 class RecordRefused(CommitFailed):
-    """The broker refused a record inside the transaction; nothing of it was committed."""
+    """The broker refused a record in the transaction; nothing of it is committed."""
 
 
 class FencedProducer:
-    """One partition's transactional producer; opening it fences whoever held the partition before."""
+    """The transactional producer of one partition; opening it fences the previous owner."""
 
     def __init__(self, transactional_id: str, connection: Mapping[str, Any]) -> None:
         self.transactional_id = transactional_id
@@ -56,11 +56,11 @@ class FencedProducer:
         self._kafka._sender = _BackoffSender.like(self._kafka)  # noqa: SLF001 - aiokafka has no seam for its sender
 
     async def open(self) -> None:
-        """Connect and fence the predecessor: its open transaction is aborted, its later ones are refused."""
+        """Connect and fence the previous owner: its open transaction is aborted, its later ones are refused."""
         await self._kafka.start()
 
     def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
-        """Yield aiokafka's background tasks, each with a name for people."""
+        """Yield (name for the log, task) of aiokafka's background tasks."""
         yield f"the sender of {self.transactional_id}", self._kafka._sender.sender_task  # noqa: SLF001
         yield f"the metadata refresh of {self.transactional_id}", self._kafka.client._sync_task  # noqa: SLF001
 
@@ -68,12 +68,12 @@ class FencedProducer:
         """Write records (topic, partition, key, value, headers) as one transaction.
 
         Returns the offset behind the last record written, by (topic, partition).
-        Raises CommitFailed when the outcome is not known to be good.
+        Raises CommitFailed, Fenced, RecordRefused.
         """
         try:
             await self._kafka.begin_transaction()
             deliveries = await self._send(records)
-            # aiokafka would commit around a refused record: every delivery is seen before the commit.
+            # aiokafka would commit without a refused record, so every delivery is awaited before the commit.
             written = await asyncio.gather(*(future for future, _ in deliveries), return_exceptions=True)
             refusal = next((w for w in written if isinstance(w, BaseException)), None)
             if refusal is None:
@@ -116,25 +116,25 @@ class FencedProducer:
     async def _abort(self) -> None:
         try:
             await asyncio.wait_for(self._kafka.abort_transaction(), REQUEST_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001 - the successor's fence aborts it as well
+        except Exception as error:  # noqa: BLE001 - the next owner's fence aborts it, too
             log.debug("abort of %s: %r", self.transactional_id, error)
 
     async def close(self) -> None:
-        """Close the connection; waits a bounded time."""
+        """Close the connection, within REQUEST_TIMEOUT_S."""
         try:
             await asyncio.wait_for(self._kafka.stop(), REQUEST_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001 - nothing hangs on a clean goodbye
+        except Exception as error:  # noqa: BLE001 - nothing depends on a clean close
             log.debug("closing %s: %r", self.transactional_id, error)
 
 
 class _BackoffSender(Sender):
-    """Waits 1, 2, 4 … ms while the broker still writes the last transaction's markers; aiokafka waits 20 ms flat."""
+    """Waits 1, 2, 4 … 20 ms while the broker writes the last transaction's markers; aiokafka always waits 20 ms."""
 
     marker_waits = 0
 
     @classmethod
     def like(cls, producer: AIOKafkaProducer) -> _BackoffSender:
-        """Return a sender for `producer`, set up as its own."""
+        """Return a sender with the settings of the one that `producer` has."""
         own = producer._sender  # noqa: SLF001
         return cls(
             own.client,

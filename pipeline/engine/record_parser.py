@@ -1,4 +1,4 @@
-"""Reads the records of a batch one by one, each on its own: what aiokafka does not, once one of them is broken."""
+"""Parses the records of a batch one by one: aiokafka stops at the first record that it cannot parse."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ ERROR_CHARACTERS = 300
 
 
 class UnreadableRecord(NamedTuple):
-    """A record, or a whole batch, that cannot be parsed; `value` is what there is of its bytes."""
+    """A record, or a whole batch, that cannot be parsed; `value` holds the bytes that could be read."""
 
     offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
     flaw: str
-    """What is wrong with it."""
+    """Why it cannot be parsed."""
     headers: tuple[()] = ()
 
 
 class ParsedRecord(NamedTuple):
-    """A record, parsed."""
+    """A parsed record."""
 
     offset: int
     timestamp: int
@@ -42,13 +42,13 @@ class ParsedRecord(NamedTuple):
 
 
 def parse_records(raw: memoryview, body: bytes) -> Iterator[ParsedRecord | UnreadableRecord]:
-    """Yield the records in `body` of batch `raw` of format 2, one after the other, whatever is wrong with each."""
+    """Yield each record in `body`, the uncompressed payload of batch `raw` (format 2), parsed or with its flaw."""
     base, _, _, _, _, attributes, last_delta, first_ms, last_ms, *_ = HEADER_V2.unpack_from(raw)
     at, expected = 0, base
     while at < len(body):
         try:
             start, end = _bounds(body, at)
-        except Exception as error:  # noqa: BLE001 - where the next record begins is unknown
+        except Exception as error:  # noqa: BLE001 - the start of the next record is unknown
             last = max(expected, base + last_delta)
             yield UnreadableRecord(
                 last, first_ms, None, body[at:], f"offsets {expected} to {last} cannot be read: {error_line(error)}"
@@ -75,7 +75,7 @@ def _parse(body: bytes, base: int, first_ms: int, expected: int) -> ParsedRecord
         key, at = _bytes(body, at)
         value, at = _bytes(body, at)
         headers = _headers(body, at)
-    except Exception as error:  # noqa: BLE001 - whatever the damaged bytes lead to
+    except Exception as error:  # noqa: BLE001 - damaged bytes can raise anything
         flaw = f"the record cannot be read: {error_line(error)}"
         return UnreadableRecord(offset, timestamp, key, body if value is None else value, flaw)
     return ParsedRecord(offset, timestamp, key, value, headers)
@@ -93,7 +93,7 @@ def _headers(body: bytes, at: int) -> Headers:
         value, at = _bytes(body, at)
         found.append((name.decode(), value))
     if at != len(body):
-        raise CorruptRecordException("it is longer than what is in it")
+        raise CorruptRecordException("it has bytes behind its last header")
     return found  # type: ignore[return-value]  # Kafka allows a header without a value
 
 
@@ -105,7 +105,7 @@ def _bytes(body: bytes, at: int) -> tuple[bytes | None, int]:
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """Return the zigzag-encoded number at `at`, and where it ends (Protocol Buffers, encoding)."""
+    """Return (the zigzag-encoded number at `at`, the index behind it) (Protocol Buffers, encoding)."""
     value = shift = 0
     while True:
         byte = body[at]
@@ -119,5 +119,5 @@ def _varint(body: bytes, at: int) -> tuple[int, int]:
 
 
 def error_line(error: Exception) -> str:
-    """Return an error in one line of bounded length."""
+    """Return `error` on one line of at most ERROR_CHARACTERS."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:ERROR_CHARACTERS]

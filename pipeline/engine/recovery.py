@@ -1,4 +1,4 @@
-"""What happens after a rebalance, in the order that loses nothing: open tables, seek, clear the queues, let records flow."""
+"""Takes partitions over after a rebalance, in the order that loses no record: open tables, seek, resume."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Recovery(recovery.Recovery):
-    """Faust's recovery, replaced: the tables restored are ours."""
+    """Faust's recovery service, for the engine's tables instead of faust's."""
 
     running: asyncio.Task[Any] | None = None
-    """Takes partitions over, as long as the worker runs."""
+    """The task that takes partitions over; it runs as long as the worker."""
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -27,7 +27,7 @@ class Recovery(recovery.Recovery):
             self.signal_recovery_start.clear()
             try:
                 await self._take_over(self._generation_id)
-            except Exception as error:  # noqa: BLE001 - faust would end this task and live on, consuming nothing
+            except Exception as error:  # noqa: BLE001 - faust would end this task and run on, consuming nothing
                 cast("AppProtocol", self.app).die(error)
 
     async def _take_over(self, generation: int) -> None:
@@ -39,7 +39,7 @@ class Recovery(recovery.Recovery):
         await ownership.take(tp for tp in assignment if config.knows(tp))
         if self.signal_recovery_start.is_set() or app.consumer_generation_id != generation:
             return  # rebalancing again
-        # Faust resumes first and seeks then: records fetched in between are lost (faust issue 596).
+        # Faust resumes before it seeks: records fetched in between are lost (faust issue 596).
         await consumer.perform_seek()
         await app.on_rebalance_complete.send()
         self.completed.set()
@@ -54,7 +54,7 @@ class Recovery(recovery.Recovery):
 
 
 class TableManager(manager.TableManager):
-    """Faust's table manager, without its own tables."""
+    """Faust's table manager, without faust's tables."""
 
     @property
     def recovery(self) -> Recovery:
@@ -64,11 +64,11 @@ class TableManager(manager.TableManager):
         return cast("Recovery", self._recovery)
 
     async def on_start(self) -> None:
-        """Start without faust's second of sleep."""
+        """Start without faust's sleep of one second."""
         await self._update_channels()
         await self.recovery.start()
 
     async def on_stop(self) -> None:
-        """Stop fetching, then let every partition go."""
+        """Stop fetching, then close every partition."""
         await super().on_stop()
         await cast("AppProtocol", self.app).ownership.close()

@@ -1,4 +1,4 @@
-"""The local copy of one fenced table, in RocksDB: what was committed, and up to where of its changelog."""
+"""The local copy of one fenced table, in RocksDB: the committed rows and the changelog position they correspond to."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ log = logging.getLogger(__name__)
 NO_IDENTITY = bytes(16)
 MIB = 1024 * 1024
 _CACHE = Cache(64 * MIB)
-"""Blocks read, of all stores of the process."""
+"""Block cache of all stores of the process."""
 CHANGELOG_POSITION = b"\x00\x00changelog"
-"""Not a state key: the changelog offset up to which this store is complete, when it was written, and of which changelog."""
+"""Not a state key. Value: changelog offset up to which this store is complete, time of writing (epoch s), topic identity."""
 
 
 class StoreFailed(TableFailed):
-    """RocksDB cannot go on: a damaged file, a full or read-only disk. The folder is marked, and read anew at the next open."""
+    """RocksDB failed: a damaged file, a full or read-only disk. The folder is marked, and restored from Kafka at the next open."""
 
 
 class StorePosition(NamedTuple):
-    """How far a store is."""
+    """The changelog position of a store."""
 
     offset: int
-    """Of the changelog: up to here the store is complete."""
+    """Changelog offset up to which the store is complete."""
     written_s: int
-    """When that was written, epoch seconds."""
+    """Time of writing, epoch seconds."""
     identity: bytes
-    """The changelog it was read from, 16 bytes; none in a store of an earlier version."""
+    """Identity of the changelog topic, 16 bytes; empty in a store of an earlier version."""
 
 
 class RocksStore:
-    """An ordered key-value store in one folder; survives the process, not the loss of its folder."""
+    """An ordered key-value store in one folder, which outlives the process."""
 
     def __init__(self, path: Path) -> None:
-        """Open (or create) the store in `path`; a folder that is damaged is wiped: the changelog has it all.
+        """Open or create the store in `path`; a damaged folder is wiped: the changelog has all its rows.
 
-        Raises StoreFailed when that does not help.
+        Raises StoreFailed if a new store cannot be created either.
         """
         self._path = path
-        self._mark = path.parent / f"{path.name}.damaged"
+        self._damage_mark = path.parent / f"{path.name}.damaged"
         self.identity = NO_IDENTITY
-        """The changelog this store is a copy of, 16 bytes."""
+        """Identity of the changelog topic that this store is a copy of, 16 bytes."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if self._mark.exists():
-                log.warning("store %s was marked as damaged: it is read anew from Kafka", path.name)
+            if self._damage_mark.exists():
+                log.warning("store %s was marked as damaged: it is restored from Kafka", path.name)
                 self._remove()
             self._db = self._open_or_wipe()
         except OSError as error:
@@ -66,41 +66,41 @@ class RocksStore:
         try:
             return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
         except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for a damaged folder
-            log.warning("store %s cannot be opened and is read anew from Kafka: %s", self._path.name, error)
+            log.warning("store %s cannot be opened, it is restored from Kafka: %s", self._path.name, error)
             self._remove()
         try:
             return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
         except Exception as error:  # noqa: BLE001
-            raise StoreFailed(f"store {self._path} cannot be made: {error}") from None
+            raise StoreFailed(f"store {self._path} cannot be created: {error}") from None
 
     def _remove(self) -> None:
         shutil.rmtree(self._path, ignore_errors=True)
-        self._mark.unlink(missing_ok=True)
+        self._damage_mark.unlink(missing_ok=True)
 
     @contextmanager
-    def _marking(self) -> Iterator[None]:
-        """Mark the folder when RocksDB fails, whatever it says. Raises StoreFailed."""
+    def _marking_damage(self) -> Iterator[None]:
+        """Mark the folder as damaged on any error of RocksDB. Raises StoreFailed."""
         try:
             yield
         except GeneratorExit:
             raise
         except Exception as error:
             with suppress(OSError):
-                self._mark.touch()
-            raise StoreFailed(f"store {self._path}: {error}; it is read anew from Kafka at the next start") from error
+                self._damage_mark.touch()
+            raise StoreFailed(f"store {self._path}: {error}; it is restored from Kafka at the next start") from error
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under `key`, or None. Raises StoreFailed."""
         try:
             value: bytes | None = self._db.get(key)
-        except Exception:  # noqa: BLE001 - once more, where it is told: this is the hottest line there is
-            with self._marking():
+        except Exception:  # noqa: BLE001 - read again inside the context manager, which would cost too much on every read
+            with self._marking_damage():
                 value = self._db.get(key)
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) with `start` <= key < `end`, in key order. Raises StoreFailed."""
-        with self._marking():
+        with self._marking_damage():
             rows = self._db.iter()
             rows.seek(start)
         try:
@@ -110,13 +110,13 @@ class RocksStore:
                     return
                 yield key, rows.value()
                 rows.next()
-            with self._marking():
-                rows.status()  # a damaged block ends a scan as the end of the table does
+            with self._marking_damage():
+                rows.status()  # a damaged block ends a scan like the end of the table
         finally:
             del rows  # an iterator locks the folder, and the traceback of a failure would keep it
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
-        """Apply changes, and the changelog position behind them, atomically. Raises StoreFailed."""
+        """Apply `changes` and the changelog `position` behind them atomically. Raises StoreFailed."""
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
@@ -124,18 +124,18 @@ class RocksStore:
             else:
                 batch.put(key, value)
         batch.put(CHANGELOG_POSITION, position.to_bytes(8, "big") + _now_s().to_bytes(8, "big") + self.identity)
-        with self._marking():
+        with self._marking_damage():
             self._db.write(batch)
 
     def position(self) -> StorePosition | None:
-        """Return how far the store is, or None if it is empty. Raises StoreFailed."""
+        """Return the changelog position, or None if the store is empty. Raises StoreFailed."""
         value = self.get(CHANGELOG_POSITION)
         if value is None:
             return None
         return StorePosition(int.from_bytes(value[:8], "big"), int.from_bytes(value[8:16], "big"), value[16:])
 
     def wipe(self) -> None:
-        """Forget everything. Raises StoreFailed."""
+        """Delete all rows. Raises StoreFailed."""
         self.close()
         self._remove()
         self._db = self._open_or_wipe()
@@ -147,12 +147,12 @@ class RocksStore:
 
 
 def _now_s() -> int:
-    return int(time.time())  # noqa: TID251 - the age of this folder, not a decision of a stage
+    return int(time.time())  # noqa: TID251 - the age of this folder, no decision of a stage
 
 
 def _options() -> Options:
     # Dozens of stores share one process: small buffers each, one cache, and no index or filter blocks in the small cache.
-    # (RocksDB's WriteBufferManager is no way out: idle stores use it up, and then a busy one flushes at every write.)
+    # (RocksDB's WriteBufferManager does not help: idle stores fill it, and then a busy one flushes at every write.)
     options = Options(raw_mode=True)
     options.create_if_missing(True)  # noqa: FBT003 - rocksdict's signature
     options.set_write_buffer_size(4 * MIB)

@@ -1,4 +1,4 @@
-"""The fenced table of one owned partition: state, outputs and input position change together, or not at all."""
+"""The fenced table of one owned partition: state, outputs and input position are committed together, or not at all."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INPUT_POSITION = b"\x00\x00input"
-"""Not a state key: the next input offset to apply, 8 bytes big-endian."""
+"""Not a state key. Value: the next input offset to apply, 8 bytes big-endian."""
 LAST_APPLIED = b"\x00\x00mark"
-"""Not a state key: which topic that is an offset of, and the last record applied. Apart, so that older versions can read on."""
+"""Not a state key. Value: a LastApplied. Separate from INPUT_POSITION, so that older versions can read that one."""
 
 
 class LastApplied(NamedTuple):
-    """The last record applied, and the topic it is of."""
+    """The last applied input record, and the topic it is from."""
 
     identity: bytes
-    """16 bytes; zeros when Kafka does not say."""
+    """Identity of the topic, 16 bytes; zeros if Kafka has no topic ids (before 2.8)."""
     offset: int
     timestamp_ms: int
     checksum: int
@@ -38,7 +38,7 @@ class LastApplied(NamedTuple):
 
     @classmethod
     def of(cls, identity: bytes, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> LastApplied:
-        """Return the mark of a record."""
+        """Return the values of a record."""
         return cls(identity, offset, timestamp_ms, zlib.crc32(value or b"", zlib.crc32(key or b"")))
 
     def pack(self) -> bytes:
@@ -47,12 +47,12 @@ class LastApplied(NamedTuple):
 
     @classmethod
     def unpack(cls, value: bytes) -> LastApplied:
-        """Return the mark of a table's value."""
+        """Return the values of a table's row."""
         return cls(value[:16], *struct.unpack(">qqI", value[16:]))
 
 
 class FencedTable:
-    """One partition's committed state, with the producer that fences it and the changelog that keeps it."""
+    """The committed state of one partition, its changelog, and the producer that fences earlier owners."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class FencedTable:
         self._topic_name = topic_name
         self.changelog = topic_name(f"{name}-changelog")
         self.input_identity = NO_IDENTITY
-        """The input topic, as Kafka knows it now."""
+        """Identity of the input topic as it exists now, 16 bytes."""
         self._last: Record | None = None
         self._producer = FencedProducer(f"{application}-{name}-{partition}", connection)
 
     async def fence(self) -> None:
-        """Fence whoever held the partition before; only then is the end of the changelog final."""
+        """Fence the previous owner of the partition; only then is the end of the changelog final."""
         await self._producer.open()
 
     @property
@@ -85,12 +85,12 @@ class FencedTable:
 
     @property
     def last_applied(self) -> LastApplied | None:
-        """The last record applied; None before the first, and in a table of an earlier version."""
+        """The last applied record; None before the first, and in a table of an earlier version."""
         value = self.store.get(LAST_APPLIED)
         return None if value is None else LastApplied.unpack(value)
 
     def note(self, last: Record) -> None:
-        """Learn the last of the input records that the next commit applies."""
+        """Remember the last input record that the next commit applies."""
         self._last = last
 
     def get(self, key: bytes) -> bytes | None:
@@ -102,26 +102,26 @@ class FencedTable:
         return self.store.scan(start, end)
 
     async def commit(self, changes: Changes, outputs: Sequence[Output], next_offset: int | None) -> None:
-        """Commit `changes`, `outputs` and the input position as one transaction; then, and only then, the store.
+        """Commit `changes`, `outputs` and the input position as one transaction, then write the store.
 
-        Raises CommitFailed: the outcome is unknown, this table is spent, the process must end.
+        Raises CommitFailed: the outcome is unknown, this table cannot be used any more, and the process must end.
         """
         rows = list(changes.items())
         if next_offset is not None:
             rows.append((INPUT_POSITION, next_offset.to_bytes(8, "big")))
             if (last := self._last) is not None:
-                mark = LastApplied.of(self.input_identity, last.offset, last.timestamp_ms, last.key, last.value)
-                rows.append((LAST_APPLIED, mark.pack()))
+                applied = LastApplied.of(self.input_identity, last.offset, last.timestamp_ms, last.key, last.value)
+                rows.append((LAST_APPLIED, applied.pack()))
         if not rows and not outputs:
             return
-        mine = [(self.changelog, self.partition, key, value, ()) for key, value in rows]
-        theirs = [(self._topic_name(o.topic), o.partition, o.key, o.value, o.headers) for o in outputs]
-        offsets = await self._producer.commit([*mine, *theirs])
+        state = [(self.changelog, self.partition, key, value, ()) for key, value in rows]
+        produced = [(self._topic_name(o.topic), o.partition, o.key, o.value, o.headers) for o in outputs]
+        offsets = await self._producer.commit([*state, *produced])
         if rows:
             self.store.write(rows, offsets[self.changelog, self.partition])
 
     def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
-        """Yield the background tasks of the producer."""
+        """Yield (name for the log, task) of the producer's background tasks."""
         return self._producer.tasks()
 
     async def close(self) -> None:

@@ -1,10 +1,12 @@
-"""Who a topic is: the id Kafka gave it when it was created, which one of the same name created anew does not have."""
+"""Topic ids: Kafka gives each topic one when it is created, so a topic deleted and created anew has another.
+
+The *identity* of a topic is a hash of cluster id, topic id and name.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,7 @@ from aiokafka.protocol.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from io import BytesIO
 
     from pipeline.engine.app_protocol import AppProtocol
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 ID_BYTES = 16
 NO_ID = bytes(ID_BYTES)
 
@@ -48,7 +50,7 @@ class _Uuid(AbstractType[bytes]):
 
 
 class _MetadataResponse(Response):
-    """Metadata, version 10: the first that names topic ids (KIP-516; Kafka 2.8). aiokafka stops at 5."""
+    """Metadata, version 10: the first with topic ids (KIP-516; Kafka 2.8). aiokafka's newest is 5."""
 
     API_KEY = 3
     API_VERSION = 10
@@ -121,79 +123,94 @@ class _MetadataRequest(Request[_MetadataStruct]):
 
 @dataclass(frozen=True, slots=True)
 class TopicIds:
-    """Who a cluster and some of its topics are."""
+    """The ids of a cluster and of some of its topics."""
 
     cluster_id: str
     topics: Mapping[str, bytes]
-    """Topic id, 16 bytes, by name; those that exist."""
+    """Topic id, 16 bytes, by the name of each existing topic."""
 
-    def of(self, topic: str) -> bytes:
-        """Return 16 bytes that stand for this topic of this cluster; zeros when Kafka does not say (before 2.8)."""
+    def identity(self, topic: str) -> bytes:
+        """Return the identity of `topic` in this cluster, 16 bytes; zeros when Kafka has no topic ids (before 2.8)."""
         topic_id = self.topics.get(topic, NO_ID)
         if topic_id == NO_ID:
             return NO_ID
         return blake2b(self.cluster_id.encode() + b"\0" + topic_id + topic.encode(), digest_size=ID_BYTES).digest()
 
 
-class TopicIdReader:
-    """Asks Kafka who its topics are."""
-
-    def __init__(self, client: AIOKafkaClient) -> None:
-        self._client = client
-
-    async def identities(self, topics: Iterable[str]) -> TopicIds:
-        """Return who these topics are. Raises KafkaError."""
-        node = self._client.get_random_node()
-        if node is None:
-            raise KafkaConnectionError("no broker to ask")
-        try:
-            answer: Any = await self._client.send(node, _MetadataRequest(sorted(topics)))
-        except (IncompatibleBrokerVersion, NotImplementedError):
-            return TopicIds("", {})
-        return TopicIds(answer.cluster_id or "", {row[1]: row[2] for row in answer.topics if row[0] == 0})
-
-
-@asynccontextmanager
-async def topic_id_reader(connection: Mapping[str, Any]) -> AsyncIterator[TopicIdReader]:
-    """Connect, and ask as often as wanted."""
-    client = AIOKafkaClient(**connection)
-    await client.bootstrap()
+async def read_topic_ids(client: AIOKafkaClient, topics: Iterable[str]) -> TopicIds:
+    """Return the ids of these topics, as one broker knows them. Raises KafkaError."""
+    node = client.get_random_node()
+    if node is None:
+        raise KafkaConnectionError("no broker is known")
     try:
-        yield TopicIdReader(client)
-    finally:
-        await client.close()
+        answer: Any = await client.send(node, _MetadataRequest(sorted(topics)))
+    except (IncompatibleBrokerVersion, NotImplementedError):
+        return TopicIds("", {})
+    return TopicIds(answer.cluster_id or "", {row[1]: row[2] for row in answer.topics if row[0] == 0})
 
 
 class TopicReplaced(Exception):
-    """A topic is not the one that was opened: it was deleted, and maybe created anew."""
+    """An opened topic was deleted, and perhaps created anew: its offsets have another meaning now."""
+
+
+class TopicWatch:
+    """Compares opened topics with what Kafka says now, over one connection that is replaced after an error."""
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self._client: AIOKafkaClient | None = None
+        self._missing: set[str] = set()
+
+    async def look(self, opened: Mapping[str, bytes]) -> None:
+        """Compare the identities of `opened` topics.
+
+        Raises TopicReplaced; a topic counts as deleted when it is missing twice in a row. Raises KafkaError, OSError,
+        TimeoutError when Kafka does not answer within TIMEOUT_S.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                found = await read_topic_ids(await self._connected(), opened)
+        except (KafkaError, OSError):
+            await self.close()
+            raise
+        if found.topics:
+            self._compare(opened, found)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
+            self._client = AIOKafkaClient(**self._connection)
+            await self._client.bootstrap()
+        return self._client
+
+    def _compare(self, opened: Mapping[str, bytes], found: TopicIds) -> None:
+        for topic, identity in opened.items():
+            if NO_ID not in (identity, found.identity(topic)) and found.identity(topic) != identity:
+                raise TopicReplaced(
+                    f"topic {topic} was deleted and created anew while this worker ran; the restart reads it anew"
+                )
+        gone = {topic for topic, identity in opened.items() if identity != NO_ID and topic not in found.topics}
+        if twice := gone & self._missing:
+            raise TopicReplaced(f"topic {min(twice)} was deleted while this worker ran; the restart creates it anew")
+        self._missing = gone
 
 
 async def watch_topic_ids(app: AppProtocol) -> None:
-    """End the process when a topic it has opened is deleted or created anew: offsets mean something else then."""
-    missing: set[str] = set()
-    while not app.should_stop:
-        await asyncio.sleep(LOOK_EVERY_S)
-        try:
-            async with asyncio.timeout(PATIENCE_S), topic_id_reader(app.engine_config.connection) as kafka:
-                opened = dict(app.engine_config.identities)
-                found = await kafka.identities(opened)
-        except (KafkaError, OSError) as error:
-            log.debug("topics are not looked at: %r", error)
-            continue
-        if not found.topics:
-            continue
-        for topic, identity in opened.items():
-            if NO_ID not in (identity, found.of(topic)) and found.of(topic) != identity:
-                app.die(
-                    TopicReplaced(
-                        f"topic {topic} was deleted and created anew while this worker ran; the restart reads it anew"
-                    )
-                )
-        gone = {topic for topic, identity in opened.items() if identity != NO_ID and topic not in found.topics}
-        if gone & missing:
-            app.die(
-                TopicReplaced(
-                    f"topic {min(gone & missing)} was deleted while this worker ran; the restart creates it anew"
-                )
-            )
-        missing = gone
+    """End the process when an opened topic is deleted or created anew."""
+    watch = TopicWatch(app.engine_config.connection)
+    try:
+        while not app.should_stop:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await watch.look(app.opened_topics)
+            except TopicReplaced as error:
+                app.die(error)
+            except (KafkaError, OSError) as error:
+                log.debug("topic ids cannot be read: %r", error)
+    finally:
+        await watch.close()

@@ -1,4 +1,4 @@
-"""The settings of topics that exist, held against those the promise needs: mended, refused, or warned of."""
+"""Compares the settings of existing topics with the required ones: each difference is corrected, refused or warned of."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from pipeline.engine.topics import TopicSpec
 
 SET_ON_TOPIC = 1
-"""`config_source` of a setting that was made on the topic itself (Kafka protocol, DescribeConfigs)."""
+"""`config_source` of a setting of the topic itself (Kafka protocol, DescribeConfigs)."""
 UNLIMITED = "-1"
 
 
 @dataclass(frozen=True, slots=True)
 class SettingFault:
-    """A setting that differs from what is needed."""
+    """A topic setting that differs from the required one."""
 
     topic: str
     key: str
     found: str
     needed: str
     breaks: bool
-    """The promise breaks with it; else it only costs time or space."""
+    """Whether touches could be lost or sent twice with it; otherwise it only costs time or space."""
     is_public: bool
-    """The topic is the producers': it is theirs to make, so the worker mends it rather than stops."""
+    """Whether producers own the topic: the worker then corrects the setting instead of stopping."""
 
     def line(self, servers: str) -> str:
-        """Return what is wrong, and the command that mends it."""
+        """Return a line with the difference and the command that corrects it."""
         fix = (
             f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {self.topic} "
             f"--add-config {self.key}={_quoted(self.needed)}"
@@ -43,7 +43,7 @@ class SettingFault:
 
 
 async def settings_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, dict[str, tuple[str, bool]]]:
-    """Return (value, whether it was made on the topic) by setting, by topic. Raises KafkaError."""
+    """Return {topic: {setting: (value, whether the topic itself has it)}}. Raises KafkaError."""
     wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
     if not wanted:
         return {}
@@ -57,14 +57,14 @@ async def settings_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict
 
 
 def faults(topic: TopicSpec, found: Mapping[str, str]) -> list[SettingFault]:
-    """Return which settings of an existing topic differ from what it needs."""
+    """Return the settings of an existing topic that differ from the required ones."""
     needed = (
         {"retention.bytes": UNLIMITED, **topic.settings}
         if "delete" in topic.settings.get("cleanup.policy", "")
         else topic.settings
     )
     return [
-        SettingFault(topic.name, key, found[key], value, _breaks(topic, key), topic.is_public)
+        SettingFault(topic.name, key, found[key], value, _is_breaking(topic, key), topic.is_public)
         for key, value in needed.items()
         if key in found and not _is_enough(key, found[key], value)
     ]
@@ -84,19 +84,19 @@ def _is_enough(key: str, found: str, needed: str) -> bool:
             return found == needed
 
 
-def _breaks(topic: TopicSpec, key: str) -> bool:
+def _is_breaking(topic: TopicSpec, key: str) -> bool:
     if key in ("cleanup.policy", "max.message.bytes", "message.timestamp.type", "delete.retention.ms"):
         return True
     return key in ("retention.ms", "retention.bytes") and topic.settings.get("retention.ms") == UNLIMITED
 
 
-async def mend(
+async def correct(
     admin: AIOKafkaAdminClient, topic: str, wrong: Iterable[SettingFault], found: Mapping[str, tuple[str, bool]]
 ) -> None:
-    """Set what is wrong on a topic, and leave its other settings as they are. Raises KafkaError."""
+    """Correct the settings in `wrong` of a topic, and keep its other settings. Raises KafkaError."""
     own = {
         key: value for key, (value, is_own) in found.items() if is_own
-    }  # this request would drop those it does not name
+    }  # the request removes settings that it does not name
     [answer] = await admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, topic, {**own, **{each.key: each.needed for each in wrong}})]
     )

@@ -1,4 +1,4 @@
-"""Creates missing topics, and refuses those that exist with another number of partitions."""
+"""Creates missing topics, and refuses existing ones with other partition counts or settings than required."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
 
 from pipeline.engine.partition_growth import partition_count_faults
-from pipeline.engine.topic_settings import SettingFault, faults, mend, settings_of
+from pipeline.engine.topic_settings import SettingFault, correct, faults, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KNOWN_WITHIN_S = 60.0
-LOOK_AGAIN_S = 0.1
+LEADERS_WITHIN_S = 60.0
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it must be."""
+    """The required shape of a topic."""
 
     name: str
     """Name in Kafka, prefix included."""
     partitions: int
     settings: Mapping[str, str] = field(default_factory=dict)
     is_public: bool = False
-    """Others may have made it, and write to it."""
+    """Whether other programs may create it and write to it."""
     may_grow: bool = False
-    """Partitions may be added to it once it has records: nothing in it is found by a hash."""
+    """Whether partitions may be added once it has records: no record is looked up by the hash of its key."""
 
 
 class TopicMismatch(Exception):
-    """A topic exists that is not as it must be; each line names it and the command that mends it."""
+    """Existing topics differ from their specs; each line names one and the command that corrects it."""
 
 
 async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicSpec], replication: int) -> list[str]:
-    """Create what is missing, wait until the broker knows every partition's leader, and return what was created.
+    """Create missing topics, wait until every partition has a leader, and return the names of the created ones.
 
-    Raises TopicMismatch for a topic with another partition count (one that has grown meanwhile is no reason), or with
-    settings that break the promise (public topics are mended); KafkaTimeoutError when there are no leaders within 60 s.
+    Raises TopicMismatch for a topic with another partition count (unless partitions were added later), or with settings
+    that could lose touches (those of public topics are corrected); KafkaTimeoutError without leaders within 60 s.
     """
     wanted = {topic.name: topic for topic in needed}
     admin = AIOKafkaAdminClient(**connection)
     await admin.start()
     try:
-        # Only what is listed is described: describing a missing topic by name could create it.
+        # Only listed topics are described: describing a missing topic by name could create it.
         listed = set(wanted) & set(await admin.list_topics())
         described = await admin.describe_topics(sorted(listed)) if listed else []
         existing = {topic["topic"]: len(topic["partitions"]) for topic in described}
@@ -60,22 +60,20 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicSpe
         ]
         if differing:
             raise TopicMismatch("\n".join(differing))
-        await _look_at_settings(admin, [wanted[name] for name in existing], connection)
+        await _check_settings(admin, [wanted[name] for name in existing], connection)
         missing = [topic for name, topic in wanted.items() if name not in existing]
         await _create(admin, missing, replication)
-        await _wait_until_led(admin, set(wanted))
+        await _wait_for_leaders(admin, set(wanted))
         return [topic.name for topic in missing]
     finally:
         await admin.close()
 
 
-async def _look_at_settings(
-    admin: AIOKafkaAdminClient, existing: list[TopicSpec], connection: Mapping[str, Any]
-) -> None:
+async def _check_settings(admin: AIOKafkaAdminClient, existing: list[TopicSpec], connection: Mapping[str, Any]) -> None:
     try:
         found = await settings_of(admin, [topic.name for topic in existing])
     except KafkaError as error:
-        log.warning("the settings of topics are not looked at: %s", error)
+        log.warning("the settings of topics cannot be checked: %s", error)
         return
     servers, refused = connection["bootstrap_servers"][0], list[str]()
     for topic in existing:
@@ -84,7 +82,7 @@ async def _look_at_settings(
         for each in wrong:
             if not each.breaks:
                 log.warning("%s", each.line(servers))
-        if breaking and topic.is_public and await _mends(admin, topic, breaking, found[topic.name]):
+        if breaking and topic.is_public and await _is_corrected(admin, topic, breaking, found[topic.name]):
             continue
         refused += [each.line(servers) for each in breaking]
     if refused:
@@ -92,7 +90,7 @@ async def _look_at_settings(
 
 
 async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicSpec]) -> list[tuple[bool, str]]:
-    """Return (whether it stops a worker, a line with what mends it) per wrong setting or size of topics that exist.
+    """Return (whether it stops a worker, a line with the command that corrects it) per difference of existing topics.
 
     Raises KafkaError.
     """
@@ -116,14 +114,16 @@ async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicSpec
     ]
 
 
-async def _mends(
+async def _is_corrected(
     admin: AIOKafkaAdminClient, topic: TopicSpec, wrong: list[SettingFault], found: Mapping[str, tuple[str, bool]]
 ) -> bool:
-    """Mend a public topic; False when the worker may not."""
+    """Correct the settings of a public topic; return False when the worker lacks the permission."""
     try:
-        await mend(admin, topic.name, wrong, found)
+        await correct(admin, topic.name, wrong, found)
     except KafkaError as error:
-        log.warning("topic %s is not as it must be, and this worker cannot mend it: %s", topic.name, error)
+        log.warning(
+            "topic %s has other settings than required, and this worker cannot correct them: %s", topic.name, error
+        )
         return False
     for each in wrong:
         log.warning(
@@ -144,28 +144,28 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicSpec], replicat
     )
     for name, code, *rest in answer.topic_errors:
         error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:  # another worker was quicker
+        if code and error is not TopicAlreadyExistsError:  # another worker created it
             raise error(f"cannot create topic {name}: {rest[0] if rest else ''}")
 
 
-async def _wait_until_led(admin: AIOKafkaAdminClient, names: set[str]) -> None:
-    """Wait until every partition has a leader, as far as the broker has heard.
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Wait until the broker knows a leader of every partition. Raises KafkaTimeoutError.
 
-    A topic is created before all brokers know of it. A consumer that subscribes in between is told that there is no such
-    topic, gets no partition, and asks again five minutes later.
+    A topic is created before all brokers know it. A consumer that subscribes in between gets the answer that there is no
+    such topic, owns no partition, and asks again five minutes later.
     """
     try:
-        async with asyncio.timeout(KNOWN_WITHIN_S):
+        async with asyncio.timeout(LEADERS_WITHIN_S):
             while True:
-                if await _led(admin, names) == names:
+                if await _with_leaders(admin, names) == names:
                     return
-                await asyncio.sleep(LOOK_AGAIN_S)
+                await asyncio.sleep(POLL_S)
     except TimeoutError as error:
         raise KafkaTimeoutError(f"no leader for each partition of {', '.join(sorted(names))}") from error
 
 
-async def _led(admin: AIOKafkaAdminClient, names: set[str]) -> set[str]:
-    """Return which of the topics exist and have a leader for every partition."""
+async def _with_leaders(admin: AIOKafkaAdminClient, names: set[str]) -> set[str]:
+    """Return those of `names` that exist and have a leader for every partition."""
     listed = names & set(await admin.list_topics())
     described = await admin.describe_topics(sorted(listed)) if listed else []
     return {

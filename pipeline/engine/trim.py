@@ -1,4 +1,4 @@
-"""Trims the internal topics behind what their owner has applied, so that they need no retention time."""
+"""Deletes applied records of the internal topics, so that these need no retention time."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIM_EVERY_S = 300.0
-WORTH_RECORDS = 1_000
-"""Fewer consumed records than this stay a while: a trim is a write on every replica."""
+LEAST_RECORDS = 1_000
+"""Fewer applied records than this are kept: a deletion is a write on every replica."""
 
 
-async def keep_trimming(app: AppProtocol, connection: Mapping[str, Any]) -> None:
-    """Delete applied records of the owned internal partitions from time to time."""
+async def trim_regularly(app: AppProtocol, connection: Mapping[str, Any]) -> None:
+    """Delete applied records of the owned internal partitions every TRIM_EVERY_S seconds."""
     trimmed: dict[TopicPartition, int] = {}
     while not app.should_stop:
         await asyncio.sleep(TRIM_EVERY_S)
         due = {
             tp: offset
             for tp, offset in app.ownership.trimmable().items()
-            if offset - trimmed.get(tp, 0) >= WORTH_RECORDS
+            if offset - trimmed.get(tp, 0) >= LEAST_RECORDS
         }
         if due:
             try:
                 await trim(connection, due)
-            except Exception as error:  # noqa: BLE001 - it is tried again; nothing depends on it but disk
-                log.warning("trimming internal topics failed, tried again later: %r", error)
+            except Exception as error:  # noqa: BLE001 - the next round retries; only disk space depends on it
+                log.warning("deleting applied records of internal topics failed, next try in five minutes: %r", error)
             else:
                 trimmed.update(due)
 
 
 async def trim(connection: Mapping[str, Any], behind: Mapping[TopicPartition, int]) -> None:
-    """Delete the records below these offsets."""
+    """Delete the records below these offsets. Raises KafkaError."""
     admin = AIOKafkaAdminClient(**connection)
     await admin.start()
     try:

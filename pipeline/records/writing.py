@@ -27,7 +27,7 @@ header's name six times as much, it is still less than 4 MiB."""
 
 
 class Writer(Protocol):
-    """CommitSlots a datum of one schema into the value of a record."""
+    """Turns a datum of one schema into the value of a record."""
 
     def __call__(self, name: str, datum: dict[str, Any]) -> bytes:
         """Return the value for `datum` of schema `name`."""

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.engine.config import EngineConfig
+from pipeline.engine.table_opening import KafkaTables
 from pipeline.engine.topics import TopicSpec, ensure_topics
 from pipeline.lab.simulation.log import Broker, Tables
 from pipeline.lab.simulation.world import Process, World
@@ -51,11 +52,11 @@ class RealLog:
 
     async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:
         self._opened += 1
-        place = EngineConfig(
+        config = EngineConfig(
             {"bootstrap_servers": self._servers}, f"{self._prefix}app", self._prefix, self._folder / str(self._opened)
         )
         named = {TopicPartition(self._prefix + tp.topic, tp.partition): tp for tp in wanted}
-        opened = await place.open({real: wanted[tp] for real, tp in named.items()})
+        opened = await KafkaTables(config).open({real: wanted[tp] for real, tp in named.items()})
         return {tp: opened[real] for real, tp in named.items()}
 
     async def produce(self, topic: str, partition: int, value: bytes) -> None:

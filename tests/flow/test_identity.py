@@ -124,7 +124,7 @@ async def test_a_folder_of_another_prefix_is_wiped_and_said(make_stack: MakeStac
     assert await supervise(second)
     second.judge()
     assert len(second.accepted()) == 60
-    assert "is wiped and read anew from Kafka: it is a copy of another changelog" in logs(second)
+    assert "is wiped and restored from Kafka: it is a copy of another changelog" in logs(second)
 
 
 async def test_a_changelog_that_was_deleted_stops_the_worker_before_it_sends_again(make_stack: MakeStack):

@@ -15,8 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.engine import config as config_module
-from pipeline.engine import watchdog
+from pipeline.engine import table_opening, watchdog
 from pipeline.engine.application import create_application
 from pipeline.engine.config import EngineConfig
 from pipeline.engine.ownership import AgentBinding
@@ -80,7 +79,7 @@ def _settings() -> dict[str, object]:
 
 def create() -> object:
     s = _settings()
-    place = EngineConfig(
+    config = EngineConfig(
         connection={"bootstrap_servers": s["servers"]},
         application=f"{s['prefix']}engine",
         prefix=str(s["prefix"]),
@@ -88,9 +87,9 @@ def create() -> object:
     )
     binding = AgentBinding(topic="numbers", table="counts", make_agent=lambda _: CountAgent(), name="counter")
     if s.get("slow"):
-        config_module.FencedTable = SlowTable
+        table_opening.FencedTable = SlowTable
     app = create_application(
-        place,
+        config,
         [binding],
         lambda: time.time_ns() // 1_000_000,
         instance_id=s.get("instance_id"),

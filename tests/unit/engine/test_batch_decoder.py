@@ -155,8 +155,8 @@ BROKEN_BATCHES = {
         "ends too soon",
     ),
     "a bomb": (
-        sealed(WHOLE[:HEADER_BYTES] + zlib_gzip(bytes(2 * codecs.UNPACKED_BYTES), 9), attributes=1),
-        "unpacks to more",
+        sealed(WHOLE[:HEADER_BYTES] + zlib_gzip(bytes(2 * codecs.DECOMPRESSED_BYTES), 9), attributes=1),
+        "expands to more",
     ),
     "a control batch without a marker": (batch([], base=7, attributes=0x30, count=0, last=2), "cannot be read"),
 }
@@ -178,7 +178,7 @@ def test_a_batch_that_cannot_be_read_is_handed_on_as_it_is_and_the_next_fetch_be
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4])
 def test_what_unpacks_to_too_much_is_refused_without_being_unpacked(codec, monkeypatch):
-    monkeypatch.setattr(codecs, "UNPACKED_BYTES", 1_000_000)
+    monkeypatch.setattr(codecs, "DECOMPRESSED_BYTES", 1_000_000)
     zeros = bytes(1_000_001)
     pack = {
         1: gzip.compress,
@@ -186,7 +186,7 @@ def test_what_unpacks_to_too_much_is_refused_without_being_unpacked(codec, monke
         3: aiokafka_codec.lz4_encode,
         4: aiokafka_codec.zstd_encode,
     }[codec]
-    with pytest.raises(CorruptRecordException, match="unpacks to more than 1000000 bytes"):
+    with pytest.raises(CorruptRecordException, match="expands to more than 1000000 bytes"):
         decompressed(codec, pack(zeros))
     assert len(decompressed(codec, pack(zeros[1:]))) == 1_000_000
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from pipeline.engine import data_folder as folder_module
-from pipeline.engine.data_folder import DataFolder, FolderInUse
+from pipeline.engine.data_folder import BOOT_ID, DataFolder, FolderInUse
+
+PROCESS = """
+import sys
+from pathlib import Path
+from pipeline.engine import data_folder
+data_folder.BOOT_ID = Path(sys.argv[2])
+print(data_folder.DataFolder(Path(sys.argv[1])).claim())
+"""
+
+
+def claimed_by_a_process(folder: Path, boot_id: Path = BOOT_ID) -> str:
+    """Return the instance id that a whole process gets; its end releases the folder."""
+    command = [sys.executable, "-c", PROCESS, str(folder), str(boot_id)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_a_restart_finds_its_instance_id_again(tmp_path):
-    first, second = DataFolder(tmp_path / "data"), DataFolder(tmp_path / "data")
-    known = first.claim()
-    first._release()
-    assert second.claim() == known
+    known = claimed_by_a_process(tmp_path / "data")
+    assert len(known) == 32
+    assert claimed_by_a_process(tmp_path / "data") == known
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
@@ -32,18 +47,13 @@ def test_a_copy_of_the_folder_gets_an_instance_id_of_its_own(tmp_path):
     assert copied != known
 
 
-def test_a_clone_of_the_whole_machine_gets_an_instance_id_of_its_own(tmp_path, monkeypatch):
-    keeper = DataFolder(tmp_path / "data")
-    known = keeper.claim()
-    keeper._release()
+def test_a_clone_of_the_whole_machine_gets_an_instance_id_of_its_own(tmp_path):
+    known = claimed_by_a_process(tmp_path / "data")
     other_boot = tmp_path / "boot_id"
     other_boot.write_text("another")
-    monkeypatch.setattr(folder_module, "BOOT_ID", other_boot)
-    clone = DataFolder(tmp_path / "data")
-    cloned = clone.claim()
+    cloned = claimed_by_a_process(tmp_path / "data", other_boot)
     assert cloned != known
-    clone._release()
-    assert DataFolder(tmp_path / "data").claim() == cloned
+    assert claimed_by_a_process(tmp_path / "data", other_boot) == cloned
 
 
 def test_an_instance_id_of_an_earlier_version_is_kept(tmp_path):

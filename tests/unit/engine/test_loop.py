@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pipeline.engine.loop import TLS_GOODBYE_S, UvloopPolicy
+from pipeline.engine.loop import TLS_SHUTDOWN_S, UvloopPolicy
 from tests.harness.certificates import Authority
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def test_a_server_that_does_not_say_goodbye_holds_nobody_up(tmp_path: Path) -> N
         )
         thread.join()
     held[0].close()
-    assert took_s < TLS_GOODBYE_S + 5
+    assert took_s < TLS_SHUTDOWN_S + 5
 
 
 async def _come_and_go(cafile: Path, port: int) -> float:

@@ -20,7 +20,7 @@ def host(**more):
             "ownership": SimpleNamespace(partitions=lambda: {0: alone}, is_ready=True),
             "partition": alone,
             "ended_tasks": lambda: (),
-            "thread_answers": lambda: True,
+            "is_thread_responsive": lambda: True,
             "fetches": 0,
             **more,
         }
@@ -68,7 +68,10 @@ def test_an_ended_task_ends_the_worker_once_it_is_certain():
 
 def test_silence_ends_the_worker_whichever_thread_is_silent():
     assert looks(host(), 50, fetching=False)[0] == "nothing is fetched"
-    assert looks(host(thread_answers=lambda: False), 50) == ("the consumer's thread does not answer", SILENT_LOOKS - 1)
+    assert looks(host(is_thread_responsive=lambda: False), 50) == (
+        "the consumer's thread does not answer",
+        SILENT_LOOKS - 1,
+    )
 
 
 def test_time_that_passes_while_the_process_is_frozen_is_no_silence():

@@ -69,7 +69,7 @@ def damaged(folder, rows=10_000):
 def test_a_damaged_block_is_never_the_end_of_a_table(tmp_path):
     store = damaged(tmp_path / "s")
     found = []
-    with pytest.raises(StoreFailed, match="read anew from Kafka"):
+    with pytest.raises(StoreFailed, match="restored from Kafka"):
         found.extend(key for key, _ in store.scan(b"d", b"e"))
     assert len(found) < 10_000
 

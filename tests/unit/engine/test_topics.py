@@ -32,19 +32,19 @@ class SlowAdmin:
 
 
 async def test_nobody_subscribes_before_every_new_partition_has_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "LOOK_AGAIN_S", 0)
+    monkeypatch.setattr(topics, "POLL_S", 0)
     admin = SlowAdmin(
         {"a": [LED]}, {"a": [LED], "b": []}, {"a": [LED], "b": [LED, UNLED]}, {"a": [LED], "b": [LED, LED]}
     )
-    await topics._wait_until_led(admin, {"a", "b"})
+    await topics._wait_for_leaders(admin, {"a", "b"})
     assert admin.asked == 4
 
 
 async def test_topics_that_get_no_leader_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "KNOWN_WITHIN_S", 0.01)
-    monkeypatch.setattr(topics, "LOOK_AGAIN_S", 0)
+    monkeypatch.setattr(topics, "LEADERS_WITHIN_S", 0.01)
+    monkeypatch.setattr(topics, "POLL_S", 0)
     with pytest.raises(KafkaTimeoutError, match="b"):
-        await topics._wait_until_led(SlowAdmin({"a": [LED], "b": [UNLED]}), {"a", "b"})
+        await topics._wait_for_leaders(SlowAdmin({"a": [LED], "b": [UNLED]}), {"a", "b"})
 
 
 def test_what_a_restore_reads_of_a_changelog_that_was_never_compacted_is_bounded() -> None:
