@@ -1,65 +1,65 @@
-"""A legal calendar: in which hours the law of somebody's place lets them be called."""
+"""A legal calendar: the hours in which the law of the recipient's place allows a call."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
-from typing import Any
 
 import phonenumbers
 
 from pipeline.domain.window import Window, zones_of_number
 
 Rule = tuple[Window, ...]
-"""Open when one of its windows is."""
+"""Open when any of its windows is."""
 SATURDAY, SUNDAY = 5, 6
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where somebody may live, and by which clocks: open when the rule of every place is, on every clock."""
+class Jurisdiction:
+    """The places and time zones that may apply to a recipient: all their rules must be open, in every zone."""
 
     codes: tuple[str, ...] | None
-    """None: anywhere."""
+    """Codes of the possible places; None: unknown, so any place."""
     zones: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The rules of one country, one edition. Its windows have no zone: the recipient's decides."""
+    """The rules of one country, one edition. Its windows have no zone: the recipient's applies."""
 
     name: str
     country_code: int
     regions: frozenset[str]
-    """CLDR regions whose numbers are bound; others are free."""
+    """CLDR regions whose numbers the calendar applies to."""
     zones: tuple[str, ...]
-    """The clocks of whom nothing is known."""
+    """The time zones of a recipient without a known place."""
     default: Rule
     rules: Mapping[str, Rule]
-    """By place, where it is not the default."""
+    """Rules that differ from the default, by place."""
     area_codes: Mapping[str, tuple[str, ...]]
     """Places by the first three digits of the national number."""
-    answers: dict[object, tuple[int, int, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What `hours.gate` has answered and is still true."""
 
-    def place_of(self, time_zone: str | None, to: str) -> Place | None:
-        """Return where `to` (E.164, or an e-mail address) is, as far as can be told; None: out of this calendar's reach.
+    def __hash__(self) -> int:
+        return hash(self.name)  # equal calendars have one name; the mappings have no hash
 
-        `time_zone` is the touch's own, which wins over those of the number.
+    def jurisdiction_of(self, time_zone: str | None, to: str) -> Jurisdiction | None:
+        """Return what applies to `to` (E.164, or an e-mail address); None if this calendar does not apply.
+
+        `time_zone` is the touch's own, which takes precedence over those of the number.
         """
         if to.startswith("+") and not self._binds(to):
             return None
         codes = self._area(to)
         own = () if codes is None else zones_of_number(to)
-        return Place(codes, (time_zone,) if time_zone is not None else own or self.zones)
+        return Jurisdiction(codes, (time_zone,) if time_zone is not None else own or self.zones)
 
-    def rules_in(self, place: Place) -> list[Rule]:
-        """Return the rules of `place`; of an unknown one all there are: the strictest decides, hour by hour."""
-        if place.codes is None:
+    def rules_in(self, jurisdiction: Jurisdiction) -> list[Rule]:
+        """Return the rules that must all be open; of an unknown place every rule: the strictest decides, hour by hour."""
+        if jurisdiction.codes is None:
             return [self.default, *self.rules.values()]
-        return [self.rules.get(code, self.default) for code in place.codes]
+        return [self.rules.get(code, self.default) for code in jurisdiction.codes]
 
     def _binds(self, number: str) -> bool:
         prefix = f"+{self.country_code}"
@@ -82,7 +82,7 @@ class Holiday:
     nth: int = 1
 
     def dates(self, year: int) -> list[date]:
-        """Return the days of `year` on which it is kept: beside a Saturday the Friday before, a Sunday the Monday after."""
+        """Return the days of `year` on which it is observed: with a Saturday also the Friday before, with a Sunday the Monday after."""
         if self.weekday is not None:
             return [_nth_weekday(year, self.month, self.weekday, self.nth)]
         assert self.day is not None

@@ -1,20 +1,21 @@
-"""When somebody may be called: the channel's window and, where one is configured, the calendar of their place, together."""
+"""When a recipient may be contacted: in the channel's window and, if configured, the legal hours of the recipient's place."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.domain import window as windows
-from pipeline.domain.calendar import Calendar, Place, Rule
+from pipeline.domain.answer_cache import AnswerCache
+from pipeline.domain.calendar import Calendar, Jurisdiction, Rule
 from pipeline.domain.window import Closed, Open, Window, zones_of
 from pipeline.domain.zone import DAY_MS, is_zone
 
 LOOKED_AHEAD_MS = 366 * DAY_MS
-"""Hours that are not open together within so long never are."""
-_CACHED = 8_192
+"""Hours that are not open together within this time never are."""
 
 Clocks = list[tuple[Rule, tuple[str, ...]]]
-"""Rules, each on its clocks: all must be open."""
+"""Rules, each with its time zones: all must be open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,35 +23,36 @@ class Never:
     """Window and calendar are never open together."""
 
 
+Question = tuple[Window | None, tuple[str, ...], Calendar, Jurisdiction | None]
+ANSWERS: Final[AnswerCache[Question, Open | Closed | Never]] = AnswerCache(capacity=8_192)
+"""Answers of `gate`, by window with its zones, and calendar with the recipient's jurisdiction."""
+
+
 def gate(
     window: Window | None, calendar: Calendar | None, time_zone: str | None, to: str, now_ms: int
 ) -> Open | Closed | Never:
-    """Tell whether `to` may be called at `now_ms`, and until when; or from when on."""
+    """Return whether `to` may be contacted at `now_ms` and until when, or from when on."""
     if calendar is None:
         return windows.gate(window, zones_of(window, time_zone, to), now_ms)
     own = zones_of(window, time_zone, to)
-    place = _place(calendar, time_zone, to)
-    kept = calendar.answers.get((window, own, place))
-    if kept is None or not kept[0] <= now_ms < kept[1]:
-        if len(calendar.answers) >= _CACHED:
-            calendar.answers.clear()
-        kept = calendar.answers[window, own, place] = _answer(_clocks(window, own, calendar, place), now_ms)
-    answer: Open | Closed | Never = kept[2]
-    return answer
+    jurisdiction = _jurisdiction(calendar, time_zone, to)
+    key = window, own, calendar, jurisdiction
+    known = ANSWERS.find(key, now_ms)
+    return ANSWERS.keep(key, *_answer(_clocks(window, own, calendar, jurisdiction), now_ms)) if known is None else known
 
 
 def first_open_ms(
     window: Window | None, calendar: Calendar | None, time_zone: str | None, to: str, at_ms: int
 ) -> int | None:
-    """Return the first instant, `at_ms` or later, at which `to` may be called; None: never."""
+    """Return the first instant, `at_ms` or later, at which `to` may be contacted; None: never."""
     if calendar is None:
         return windows.first_open_ms(window, zones_of(window, time_zone, to), at_ms)
-    place = _place(calendar, time_zone, to)
-    return _first_open_ms(_clocks(window, zones_of(window, time_zone, to), calendar, place), at_ms)
+    jurisdiction = _jurisdiction(calendar, time_zone, to)
+    return _first_open_ms(_clocks(window, zones_of(window, time_zone, to), calendar, jurisdiction), at_ms)
 
 
 def ever_open(window: Window | None, calendar: Calendar, now_ms: int) -> bool:
-    """Tell whether the window is ever open together with the calendar's default, on any of its clocks."""
+    """Return whether the window is ever open together with the calendar's default rule, in any of its zones."""
     somewhere = [
         [*_clocks(window, zones_of(window, zone, ""), calendar, None), (calendar.default, (zone,))]
         for zone in calendar.zones
@@ -58,18 +60,24 @@ def ever_open(window: Window | None, calendar: Calendar, now_ms: int) -> bool:
     return any(_first_open_ms(clocks, now_ms) is not None for clocks in somewhere)
 
 
-def _place(calendar: Calendar, time_zone: str | None, to: str) -> Place | None:
-    return calendar.place_of(time_zone if time_zone is not None and is_zone(time_zone) else None, to)
+def _jurisdiction(calendar: Calendar, time_zone: str | None, to: str) -> Jurisdiction | None:
+    return calendar.jurisdiction_of(time_zone if time_zone is not None and is_zone(time_zone) else None, to)
 
 
-def _clocks(window: Window | None, zones: tuple[str, ...], calendar: Calendar, place: Place | None) -> Clocks:
+def _clocks(
+    window: Window | None, zones: tuple[str, ...], calendar: Calendar, jurisdiction: Jurisdiction | None
+) -> Clocks:
     own: Clocks = [] if window is None else [((window,), zones)]
-    law = [] if place is None else [(rule, (zone,)) for rule in calendar.rules_in(place) for zone in place.zones]
+    law = (
+        []
+        if jurisdiction is None
+        else [(rule, (zone,)) for rule in calendar.rules_in(jurisdiction) for zone in jurisdiction.zones]
+    )
     return own + law
 
 
 def _answer(clocks: Clocks, now_ms: int) -> tuple[int, int, Open | Closed | Never]:
-    """Return (from, until, answer): the answer holds for any instant in between."""
+    """Return (from_ms, until_ms, answer): the answer holds for every instant in between."""
     first_ms = _first_open_ms(clocks, now_ms)
     if first_ms is None:
         return now_ms, now_ms + DAY_MS, Never()
@@ -84,7 +92,7 @@ def _answer(clocks: Clocks, now_ms: int) -> tuple[int, int, Open | Closed | Neve
 
 
 def _first_open_ms(clocks: Clocks, at_ms: int) -> int | None:
-    """Ask each clock in turn for its next opening until none has a later one: no joint opening is passed over."""
+    """Advance to the latest next opening of any rule until all are open: no joint opening is skipped."""
     last_ms = at_ms + LOOKED_AHEAD_MS
     while at_ms <= last_ms:
         later_ms = at_ms

@@ -1,4 +1,4 @@
-"""In which hours someone may be disturbed: their own wall clock decides, on both nights of daylight saving too."""
+"""The hours in which a recipient may be contacted, by wall-clock time, correct across daylight-saving changes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Final
 import phonenumbers
 from phonenumbers import timezone as phone_timezone
 
+from pipeline.domain.answer_cache import AnswerCache
 from pipeline.domain.zone import DAY_MS, DAY_S, is_zone, stretches
 
 RECIPIENT: Final = "recipient"
 ALL_DAYS: Final = frozenset(range(7))
 HORIZON_DAYS: Final = 8
-"""Zones that are not open together within so many days never are (a whole week, with a day to spare)."""
+"""Zones that are not open together within this many days never are (a whole week, and one day more)."""
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-_CACHED_ZONES = 8_192
 
 Span = tuple[int, int]
 
@@ -57,16 +57,13 @@ class Window:
     zone: str
     """IANA name, or RECIPIENT."""
     fallback_zone: str | None = None
-    """With RECIPIENT: for whoever has no zone, or several that are never open together."""
+    """With RECIPIENT: the zone of recipients without a known zone, or with zones that are never open together."""
     days: frozenset[int] = ALL_DAYS
-    """Monday is 0. Of a window that wraps, the day it opens on."""
+    """Monday is 0. A window that wraps midnight counts by the day it opens on."""
     holidays: frozenset[date] = frozenset()
-    """Days without an opening, in the window's own zone."""
+    """Dates without an opening, in the zone that applies."""
     margin_ms: int = 0
-    """The end of each opening that counts as closed."""
-    answers: dict[tuple[str, ...], tuple[int, int, Open | Closed]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    """Length of the end of each opening that counts as closed."""
     feast_days: frozenset[int] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,41 +72,39 @@ class Window:
         if length_s * 1000 <= self.margin_ms or not self.days:
             raise NeverOpens(f"never opens: {length_s} s long, {self.margin_ms} ms margin, {len(self.days)} days")
 
+    def __hash__(self) -> int:
+        return hash((self.opens_s, self.closes_s, self.zone))  # quick: asked at every touch
+
     def opens_on(self, day: int, *, feasts: bool) -> bool:
-        """Tell whether an opening begins on `day` (days since 1970, local); `feasts` is whether holidays count."""
+        """Return whether an opening begins on `day` (days since 1970, local); `feasts`: whether holidays count."""
         return (day + 3) % 7 in self.days and not (feasts and day in self.feast_days)  # 1970-01-01 was a Thursday
 
 
 def gate(window: Window | None, zones: tuple[str, ...], now_ms: int) -> Open | Closed:
-    """Tell whether `window` is open at `now_ms` in every one of `zones` (from `zones_of`), and until when.
+    """Return whether `window` is open at `now_ms` in every one of `zones` (from `zones_of`), and until when.
 
-    The answer is kept for as long as it is true, so asking per touch costs about a microsecond.
+    Answers are cached for as long as they hold, so a call per touch costs less than a microsecond.
     """
     if window is None:
         return _ALWAYS
-    kept = window.answers.get(zones)
-    if kept is not None and kept[0] <= now_ms < kept[1]:
-        return kept[2]
-    if len(window.answers) >= _CACHED_ZONES:
-        window.answers.clear()
-    kept = window.answers[zones] = _answer(window, zones, now_ms)
-    return kept[2]
+    known = ANSWERS.find((window, zones), now_ms)
+    return ANSWERS.keep((window, zones), *_answer(window, zones, now_ms)) if known is None else known
 
 
 def first_open_ms(window: Window | None, zones: tuple[str, ...], at_ms: int) -> int:
     """Return the first instant, `at_ms` or later, at which `window` is open in every one of `zones`."""
     if window is None:
         return at_ms
-    kept = window.answers.get(zones)
-    if kept is None or not kept[0] <= at_ms < kept[1]:
-        kept = _answer(window, zones, at_ms)  # not kept: the present must not make way for a date far off
-    return kept[2].until_ms if isinstance(kept[2], Closed) else at_ms
+    answer = ANSWERS.find((window, zones), at_ms)
+    if answer is None:
+        answer = _answer(window, zones, at_ms)[2]  # not kept: it would replace the answer about the present
+    return answer.until_ms if isinstance(answer, Closed) else at_ms
 
 
 def zones_of(window: Window | None, time_zone: str | None, to: str) -> tuple[str, ...]:
     """Return the zones whose clocks decide: the window's own, else the touch's `time_zone`, else those of number `to`.
 
-    With a fixed zone the touch's own does not count. `to` is E.164, or an e-mail address, which tells nothing.
+    With a fixed zone the touch's own is ignored. `to` is E.164, or an e-mail address, which has no zones.
     """
     if window is None:
         return ()
@@ -121,11 +116,13 @@ def zones_of(window: Window | None, time_zone: str | None, to: str) -> tuple[str
 
 
 _ALWAYS = Open(None, None)
+ANSWERS: Final[AnswerCache[tuple[Window, tuple[str, ...]], Open | Closed]] = AnswerCache(capacity=8_192)
+"""Answers of `gate`, by window and zones."""
 
 
 @lru_cache(maxsize=65_536)
 def zones_of_number(number: str) -> tuple[str, ...]:
-    """Return the zones in which `number` (E.164) may be; none for an e-mail address, or where nothing is known."""
+    """Return the zones in which `number` (E.164) may be; none for an e-mail address or an unknown number."""
     if not number.startswith("+"):
         return ()
     try:
@@ -136,7 +133,7 @@ def zones_of_number(number: str) -> tuple[str, ...]:
 
 
 def _answer(window: Window, zones: tuple[str, ...], now_ms: int) -> tuple[int, int, Open | Closed]:
-    """Return (from, until, answer): the answer holds for any instant in between."""
+    """Return (from_ms, until_ms, answer): the answer holds for every instant in between."""
     if len(zones) > 1 and not _open_together(window, zones, now_ms):
         zones = (window.fallback_zone or "UTC",)
     for start_ms, end_ms in _openings(window, zones, now_ms):

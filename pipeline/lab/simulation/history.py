@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from pipeline.domain.home import home_of
+from pipeline.domain.window import ANSWERS
 from pipeline.flow import TOUCHES
 from pipeline.lab.simulation import scenario as scenarios
 from pipeline.lab.simulation.fleet import Fleet, input_partitions
@@ -40,6 +41,7 @@ class Outcome:
 
 def run(seed: int, *, tells: bool = False) -> Outcome:
     """Live through the history of `seed` and judge it."""
+    ANSWERS.clear()  # an answer about a window that never closes depends on when it was first asked
     scenario = scenarios.draw(seed)
     harm = scenario.harm
     world = World(seed, tells=tells)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.calendar import Calendar, Holiday, Place
+from pipeline.domain.calendar import Calendar, Holiday, Jurisdiction
 from pipeline.domain.hours import Never, ever_open, first_open_ms, gate
 from pipeline.domain.window import RECIPIENT, Closed, Open, Window, zones_of
 from pipeline.domain.work import Channel
@@ -89,7 +89,7 @@ def test_other_countries_are_not_bound(to: str) -> None:
 
 
 def test_a_number_in_several_zones_waits_for_all_of_them() -> None:
-    assert US.place_of(None, "+17755550123") == Place(("NV",), ("America/Boise", LOS_ANGELES))
+    assert US.jurisdiction_of(None, "+17755550123") == Jurisdiction(("NV",), ("America/Boise", LOS_ANGELES))
     assert opening("+17755550123", "2026-06-01T03:00", LOS_ANGELES) == "Mon 06-01 09:00 to 19:00"
 
 
@@ -185,7 +185,7 @@ def test_every_area_code_of_the_united_states_is_in_a_place() -> None:
             and phonenumbers.region_code_for_number(number) == "US"
             and len(zones) < 5
         ):
-            place = US.place_of(None, f"+1{area}5550123")
+            place = US.jurisdiction_of(None, f"+1{area}5550123")
             assert place is not None
             assert place.codes, area
 
@@ -223,7 +223,7 @@ OWN = st.sampled_from([None, None, NEW_YORK, LOS_ANGELES, "Pacific/Honolulu", "A
 
 def _lawful(calendar: Calendar, time_zone: str | None, to: str, instant_ms: int) -> bool:
     """The oracle: each wall clock, against the table in docs/calendars.md."""
-    place = calendar.place_of(time_zone, to)
+    place = calendar.jurisdiction_of(time_zone, to)
     assert place is not None
     codes = [*sorted(calendar.rules), "NY"] if place.codes is None else place.codes
     return all(
