@@ -71,8 +71,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def steady_ms() -> int:
-    """Return a clock that nobody sets and that goes on while the machine sleeps, milliseconds from anywhere."""
+def monotonic_ms() -> int:
+    """Return a monotonic clock that goes on while the machine sleeps, in milliseconds from any origin."""
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
@@ -169,7 +169,7 @@ class Worker:
             self.registry,
             lambda: self._writer,
             now_ms,
-            steady_ms,
+            monotonic_ms,
             random.random,
             settings.kafka.partitions,
         )

@@ -50,7 +50,7 @@ class Crew:
     registry: Registry | None
     writer: Callable[[], Writer]
     now_ms: Callable[[], int]
-    steady_ms: Callable[[], int]
+    monotonic_ms: Callable[[], int]
     """Milliseconds of a clock that nobody sets."""
     draw: Callable[[], float]
     """A random number, 0 <= x < 1."""
@@ -125,7 +125,7 @@ class Crew:
             channel=channel.value,
             name="" if at_work is None else at_work.name,
             now_ms=self.now_ms,
-            steady_ms=self.steady_ms,
+            monotonic_ms=self.monotonic_ms,
             draw=self.draw,
             drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S,
             metrics=self.metrics,

@@ -37,7 +37,7 @@ class LaneAgent:
         channel: str,
         name: str,
         now_ms: Callable[[], int],
-        steady_ms: Callable[[], int],
+        monotonic_ms: Callable[[], int],
         draw: Callable[[], float],
         drain_s: float,
         metrics: Metrics,
@@ -51,13 +51,13 @@ class LaneAgent:
         self._held_back = 0
         self._timer: asyncio.TimerHandle | None = None
         self._now_ms = now_ms
-        self._steady_ms = steady_ms
+        self._monotonic_ms = monotonic_ms
         self._draw = draw
         self._drain_s = drain_s
         self._metrics = metrics
         self._outcomes: list[Outcome] = []
         self._under_way: dict[asyncio.Task[None], None] = {}
-        self._holding = False
+        self._is_stopping = False
         self._wake: Callable[[], None] = lambda: None
 
     def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
@@ -69,14 +69,20 @@ class LaneAgent:
         """Settle what came home, take in what arrived, claim what may go."""
         outcomes, self._outcomes = self._outcomes, []
         return self._lane.step(
-            table, records, outcomes, now_ms, self._draw, hold=self._holding, steady_ms=self._steady_ms()
+            table,
+            records,
+            outcomes,
+            now_ms,
+            self._draw,
+            is_stopping=self._is_stopping,
+            monotonic_ms=self._monotonic_ms(),
         )
 
     def committed(self, step: LaneStep) -> None:
         """Start the calls whose claims are committed, and the questions that are due."""
         self._report(step)
-        if step.aside:
-            self._metrics.dead_lettered("undecodable", step.aside)
+        if step.dead_letters:
+            self._metrics.dead_lettered("undecodable", step.dead_letters)
         for claim in step.calls:
             self._start(self._call(claim))
         for ask in step.asks:
@@ -84,20 +90,20 @@ class LaneAgent:
 
     async def drain(self) -> None:
         """Claim nothing more; wait for the calls under way, a bounded time."""
-        self._holding = True
+        self._is_stopping = True
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=self._drain_s)
 
     def resume(self) -> None:
         """Claim again."""
-        self._holding = False
+        self._is_stopping = False
 
     def _report(self, step: LaneStep) -> None:
         if self._sender is None:
             return
         self._metrics.backlog(*self._labels, step.waiting)
         self._metrics.open_claims(*self._labels, step.open_claims)
-        self._metrics.paused(*self._labels, is_paused=step.paused_until_ms is not None)
+        self._metrics.paused(*self._labels, is_paused=step.breaker_until_ms is not None)
         self._held_back = step.held_back
         self._metrics.throttled(*self._labels, self._account.note(step.hold, self._now_ms()) / 1000)
         self._tell_what_holds()
@@ -107,12 +113,12 @@ class LaneAgent:
 
     def _tell_of_the_pause(self, step: LaneStep) -> None:
         """Say why the lane is paused, and when it is at work again; a text that differs at each probe, once a minute."""
-        before, self._told_paused = self._told_paused, step.pause_error
-        if step.pause_error is not None and step.pause_error != before:
+        before, self._told_paused = self._told_paused, step.breaker_error
+        if step.breaker_error is not None and step.breaker_error != before:
             if before is None or self._now_ms() >= self._told_paused_ms + TELL_MS:
                 self._told_paused_ms = self._now_ms()
-                log.warning("%s lane of %s is paused, %d wait: %s", *self._labels, step.waiting, step.pause_error)
-        elif step.pause_error is None and before is not None:
+                log.warning("%s lane of %s is paused, %d wait: %s", *self._labels, step.waiting, step.breaker_error)
+        elif step.breaker_error is None and before is not None:
             log.warning("%s lane of %s is at work again, %d wait", *self._labels, step.waiting)
 
     def _tell_what_holds(self) -> None:

@@ -46,8 +46,8 @@ def notes(forecast: Forecast) -> Iterator[str]:
     if forecast.not_accepted:
         yield f"not yet accepted: {forecast.not_accepted:,} records of touches; they are not in the forecast"
     for lane in forecast.lanes:
-        if lane.pause is not None:
-            yield f"{lane_name(lane)} is paused ({printable(lane.pause)}): assumed to be at work again at the end of its pause"
+        if lane.outage is not None:
+            yield f"{lane_name(lane)} is paused ({printable(lane.outage)}): assumed to be at work again at the end of its pause"
     assumed = [lane for lane in forecast.lanes if not lane.is_measured]
     if assumed:
         names = ", ".join(f"{lane_name(lane)} {lane.latency_ms} ms" for lane in assumed)
@@ -172,7 +172,7 @@ def _lane(lane: LaneOutlook) -> dict[str, Any]:
         "sender": lane.sender,
         "waiting": lane.waiting,
         "held_by": lane.held_by,
-        "paused": lane.pause,
+        "paused": lane.outage,
         "call_ms": lane.latency_ms,
         "call_ms_is_measured": lane.is_measured,
     }

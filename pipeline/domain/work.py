@@ -93,12 +93,14 @@ class Request:
 
 
 class Phase(StrEnum):
-    """Where a claim stands."""
+    """The states of a claim; `domain/lifecycle.py` has the transitions."""
 
     CALLING = "calling"
     """Committed; its call may be under way in the process that made it."""
     LOOKING_UP = "looking_up"
-    """Its outcome is unknown and will be asked."""
+    """The outcome of its call is unknown and will be looked up."""
+    CLOSED = "closed"
+    """Its outcome is known, or given up. No record has this phase: a closed claim is deleted."""
 
 
 @dataclass(frozen=True, slots=True)

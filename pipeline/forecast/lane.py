@@ -17,7 +17,7 @@ from pipeline.forecast.outlook import LaneOutlook
 from pipeline.forecast.table import SortedTable
 from pipeline.records import decode_work
 from pipeline.stage_io import Overlay, Record
-from pipeline.stages.lane import Lane, LaneStep, Outcome, shelf
+from pipeline.stages.lane import Lane, LaneStep, Outcome, table
 
 STEP_RECORDS = 500
 """Records taken in per step, as the engine does."""
@@ -37,20 +37,20 @@ class LaneAtWork:
     def __init__(self, policy: ChannelPolicy, found: LaneRows, now_ms: int, latency_ms: int | None) -> None:
         sender = policy.sender_on(found.lane)
         self._table = SortedTable(found.rows)
-        open_claims = list(shelf.open_claims(self._table)[0].values())
+        open_claims = list(table.open_claims(self._table)[0].values())
         self.works = [work for claim in open_claims for work in claim.works]
         """Every touch that is in the lane now."""
-        self.works += [decode_work(value) for _, value in self._table.scan(shelf.WAITING, shelf.WAITING + shelf.END)]
+        self.works += [decode_work(value) for _, value in self._table.scan(table.WAITING, table.WAITING + table.END)]
         measured_ms = _measured_ms(self._table, open_claims, policy)
         typical_ms = LATENCY_MS if measured_ms is None else measured_ms
-        pause = shelf.LaneState.unpack(self._table.get(shelf.STATE)).pause
+        outage = table.LaneState.unpack(self._table.get(table.STATE)).breaker.outage
         self.outlook = LaneOutlook(
             channel=policy.channel,
             lane=found.lane,
             sender=None if sender is None else sender.name,
             latency_ms=max(1, typical_ms if latency_ms is None else latency_ms),
             is_measured=latency_ms is None and measured_ms is not None,
-            pause=None if pause is None else pause.error,
+            outage=None if outage is None else outage.error,
         )
         self._lane = Lane(
             policy,
@@ -72,15 +72,15 @@ class LaneAtWork:
     def _bring_home(self, claims: list[Claim], now_ms: int) -> Iterator[tuple[int, Work]]:
         """Let the calls that somebody is making now come home: the lane does not ask about them."""
         view = Overlay(self._table)
-        calls = {claim_id: (number, call) for number, (call, claim_id) in shelf.last_calls(self._table).items()}
+        calls = {claim_id: (number, call) for number, (call, claim_id) in table.last_calls(self._table).items()}
         for claim in claims:
             if claim.phase is not Phase.CALLING or claim.next_look_ms <= now_ms:
                 continue
             home_ms = max(now_ms, claim.claimed_ms + self.outlook.latency_ms)
-            shelf.drop_claim(view, claim)
+            table.delete_claim(view, claim)
             if claim.claim_id in calls:
                 number, call = calls[claim.claim_id]
-                shelf.keep_call(view, number, PastCall(call.start_ms, home_ms), claim.claim_id)
+                table.put_call(view, number, PastCall(call.start_ms, home_ms), claim.claim_id)
             yield from ((home_ms, work) for work in claim.works)
         self._table.apply(view.changes)
 
@@ -125,19 +125,19 @@ class LaneAtWork:
             return None
         if last.hold is not None:
             return last.hold.why
-        if last.paused_until_ms is not None:
-            return f"paused: {last.pause_error}"
+        if last.breaker_until_ms is not None:
+            return f"paused: {last.breaker_error}"
         return ANSWERS if last.waiting or last.open_claims else NOT_DUE
 
     def _later(self, at_ms: int, what: Record | Outcome) -> None:
         heappush(self._agenda, (at_ms, next(self._order), what))
 
 
-def _measured_ms(table: SortedTable, open_claims: list[Claim], policy: ChannelPolicy) -> int | None:
+def _measured_ms(found: SortedTable, open_claims: list[Claim], policy: ChannelPolicy) -> int | None:
     """Return how long the latest calls took on average, from claim to answer; None: none is remembered."""
     still_open = {claim.claim_id for claim in open_claims}
     took = [
-        call.end_ms - call.start_ms for call, claim_id in shelf.last_calls(table).values() if claim_id not in still_open
+        call.end_ms - call.start_ms for call, claim_id in table.last_calls(found).values() if claim_id not in still_open
     ]
     # A call that nobody saw end is noted with the longest it can have lasted.
     known = [each for each in took if each <= policy.request_timeout_ms]

@@ -54,8 +54,8 @@ class LaneOutlook(Ending):
     """How long a call is taken to last."""
     is_measured: bool = False
     """The lane's latest calls lasted so long; otherwise it is assumed."""
-    pause: str | None = None
-    """Why it is paused now: that it goes on at the end of its pause is assumed."""
+    outage: str | None = None
+    """The error for which its breaker is open; calls are assumed to succeed as soon as it is half open."""
 
     @property
     def waiting(self) -> int:

@@ -75,8 +75,8 @@ class Rig:
     asks: list = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     offset: int = 0
-    steady_ms: int | None = None
-    """A clock that nobody sets, if the lane is to have one."""
+    monotonic_ms: int | None = None
+    """The monotonic clock, if the lane is to have one."""
 
     def __post_init__(self):
         self.dice = random.Random(self.seed)
@@ -90,7 +90,7 @@ class Rig:
         )
         self.lane.open(self.table, self.now_ms)
 
-    def step(self, *works, hold=False):
+    def step(self, *works, is_stopping=False):
         records = []
         for each in works:
             value = each if isinstance(each, bytes) else encode_work(each)
@@ -98,7 +98,13 @@ class Rig:
             self.offset += 1
         outcomes, self.outcomes = self.outcomes, []
         step = self.lane.step(
-            self.table, records, outcomes, self.now_ms, self.dice.random, hold=hold, steady_ms=self.steady_ms
+            self.table,
+            records,
+            outcomes,
+            self.now_ms,
+            self.dice.random,
+            is_stopping=is_stopping,
+            monotonic_ms=self.monotonic_ms,
         )
         self.table.apply(step.changes)
         for out in step.outputs:

@@ -12,14 +12,15 @@ from pipeline.domain.work import Phase
 from pipeline.engine import partition
 from pipeline.lab.simulation import log
 from pipeline.stages import route
-from pipeline.stages.lane import claims, settle, shelf
+from pipeline.stages.lane import claim, resolve, settle, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from pipeline.domain.work import Claim, Work
     from pipeline.engine.partition import Partition
-    from pipeline.stages.lane.cycle import Cycle
+    from pipeline.stages.lane.draft import StepDraft
+    from pipeline.stages.lane.settle import Facts, Settlement
 
 
 def _claim_before_call() -> Iterator[Any]:
@@ -38,12 +39,12 @@ def _claim_before_call() -> Iterator[Any]:
 
 
 def _fence() -> Iterator[Any]:
-    """Whoever lost a table may still commit to it."""
+    """A worker that has lost a table may still commit to it."""
     yield patch.object(log.Log, "fences_hold", new=False)
 
 
 def _lease() -> Iterator[Any]:
-    """A request is written whenever its worker gets to it."""
+    """A request is written even after its lease."""
 
     async def write(self: http.LeasedBody) -> AsyncIterator[bytes]:
         self.progress = http.Progress.GIVEN
@@ -53,42 +54,43 @@ def _lease() -> Iterator[Any]:
 
 
 def _lease_in_resolution() -> Iterator[Any]:
-    """Whoever finds an open claim asks at once, while its call may still run."""
+    """A claim found open is looked up at once, while its call may still run."""
 
-    def found_open(cycle: Cycle, claim: Claim) -> None:
-        cycle.keep(replace(claim, phase=Phase.LOOKING_UP, next_look_ms=cycle.now_ms))
+    def found_open(claim: Claim, facts: Facts) -> Settlement:
+        after = replace(claim, phase=Phase.LOOKING_UP, next_look_ms=facts.now_ms)
+        return settle.Settlement(claim, after, (), facts.breaker)
 
-    yield patch.object(settle, "found_open", found_open)
+    yield patch.object(resolve, "found_open", found_open)
 
 
 def _frozen_batch() -> Iterator[Any]:
     """An e-mail batch whose outcome is unknown is taken apart and gathered anew."""
 
-    def ask_what_is_open(cycle: Cycle, refuse: Callable[[Claim, Exception], object], *, hold: bool) -> None:
-        if not cycle.mind.replays:
-            original(cycle, refuse, hold=hold)
+    def ask(draft: StepDraft, refuse: Callable[[Claim, Exception], object], *, is_stopping: bool) -> None:
+        if not draft.config.replays:
+            original(draft, refuse, is_stopping=is_stopping)
             return
-        for claim in claims._looking_up(cycle):
-            if claim.next_look_ms <= cycle.now_ms:
-                settle._absent(cycle, claim)
+        for each in resolve.looking_up(draft):
+            if each.next_look_ms <= draft.now_ms:
+                draft.apply(settle._absent(each, draft.facts))
 
-    original = claims.ask_what_is_open
-    yield patch.object(claims, "ask_what_is_open", ask_what_is_open)
+    original = resolve.ask
+    yield patch.object(resolve, "ask", ask)
 
 
 def _ledger() -> Iterator[Any]:
-    """Nobody writes down which message is whose."""
+    """Look-ups do not know which message ids belong to other touches."""
 
     def known_ids(view: object, work: Work) -> frozenset[str]:
         del view, work
         return frozenset()
 
-    yield patch.object(shelf, "known_ids", known_ids)
+    yield patch.object(table, "known_ids", known_ids)
 
 
 def _twin_rule() -> Iterator[Any]:
     """Two touches with the same address and text may be open at once."""
-    yield patch.object(claims, "_open_twins", lambda _: _Nothing())
+    yield patch.object(claim, "_twins_of_open_claims", lambda _: _Nothing())
 
 
 class _Nothing(set[bytes]):
@@ -101,20 +103,22 @@ class _Nothing(set[bytes]):
 def _look_up() -> Iterator[Any]:
     """An unknown outcome counts as not sent."""
 
-    def ask_later(cycle: Cycle, claim: Claim, *_: object) -> None:
-        settle._absent(cycle, claim)
+    def ask_later(claim: Claim, error: str, retry_after_s: float | None, facts: Facts, breaker: object) -> Settlement:
+        del error, retry_after_s, breaker
+        return settle._absent(claim, facts)
 
-    def unknown(cycle: Cycle, claim: Claim, *_: object) -> None:
-        settle._absent(cycle, claim)
+    def unknown(claim: Claim, answer: object, outcome: object, facts: Facts) -> Settlement:
+        del answer, outcome
+        return settle._absent(claim, facts)
 
     yield patch.object(settle, "_ask_later", ask_later)
     yield patch.object(settle, "_unknown", unknown)
 
 
 def _repeats() -> Iterator[Any]:
-    """Router and lane forget at once who has had what."""
+    """Router and lane forget at once which touches they have taken in."""
     yield patch.object(route, "recall", lambda _, __: None)
-    yield patch.object(shelf, "recall", lambda _, __: None)
+    yield patch.object(table, "recall", lambda _, __: None)
 
 
 def _homes() -> Iterator[Any]:
@@ -123,8 +127,8 @@ def _homes() -> Iterator[Any]:
 
 
 def _returns() -> Iterator[Any]:
-    """A lane takes whatever comes back from the scheduler for news."""
-    yield patch.object(shelf, "is_known", lambda memory, work: memory is not None and work.returns == 0)
+    """A lane takes every touch that comes back from the scheduler for a new one."""
+    yield patch.object(table.Memory, "is_repeat", lambda _, work: work.returns == 0)
 
 
 SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {

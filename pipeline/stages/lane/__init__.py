@@ -1,4 +1,8 @@
-"""The lane stage: gate → limit → claim → call → verdict → settle, for one sender."""
+"""The lane stage: one sender at work, from the arrival of a touch to the settlement of its call.
+
+A step settles answers, takes in records, claims calls and asks about unknown outcomes; docs/lifecycle.md draws the life of
+a claim.
+"""
 
 from __future__ import annotations
 

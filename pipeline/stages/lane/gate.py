@@ -1,4 +1,4 @@
-"""May this touch go now? The hours of its person, its own times, and until when a call may begin."""
+"""May this touch go now? Its expiry, its `not_before`, the window and the calendar of its recipient."""
 
 from __future__ import annotations
 
@@ -13,48 +13,55 @@ from pipeline.domain.work import Work
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
-    """It may go; a call may begin strictly before `until_ms` (None: no bound). `closes_ms` is the window's true end."""
+class Pass:
+    """The touch may go; its call may begin strictly before `until_ms` (None: no bound)."""
 
     until_ms: int | None
     closes_ms: int | None
+    """The end of the window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """It may go at `at_ms`, not before."""
+    """The touch may go at `at_ms`, not before."""
 
     at_ms: int
     reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
-class TooLate:
-    """It can never go before it expires."""
+class Expired:
+    """The touch cannot go before it expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeverOpen:
-    """Its window and the calendar of its place are never open together."""
+    """The channel's window and the calendar of the recipient's place are never open together."""
 
 
-def judge(policy: ChannelPolicy, work: Work, now_ms: int, paused_until_ms: int = 0) -> Go | Wait | TooLate | NeverOpen:
-    """Decide about `work` at `now_ms`; a wait ends in the first open instant after now, `not_before` and any pause."""
+GateDecision = Pass | Wait | Expired | NeverOpen
+
+
+def decide(policy: ChannelPolicy, work: Work, now_ms: int, breaker_until_ms: int = 0) -> GateDecision:
+    """Decide about `work` at `now_ms` (epoch milliseconds).
+
+    A wait ends in the first open instant after now, `not_before` and `breaker_until_ms`.
+    """
     expires = work.expires_at_ms
     if expires is not None and expires <= now_ms:
-        return TooLate()
+        return Expired()
     not_before = work.not_before_ms or 0
     at = gate(policy.window, policy.calendar, work.time_zone, work.to, now_ms)
     match at:
         case Open() if not_before <= now_ms:
             bounds = [bound for bound in (at.until_ms, expires) if bound is not None]
-            return Go(min(bounds, default=None), at.closes_ms)
+            return Pass(min(bounds, default=None), at.closes_ms)
         case Open() | Closed():
             reason = Reason.NOT_BEFORE if not_before > now_ms else Reason.WINDOW
-            first = _first_open_ms(policy, work, max(now_ms, not_before, paused_until_ms))
+            first = _first_open_ms(policy, work, max(now_ms, not_before, breaker_until_ms))
             if first is None:
                 return NeverOpen()
-            return TooLate() if expires is not None and expires <= first else Wait(first, reason)
+            return Expired() if expires is not None and expires <= first else Wait(first, reason)
         case Never():
             return NeverOpen()
         case _:
@@ -62,7 +69,7 @@ def judge(policy: ChannelPolicy, work: Work, now_ms: int, paused_until_ms: int =
 
 
 def open_from(policy: ChannelPolicy, work: Work, at_ms: int) -> int | None:
-    """Return the first instant from `at_ms` on at which `work` may go; None when it has expired by then, or never may."""
+    """Return the first instant from `at_ms` on at which `work` may go; None if it expires before, or never may go."""
     first = _first_open_ms(policy, work, at_ms)
     return None if first is None or (work.expires_at_ms is not None and work.expires_at_ms <= first) else first
 

@@ -1,11 +1,12 @@
-"""What an answer does to the touches of its claim, to the claim, and to the lane."""
+"""What an answer means for its claim, for the touches in it and for the breaker: (claim, outcome, facts) → Settlement. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import assert_never
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
 
-from pipeline.domain.limit import PastCall
+from pipeline.domain.lifecycle import BreakerState
 from pipeline.domain.retry import backoff_ms
 from pipeline.domain.story import Reason, State
 from pipeline.domain.verdict import (
@@ -21,330 +22,289 @@ from pipeline.domain.verdict import (
     Unknown,
 )
 from pipeline.domain.work import Claim, Phase, Work
-from pipeline.stages.lane import shelf
-from pipeline.stages.lane.cycle import Cycle
+from pipeline.stages.lane.breaker import CLOSED, PROBE_MS, Breaker
+from pipeline.stages.lane.fate import (
+    Ended,
+    Fate,
+    LookedUp,
+    OutageNotice,
+    Requeued,
+    RetryAt,
+    exhausted,
+    is_out_of_time,
+    requeued,
+)
 from pipeline.stages.lane.gate import open_from
-from pipeline.stages.lane.limits import give_back
+from pipeline.stages.lane.index import LaneConfig
 from pipeline.stages.lane.step import Outcome
 
-PROBE_MS = 1_000
-LONGEST_PROBE_MS = 3_000
-"""A paused lane must be at work within 5 s of recovery."""
-PROBES_EACH = 20
-"""Probes (a minute of them) by one touch before another has its turn: it may be that touch alone which is refused."""
-LONGEST_LOOK_MS = 60_000
-LOST_IN_A_ROW = 3
-"""So many answers lost, none given: the provider is away, not one connection."""
-LEDGER_SLACK_MS = 3_600_000
+PROBES_EACH: Final = 20
+"""Probes (a minute of them) by one touch before another has its turn: the provider may refuse that touch alone."""
+LONGEST_LOOK_MS: Final = 60_000
+LOST_IN_A_ROW: Final = 3
+"""Lost answers in a row that open the breaker: the provider is away, not one connection."""
 
 
-def settle(cycle: Cycle, outcome: Outcome) -> None:  # noqa: C901, PLR0912 - a closed set, matched in full
-    """Apply one answer that came home."""
-    mind = cycle.mind
-    mind.under_way.discard(outcome.claim_id)
-    claim = mind.claims.get(outcome.claim_id)
-    if claim is None:
-        return  # given up meanwhile
-    if claim.phase is Phase.CALLING or mind.replays:
-        _end_calls(cycle, outcome)
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a settlement depends on besides the claim and its answer. Instants are epoch milliseconds."""
+
+    config: LaneConfig
+    breaker: Breaker
+    last_success_ms: int
+    last_good_call_ms: int
+    now_ms: int
+    draw: Callable[[], float]
+    """Uniform in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What follows from one answer, to be written as a whole."""
+
+    before: Claim
+    claim: Claim | None
+    """The claim as it stays open; None: it is closed."""
+    fates: tuple[Fate, ...]
+    breaker: Breaker
+    is_sent: bool = False
+    is_void: bool = False
+    """The provider accepted nothing: the daily cap gets the messages back."""
+    is_unbegun: bool = False
+    """Nothing was written to the provider: the rate limit gets the call back."""
+
+
+def settle(claim: Claim, outcome: Outcome, facts: Facts) -> Settlement:  # noqa: C901, PLR0911 - a closed set, matched in full
+    """Return what follows from the answer to a call, a replay or a look-up of `claim`."""
     answer = outcome.answer
     match answer:
         case Sent():
-            _sent(cycle, claim, answer)
+            return _sent(claim, answer)
         case Rejected():
-            _recovered(cycle)
-            _void(cycle, claim)
-            for work in claim.works:
-                cycle.end(work, State.FAILED, reason=Reason.REJECTED, error_code=answer.code, error=answer.error)
+            return _void(claim, tuple(_rejected(work, answer) for work in claim.works))
         case Split():
-            _split(cycle, claim, answer)
+            return _split(claim, answer, facts)
         case Refused():
-            _refused(cycle, claim, answer, outcome.ended_ms)
+            return _refused(claim, answer, outcome.ended_ms, facts)
         case Paused():
-            _paused(cycle, claim, answer, outcome.ended_ms)
+            return _outage(claim, answer, outcome.ended_ms, facts)
         case Unbegun():
-            _unbegun(cycle, claim)
+            return _unbegun(claim, facts)
         case Unknown():
-            _unknown(cycle, claim, answer, outcome)
+            return _unknown(claim, answer, outcome, facts)
         case Absent():
-            _absent(cycle, claim)
+            return _absent(claim, facts)
         case AskLater():
-            _ask_later(cycle, claim, answer.error, answer.retry_after_s)
+            return _ask_later(claim, answer.error, answer.retry_after_s, facts, facts.breaker)
         case Unanswerable():
-            unconfirmed(cycle, claim, answer.error)
+            return unconfirmed(claim, answer.error, facts)
         case _:
             assert_never(answer)
 
 
-def unconfirmed(cycle: Cycle, claim: Claim, error: str) -> None:
-    """End what nobody can tell the outcome of; or send it again, where the configuration says so."""
-    cycle.close(claim)
-    for work in claim.works:
-        if cycle.policy.unresolved == "send":
-            cycle.line_up_again(_called(work, claim))
-        else:
-            cycle.end(work, State.UNCONFIRMED, reason=Reason.NO_ANSWER, error_code=claim.error_code, error=error)
-            cycle.leave_open(work, claim, error)
+def found_open(claim: Claim, facts: Facts) -> Settlement:
+    """Return what follows for a claim whose call may be under way in another process: it is looked up when that is over."""
+    # The claim's own bound counts, too: the worker that made it may have had a longer request timeout.
+    over_ms = max(claim.next_look_ms, facts.config.call_over_ms(claim.lease_until_ms))
+    looked_up_ms = max(over_ms, facts.now_ms) + facts.config.policy.resolve_after_ms
+    after = replace(claim, phase=Phase.LOOKING_UP, lost=True, next_look_ms=looked_up_ms)
+    return Settlement(claim, after, tuple(LookedUp(work, looked_up_ms) for work in claim.works), facts.breaker)
 
 
-def pause(cycle: Cycle, code: str, error: str, retry_after_s: float | None) -> int:
-    """Stop the lane for a while and return until when: what the provider said, or 1, 2, 3, 3 … s."""
-    state, now_ms = cycle.state, cycle.now_ms
-    tries = 1 if state.pause is None else state.pause.tries + 1
-    said_ms = None if retry_after_s is None else max(1, round(retry_after_s * 1000))
-    until_ms = now_ms + (said_ms or min(PROBE_MS * tries, LONGEST_PROBE_MS))
-    since_ms = now_ms if state.pause is None else state.pause.since_ms
-    state.pause = shelf.Pause(since_ms, until_ms, tries, code, error, is_said=said_ms is not None)
-    return until_ms
-
-
-def _sent(cycle: Cycle, claim: Claim, answer: Sent) -> None:
-    _recovered(cycle)
-    cycle.state.last_success_ms = cycle.now_ms
-    cycle.state.last_good_call_ms = max(cycle.state.last_good_call_ms, claim.claimed_ms)
-    cycle.close(claim)
-    forget_ms = cycle.now_ms + cycle.policy.resolve_for_ms + LEDGER_SLACK_MS
-    for work, message_id in zip(claim.works, answer.message_ids, strict=True):
-        cycle.end(work, State.SENT, provider_message_id=message_id)
-        if cycle.mind.by_text and message_id is not None:
-            shelf.enter(cycle.view, work, message_id, forget_ms)
-
-
-def _split(cycle: Cycle, claim: Claim, answer: Split) -> None:
-    """Halve a batch that was refused whole for one of its touches: nothing was accepted, so new keys are safe."""
-    _recovered(cycle)
-    _void(cycle, claim)
-    if len(claim.works) == 1:
-        work = claim.works[0]
-        cycle.end(work, State.FAILED, reason=Reason.REJECTED, error_code=answer.code, error=answer.error)
-        return
-    for work in claim.works:
-        cycle.put_back(replace(_called(work, claim), batch_cap=len(claim.works) // 2))
-
-
-def _refused(cycle: Cycle, claim: Claim, answer: Refused, ended_ms: int) -> None:
-    _recovered(cycle)
-    if cycle.mind.replays and claim.phase is Phase.LOOKING_UP:
-        # An earlier call under this key may have been accepted: the key, and so the batch, must stay.
-        _ask_later(cycle, claim, answer.error, answer.retry_after_s)
-        return
-    _void(cycle, claim)
-    for work in claim.works:
-        refuse(cycle, _called(work, claim), answer, ended_ms)
-
-
-def refuse(cycle: Cycle, work: Work, answer: Refused, at_ms: int) -> None:
-    """Count a refusal against `work`: back off, or give up."""
-    work = replace(work, refusals=work.refusals + 1)
-    if work.refusals >= cycle.policy.attempts:
-        cycle.give_up(work, answer.code, answer.error)
-        return
-    said_ms = 0 if answer.retry_after_s is None else round(answer.retry_after_s * 1000)
-    wait_ms = max(backoff_ms(cycle.policy.retry, work.refusals, cycle.draw()), said_ms)
-    _later(cycle, work, answer, Reason.BACKOFF, max(at_ms, cycle.now_ms) + wait_ms)
-
-
-def _later(cycle: Cycle, work: Work, answer: Refused | Paused, reason: Reason, at_ms: int) -> None:
-    """Let `work` come again at `at_ms`, in its window; end it if that is too late."""
-    again_ms = open_from(cycle.policy, work, at_ms)
-    if again_ms is None:
-        cycle.end(work, State.EXPIRED, reason=Reason.EXPIRES_AT, error_code=answer.code, error=answer.error)
-    elif cycle.is_spent(work, again_ms):
-        cycle.give_up(work, answer.code, answer.error)
-    else:
-        cycle.tell(
-            work, State.RETRYING, reason=reason, next_attempt_at_ms=again_ms, error_code=answer.code, error=answer.error
+def unconfirmed(claim: Claim, error: str, facts: Facts) -> Settlement:
+    """Return what follows for a claim whose outcome cannot be found out: `unconfirmed`, or another call if configured."""
+    policy = facts.config.policy
+    if policy.unresolved == "send":
+        fates: tuple[Fate, ...] = tuple(
+            requeued(policy, _attempted(work, claim), facts.now_ms, is_at_head=False) for work in claim.works
         )
-        cycle.schedule(work, again_ms)
-
-
-def _paused(cycle: Cycle, claim: Claim, answer: Paused, ended_ms: int) -> None:
-    if (
-        answer.may_be_the_touch
-        and claim.phase is Phase.CALLING
-        and all(_is_to_blame(cycle, work) for work in claim.works)
-    ):
-        _isolate(cycle, claim, answer, ended_ms)
-        return
-    until_ms = pause(cycle, answer.code, answer.error, answer.retry_after_s)
-    if claim.phase is Phase.LOOKING_UP:
-        _look_again(cycle, claim, until_ms)
-        return
-    _void(cycle, claim)
-    for work in claim.works:
-        if _is_alone(cycle, work):
-            _step_aside(cycle, _called(work, claim), answer, until_ms)
-            continue
-        noted = _outage_noted(cycle, _called(work, claim), answer.code, answer.error, until_ms)
-        is_anothers_turn = cycle.state.pause is not None and cycle.state.pause.tries % PROBES_EACH == 0
-        if is_anothers_turn or answer.may_be_the_touch:
-            cycle.line_up_again(noted, answer.code, answer.error)
-        else:
-            cycle.put_back(noted, answer.code, answer.error)
-
-
-def _isolate(cycle: Cycle, claim: Claim, answer: Paused, ended_ms: int) -> None:
-    """Others are sent: halve a batch until the touch that is refused stands alone, and count it against that one."""
-    if len(claim.works) > 1:
-        _split(cycle, claim, Split(answer.code, answer.error))
     else:
-        _refused(cycle, claim, Refused(answer.code, answer.error, answer.retry_after_s), ended_ms)
+        fates = tuple(Ended(work, State.UNCONFIRMED, Reason.NO_ANSWER, claim.error_code, error) for work in claim.works)
+    return Settlement(claim, None, fates, facts.breaker)
 
 
-def _is_to_blame(cycle: Cycle, work: Work) -> bool:
-    """Whether others are sent, now or when `work` was last counted, and nothing has stopped the lane since."""
-    return _is_alone(cycle, work) or (work.refusals > 0 and cycle.state.pause is None)
-
-
-def _is_alone(cycle: Cycle, work: Work) -> bool:
-    """Whether a call that began with or after the last attempt of `work` succeeded: it may be `work` alone that is refused."""
-    return work.last_call_ms is not None and cycle.state.last_good_call_ms >= work.last_call_ms
-
-
-def _step_aside(cycle: Cycle, work: Work, answer: Paused, until_ms: int) -> None:
-    """Let the others go first, longer each time: at the head of the line `work` would stop them again at once."""
-    wait_ms = backoff_ms(cycle.policy.retry, work.returns + 1, cycle.draw())
-    _later(cycle, work, answer, Reason.OUTAGE, max(until_ms, cycle.now_ms + wait_ms))
-
-
-def _outage_noted(cycle: Cycle, work: Work, code: str, error: str, until_ms: int) -> Work:
-    """Tell `retrying`/`outage` for a touch whose call was refused; once per outage."""
-    assert cycle.state.pause is not None
-    since_ms = cycle.state.pause.since_ms
-    if work.outage_noted_ms == since_ms or cycle.is_spent(work, cycle.now_ms):
-        return work
-    next_ms = open_from(cycle.policy, work, until_ms) or until_ms
-    cycle.tell(work, State.RETRYING, reason=Reason.OUTAGE, next_attempt_at_ms=next_ms, error_code=code, error=error)
-    return replace(work, outage_noted_ms=since_ms)
-
-
-def _unbegun(cycle: Cycle, claim: Claim) -> None:
-    """Nothing was written: the call is void, the limit has it back."""
-    _drop_call(cycle, claim.claim_id)
-    if claim.phase is Phase.LOOKING_UP:
-        _look_again(cycle, claim, cycle.now_ms)
-        return
-    _void(cycle, claim)
-    for work in claim.works:
-        cycle.put_back(_called(work, claim))
-
-
-def _unknown(cycle: Cycle, claim: Claim, answer: Unknown, outcome: Outcome) -> None:
-    counts = answer.refused and any(
-        work.last_call_ms is not None and cycle.state.last_success_ms > work.last_call_ms for work in claim.works
+def _sent(claim: Claim, answer: Sent) -> Settlement:
+    fates = tuple(
+        Ended(work, State.SENT, provider_message_id=message_id)
+        for work, message_id in zip(claim.works, answer.message_ids, strict=True)
     )
-    cycle.state.lost_in_a_row += not answer.refused
-    if (answer.refused and not counts) or cycle.state.lost_in_a_row >= LOST_IN_A_ROW:
-        pause(cycle, answer.code, answer.error, None)
-    first = claim.phase is Phase.CALLING
-    wait_ms = cycle.policy.resolve_after_ms if first else _look_delay_ms(claim.looks)
-    works = tuple(replace(work, last_call_ms=outcome.started_ms) for work in claim.works)
-    claim = replace(
+    return Settlement(claim, None, fates, CLOSED, is_sent=True)
+
+
+def _rejected(work: Work, answer: Rejected | Split) -> Ended:
+    return Ended(work, State.FAILED, Reason.REJECTED, answer.code, answer.error)
+
+
+def _split(claim: Claim, answer: Split, facts: Facts) -> Settlement:
+    """Halve a batch that was refused because of one of its touches: nothing was accepted, so new keys are safe."""
+    if len(claim.works) == 1:
+        return _void(claim, (_rejected(claim.works[0], answer),))
+    halves = (replace(_attempted(work, claim), batch_cap=len(claim.works) // 2) for work in claim.works)
+    policy = facts.config.policy
+    return _void(claim, tuple(requeued(policy, work, facts.now_ms, is_at_head=True) for work in halves))
+
+
+def _refused(claim: Claim, answer: Refused, ended_ms: int, facts: Facts) -> Settlement:
+    if facts.config.replays and claim.phase is Phase.LOOKING_UP:
+        # An earlier call under this key may have been accepted: the key, and so the batch, must stay.
+        return _ask_later(claim, answer.error, answer.retry_after_s, facts, CLOSED)
+    return _void(claim, tuple(_backed_off(_attempted(work, claim), answer, ended_ms, facts) for work in claim.works))
+
+
+def _backed_off(work: Work, answer: Refused, at_ms: int, facts: Facts) -> Fate:
+    """Count a refusal against `work`: try again after a back-off, or fail."""
+    policy = facts.config.policy
+    work = replace(work, refusals=work.refusals + 1)
+    if work.refusals >= policy.attempts:
+        return exhausted(work, answer.code, answer.error)
+    retry_after_ms = 0 if answer.retry_after_s is None else round(answer.retry_after_s * 1000)
+    wait_ms = max(backoff_ms(policy.retry, work.refusals, facts.draw()), retry_after_ms)
+    return _retry_at(work, answer, Reason.BACKOFF, max(at_ms, facts.now_ms) + wait_ms, facts)
+
+
+def _retry_at(work: Work, answer: Refused | Paused, reason: Reason, at_ms: int, facts: Facts) -> Fate:
+    """Try `work` again at the first open instant from `at_ms` on, unless that is too late."""
+    policy = facts.config.policy
+    again_ms = open_from(policy, work, at_ms)
+    if again_ms is None:
+        return Ended(work, State.EXPIRED, Reason.EXPIRES_AT, answer.code, answer.error)
+    if is_out_of_time(policy, work, again_ms):
+        return exhausted(work, answer.code, answer.error)
+    return RetryAt(work, reason, again_ms, answer.code, answer.error)
+
+
+def _outage(claim: Claim, answer: Paused, ended_ms: int, facts: Facts) -> Settlement:
+    """Open the breaker; or, where the touch is to blame, count the answer against it."""
+    is_call = claim.phase is Phase.CALLING
+    if answer.may_be_the_touch and is_call and all(_is_to_blame(work, facts) for work in claim.works):
+        return _isolated(claim, answer, ended_ms, facts)
+    breaker = facts.breaker.opened(facts.now_ms, answer.code, answer.error, answer.retry_after_s)
+    if not is_call:
+        return Settlement(claim, _look_at(claim, breaker.until_ms), (), breaker)
+    fates = tuple(_fate_in_outage(work, claim, answer, breaker, facts) for work in claim.works)
+    return Settlement(claim, None, fates, breaker, is_void=True)
+
+
+def _isolated(claim: Claim, answer: Paused, ended_ms: int, facts: Facts) -> Settlement:
+    """Others are sent: halve a batch until the refused touch is alone, and count the answer against that one."""
+    if len(claim.works) > 1:
+        return _split(claim, Split(answer.code, answer.error), facts)
+    return _refused(claim, Refused(answer.code, answer.error, answer.retry_after_s), ended_ms, facts)
+
+
+def _is_to_blame(work: Work, facts: Facts) -> bool:
+    """Return whether others are sent, now or when `work` was last counted, with the breaker closed since."""
+    is_closed = facts.breaker.state_at(facts.now_ms) is BreakerState.CLOSED
+    return _others_are_sent(work, facts) or (work.refusals > 0 and is_closed)
+
+
+def _others_are_sent(work: Work, facts: Facts) -> bool:
+    """Return whether a call that began with or after the last attempt of `work` succeeded: `work` alone may be refused."""
+    return work.last_call_ms is not None and facts.last_good_call_ms >= work.last_call_ms
+
+
+def _fate_in_outage(before: Work, claim: Claim, answer: Paused, breaker: Breaker, facts: Facts) -> Fate:
+    policy, work = facts.config.policy, _attempted(before, claim)
+    if _others_are_sent(before, facts):
+        # The others go first, for longer each time: at the head of the queue `work` would stop them again at once.
+        wait_ms = backoff_ms(policy.retry, work.returns + 1, facts.draw())
+        return _retry_at(work, answer, Reason.OUTAGE, max(breaker.until_ms, facts.now_ms + wait_ms), facts)
+    assert breaker.outage is not None
+    is_anothers_turn = breaker.outage.tries % PROBES_EACH == 0
+    is_at_head = not (is_anothers_turn or answer.may_be_the_touch)
+    fate = requeued(policy, work, facts.now_ms, is_at_head=is_at_head, code=answer.code, error=answer.error)
+    if isinstance(fate, Ended) or work.outage_noted_ms == breaker.outage.since_ms:
+        return fate
+    next_ms = open_from(policy, work, breaker.until_ms) or breaker.until_ms
+    noted = replace(work, outage_noted_ms=breaker.outage.since_ms)
+    return Requeued(noted, is_at_head=is_at_head, notice=OutageNotice(next_ms, answer.code, answer.error))
+
+
+def _unbegun(claim: Claim, facts: Facts) -> Settlement:
+    if claim.phase is Phase.LOOKING_UP:
+        return Settlement(claim, _look_at(claim, facts.now_ms), (), facts.breaker, is_unbegun=True)
+    policy = facts.config.policy
+    fates = tuple(requeued(policy, _attempted(work, claim), facts.now_ms, is_at_head=True) for work in claim.works)
+    return Settlement(claim, None, fates, facts.breaker, is_void=True, is_unbegun=True)
+
+
+def _unknown(claim: Claim, answer: Unknown, outcome: Outcome, facts: Facts) -> Settlement:
+    counts = answer.refused and any(_has_succeeded_since(work, facts) for work in claim.works)
+    breaker = _breaker_after(answer, facts, counts=counts)
+    after = _to_look_up(claim, answer, outcome, facts, counts=counts)
+    if facts.config.replays and counts and not after.lost:
+        # The batch keeps its key, so a 5xx counts against all of it.
+        works = tuple(replace(work, refusals=work.refusals + 1) for work in after.works)
+        if works[0].refusals >= facts.config.policy.attempts:
+            return Settlement(claim, None, tuple(exhausted(work, answer.code, answer.error) for work in works), breaker)
+        after = replace(after, works=works)
+    fates: tuple[Fate, ...] = ()
+    if claim.phase is Phase.CALLING:
+        fates = tuple(LookedUp(work, after.next_look_ms, answer.code, answer.error) for work in after.works)
+    return Settlement(claim, after, fates, breaker)
+
+
+def _has_succeeded_since(work: Work, facts: Facts) -> bool:
+    """Return whether a success has arrived since the last attempt of `work`: the provider is not down for all."""
+    return work.last_call_ms is not None and facts.last_success_ms > work.last_call_ms
+
+
+def _breaker_after(answer: Unknown, facts: Facts, *, counts: bool) -> Breaker:
+    """Open the breaker after a 5xx that counts against no touch, or after too many lost answers in a row."""
+    breaker = facts.breaker if answer.refused else facts.breaker.lost()
+    if (answer.refused and not counts) or breaker.lost_in_a_row >= LOST_IN_A_ROW:
+        return breaker.opened(facts.now_ms, answer.code, answer.error, None)
+    return breaker
+
+
+def _to_look_up(claim: Claim, answer: Unknown, outcome: Outcome, facts: Facts, *, counts: bool) -> Claim:
+    is_call = claim.phase is Phase.CALLING
+    wait_ms = facts.config.policy.resolve_after_ms if is_call else _look_delay_ms(claim.looks)
+    return replace(
         claim,
-        works=works,
+        works=tuple(replace(work, last_call_ms=outcome.started_ms) for work in claim.works),
         phase=Phase.LOOKING_UP,
         refused=claim.refused or counts,
         lost=claim.lost or not answer.refused,
-        looks=claim.looks + (not first),
-        next_look_ms=max(outcome.ended_ms, cycle.now_ms) + wait_ms,
+        looks=claim.looks if is_call else claim.looks + 1,
+        next_look_ms=max(outcome.ended_ms, facts.now_ms) + wait_ms,
         error_code=answer.code,
         error=answer.error,
     )
-    if cycle.mind.replays and counts and not claim.lost:
-        claim = _count_replay(cycle, claim)
-        if claim.works == ():
-            return
-    cycle.keep(claim)
-    if first:
-        for work in claim.works:
-            cycle.tell(
-                work,
-                State.RETRYING,
-                reason=Reason.LOOKING_UP,
-                next_attempt_at_ms=claim.next_look_ms,
-                error_code=answer.code,
-                error=answer.error,
-            )
 
 
-def _count_replay(cycle: Cycle, claim: Claim) -> Claim:
-    """Count a 5xx against a batch that keeps its key; after the last attempt it has failed."""
-    works = tuple(replace(work, refusals=work.refusals + 1) for work in claim.works)
-    if works[0].refusals < cycle.policy.attempts:
-        return replace(claim, works=works)
-    cycle.close(claim)
-    for work in works:
-        cycle.give_up(work, claim.error_code, claim.error or "")
-    return replace(claim, works=())
+def _absent(claim: Claim, facts: Facts) -> Settlement:
+    """The provider does not have it, so another call is safe. After a 5xx that counted, it was a refusal."""
+    policy = facts.config.policy
+    works = [_attempted(work, claim) for work in claim.works]
+    if claim.refused:
+        answer = Refused(claim.error_code or "", claim.error or "")
+        fates: tuple[Fate, ...] = tuple(_backed_off(work, answer, facts.now_ms, facts) for work in works)
+    else:
+        # In its turn: at the head of the queue, touches on which the provider hangs would be called for ever.
+        fates = tuple(requeued(policy, work, facts.now_ms, is_at_head=False) for work in works)
+    return Settlement(claim, None, fates, facts.breaker, is_void=True)
 
 
-def _absent(cycle: Cycle, claim: Claim) -> None:
-    """The provider does not have it: a send is safe. After a 5xx that counted, it was a refusal."""
-    _void(cycle, claim)
-    for work in claim.works:
-        if claim.refused:
-            refuse(cycle, _called(work, claim), Refused(claim.error_code or "", claim.error or ""), cycle.now_ms)
-        else:
-            # In its turn: at the head, touches on which the provider hangs would fill the line among themselves.
-            cycle.line_up_again(_called(work, claim))
-
-
-def _ask_later(cycle: Cycle, claim: Claim, error: str, retry_after_s: float | None) -> None:
+def _ask_later(claim: Claim, error: str, retry_after_s: float | None, facts: Facts, breaker: Breaker) -> Settlement:
     wait_ms = _look_delay_ms(claim.looks) if retry_after_s is None else max(1, round(retry_after_s * 1000))
-    _look_again(cycle, replace(claim, looks=claim.looks + 1, error=error), cycle.now_ms + wait_ms)
+    after = replace(claim, looks=claim.looks + 1, error=error)
+    return Settlement(claim, _look_at(after, facts.now_ms + wait_ms), (), breaker)
 
 
-def _look_again(cycle: Cycle, claim: Claim, at_ms: int) -> None:
-    cycle.keep(replace(claim, phase=Phase.LOOKING_UP, next_look_ms=at_ms))
+def _look_at(claim: Claim, at_ms: int) -> Claim:
+    return replace(claim, phase=Phase.LOOKING_UP, next_look_ms=at_ms)
 
 
 def _look_delay_ms(looks: int) -> int:
     return int(min(PROBE_MS * 2 ** min(looks, 20), LONGEST_LOOK_MS))
 
 
-def _called(work: Work, claim: Claim) -> Work:
+def _attempted(work: Work, claim: Claim) -> Work:
     """Return `work` with its last attempt noted."""
     return replace(work, last_call_ms=claim.claimed_ms)
 
 
-def _recovered(cycle: Cycle) -> None:
-    """The provider judged a call: the lane is at work again."""
-    cycle.state.pause = None
-    cycle.state.lost_in_a_row = 0
-
-
-def _void(cycle: Cycle, claim: Claim) -> None:
-    """Close a claim of which the provider took nothing."""
-    give_back(cycle, claim)
-    cycle.close(claim)
-
-
-def _end_calls(cycle: Cycle, outcome: Outcome) -> None:
-    """Note when the claim's latest call was answered or given up."""
-    number = _latest_call(cycle, outcome.claim_id)
-    if number is not None:
-        start_ms = cycle.mind.calls[number][0].start_ms
-        ended = PastCall(start_ms, max(start_ms, outcome.ended_ms))
-        cycle.mind.calls[number] = (ended, outcome.claim_id)
-        shelf.keep_call(cycle.view, number, ended, outcome.claim_id)
-
-
-def _drop_call(cycle: Cycle, claim_id: str) -> None:
-    number = _latest_call(cycle, claim_id)
-    if number is not None:
-        del cycle.mind.calls[number]
-        shelf.drop_call(cycle.view, number)
-
-
-def _latest_call(cycle: Cycle, claim_id: str) -> int | None:
-    return max((number for number, (_, each) in cycle.mind.calls.items() if each == claim_id), default=None)
-
-
-def found_open(cycle: Cycle, claim: Claim) -> None:
-    """Make a claim whose call may have been under way in another process an open question."""
-    # The claim's own word counts, too: whoever made it may have had a longer request timeout.
-    over_ms = max(claim.next_look_ms, cycle.call_over_ms(claim.lease_until_ms))
-    asked_ms = max(over_ms, cycle.now_ms) + cycle.policy.resolve_after_ms
-    cycle.keep(replace(claim, phase=Phase.LOOKING_UP, lost=True, next_look_ms=asked_ms))
-    for work in claim.works:
-        cycle.tell(work, State.RETRYING, reason=Reason.LOOKING_UP, next_attempt_at_ms=asked_ms)
+def _void(claim: Claim, fates: tuple[Fate, ...]) -> Settlement:
+    """Close a claim of which the provider accepted nothing, after an answer about its touches."""
+    return Settlement(claim, None, fates, CLOSED, is_void=True)

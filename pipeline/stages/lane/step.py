@@ -11,7 +11,7 @@ from pipeline.stage_io import Changes, Output
 
 
 class Outcome(NamedTuple):
-    """An answer that came home, to a call or to a question. Instants are epoch milliseconds."""
+    """The answer to a call or a look-up. Instants are epoch milliseconds."""
 
     claim_id: str
     answer: Resolution
@@ -20,45 +20,48 @@ class Outcome(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A question to ask about a claim whose outcome is unknown."""
+    """A look-up, or replay, to make about a claim whose outcome is unknown."""
 
     claim: Claim
     known_ids: frozenset[str]
-    """Messages with the same address and content that belong to other touches."""
+    """Ids of messages with the same address and text that belong to other touches."""
 
 
 class Hold(NamedTuple):
-    """What keeps the next call back, in words, and until when at most."""
+    """What prevents the next call, in words, and until when at most."""
 
     why: str
     until_ms: int
     is_limit: bool = True
-    """A limit of ours; not the provider's word, nor the hours."""
+    """True for our own rate limits; false for Retry-After and closed windows."""
 
 
 @dataclass(slots=True)
 class LaneStep:
-    """One decision of a lane, to be committed as one; the calls start afterwards."""
+    """The result of one step: changes and outputs to commit together, and what to call afterwards."""
 
     changes: Changes = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
     calls: list[Claim] = field(default_factory=list)
+    """Claims whose calls start once the step is committed."""
     asks: list[Ask] = field(default_factory=list)
+    """Look-ups and replays that start once the step is committed."""
     wake_ms: int | None = None
+    """When to step again at the latest (epoch milliseconds); None: when something arrives."""
     waiting: int = 0
-    """Touches waiting in this lane, deferred ones not included."""
+    """Touches in the queue, without deferred ones."""
     open_claims: int = 0
     hold: Hold | None = None
-    """What keeps touches back from now on, though a call could be made."""
+    """What prevents the next call although a call slot is free."""
     held_back: int = 0
-    """How many touches."""
-    paused_until_ms: int | None = None
-    pause_error: str | None = None
+    """Touches that wait because of `hold`."""
+    breaker_until_ms: int | None = None
+    """Until when the breaker is open, and its outage's error; None: it is closed."""
+    breaker_error: str | None = None
     repeats: int = 0
-    """Touches that came a second time, under another key."""
-    aside: int = 0
-    """What was put aside as dead letters."""
+    """Touches that were taken in before, under another key."""
+    dead_letters: int = 0
 
     def copied(self) -> LaneStep:
-        """Return the step as it is now, to go back to."""
+        """Return a copy to go back to."""
         return replace(self, outputs=list(self.outputs), calls=list(self.calls), asks=list(self.asks))

@@ -11,7 +11,7 @@ from pipeline.agents import crew
 from pipeline.flow import RESULTS
 from pipeline.records import decode_scheduled
 from pipeline.stages import route, schedule
-from pipeline.stages.lane import claims, lane, settle
+from pipeline.stages.lane import claim, intake, settle
 
 BUGS = ("route", "take-in", "pick", "claim", "settle", "schedule", "hand-back", "dedup")
 
@@ -29,10 +29,10 @@ def plant(where: Any, name: str, bug: str, touch_id: Any) -> None:
 
 
 plant(route, "digest", "route", lambda touch: touch.touch_id)
-plant(lane.Lane, "_line_up", "take-in", lambda _, __, work, ___: work.touch_id)
-plant(claims, "_add", "pick", lambda _, waiting, __: waiting.work.touch_id)
-plant(claims, "_claim_id", "claim", lambda work, _: work.touch_id)
-plant(settle, "_sent", "settle", lambda _, claim, __: claim.works[0].touch_id)
+plant(intake, "_line_up", "take-in", lambda _, work, __: work.touch_id)
+plant(claim.Pick, "add", "pick", lambda _, waiting, __: waiting.work.touch_id)
+plant(claim, "_claim_id", "claim", lambda work, _: work.touch_id)
+plant(settle, "_sent", "settle", lambda claim, _: claim.works[0].touch_id)
 plant(schedule.Scheduler, "_take_in", "schedule", lambda _, record, *__: decode_scheduled(record.value).touch_id)
 plant(schedule, "Output", "hand-back", lambda topic, _, key, *__: "" if topic == RESULTS else key.decode())
 plant(crew, "status_value", "dedup", lambda _, event, __: event.touch_id if event.metadata else "")

@@ -20,10 +20,9 @@ _due_ms: dict[Lane, int] = {}
 
 
 def step(self, table, batch, outcomes, now_ms, *more, **named):
-    mind = self._mind
-    where = f"{mind.policy.channel.value} {mind.lane} {now_ms}"
+    where = f"{self._config.policy.channel.value} {self._config.lane} {now_ms}"
     for each in outcomes:
-        if (claim := mind.claims.get(each.claim_id)) is not None:
+        if (claim := self._index.claims.get(each.claim_id)) is not None:
             _times.write(f"answered {where} {each.ended_ms - claim.claimed_ms}\n")
     made = _step(self, table, batch, outcomes, now_ms, *more, **named)
     due_ms = _due_ms.pop(self, None)

@@ -107,7 +107,7 @@ class AgentRig:
             channel="sms",
             name="main",
             now_ms=lambda: self.now_ms,
-            steady_ms=lambda: self.now_ms,
+            monotonic_ms=lambda: self.now_ms,
             draw=lambda: 0.5,
             drain_s=1.0,
             metrics=self.metrics,

@@ -37,7 +37,7 @@ def known(**more) -> Forecast:
             sender="main",
             held_ms=Counter({"closed window": 12 * HOUR, "10 per 1m": 2 * HOUR}),
             latency_ms=200,
-            pause="HTTP 503 \x1b[31m",
+            outage="HTTP 503 \x1b[31m",
         ),
         LaneOutlook(
             left=40,

@@ -17,7 +17,7 @@ from pipeline.domain.window import RECIPIENT, Closed, Open, Window, zones_of
 from pipeline.domain.work import Channel
 from pipeline.settings import load
 from pipeline.settings.calendars import HoursKeys, calendar_names, load_calendar
-from pipeline.stages.lane.gate import Go, NeverOpen, judge
+from pipeline.stages.lane.gate import NeverOpen, Pass, decide
 from tests.harness.lane_rig import Rig, policy, work
 
 NEW_YORK, LOS_ANGELES = "America/New_York", "America/Los_Angeles"
@@ -106,7 +106,7 @@ def test_hours_that_never_meet_are_told() -> None:
     assert gate(window, US, "Asia/Tokyo", MIAMI, at("2026-06-01T12:00")) == Never()
     assert first_open_ms(window, US, "Asia/Tokyo", MIAMI, at("2026-06-01T12:00")) is None
     night = policy(window=window, calendar=US)
-    assert judge(night, work("a", to=MIAMI, time_zone="Asia/Tokyo"), at("2026-06-01T12:00")) == NeverOpen()
+    assert decide(night, work("a", to=MIAMI, time_zone="Asia/Tokyo"), at("2026-06-01T12:00")) == NeverOpen()
     rig = Rig(night)
     rig.step(work("a", to=MIAMI, time_zone="Asia/Tokyo"))
     assert rig.states() == [("failed", "invalid")]
@@ -299,6 +299,6 @@ def test_no_call_begins_outside_and_a_closed_answer_names_the_first_opening(
 
 
 def test_judging_by_a_calendar_is_a_go_until_its_close() -> None:
-    verdict = judge(policy(calendar=US), work("a", to=MIAMI), at("2026-06-01T10:00"))
-    assert verdict == Go(at("2026-06-01T20:00"), at("2026-06-01T20:00"))
+    decision = decide(policy(calendar=US), work("a", to=MIAMI), at("2026-06-01T10:00"))
+    assert decision == Pass(at("2026-06-01T20:00"), at("2026-06-01T20:00"))
     assert datetime.fromtimestamp(at("2026-06-01T20:00") / 1000, UTC)

@@ -162,7 +162,7 @@ def test_a_paused_lane_is_foreseen_to_go_on_at_the_end_of_its_pause(answer):
     rig.step()
     foreseen = foresee(backlog(rows=rig.table._rows), rig.policy, now_ms=rig.now_ms, latency_ms=100)
     [lane] = foreseen.lanes
-    assert lane.pause == answer.error
+    assert lane.outage == answer.error
     assert lane.ends[State.SENT] == 2
     assert (
         lane.sent_ms[0] - rig.now_ms

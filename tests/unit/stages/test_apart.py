@@ -19,7 +19,7 @@ from pipeline.records.writing import dead_letter_value, json_object, single_obje
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages import schedule
 from pipeline.stages.dedup import Dedup
-from pipeline.stages.lane import claims, lane, settle, shelf
+from pipeline.stages.lane import claim, draft, gate, intake, queue, resolve, settle, table
 from pipeline.stages.schedule import Scheduler
 from tests.harness import lane_rig
 from tests.harness.lane_rig import T0, Rig, work
@@ -48,15 +48,15 @@ def break_for(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, says: Any)
 
 
 LANE_BUGS = {
-    "take-in": (lane.Lane, "_take_in", lambda _, __, record: b"bad" in record.value),
-    "line up": (lane.Lane, "_line_up", lambda _, __, work, ___: work.touch_id == "bad"),
-    "enqueue": (shelf, "enqueue", lambda _, __, work, ___: work.touch_id == "bad"),
-    "memory": (shelf, "memory_key", lambda work: work.touch_id == "bad"),
-    "judge": (claims, "judge", lambda _, work, *__: work.touch_id == "bad"),
-    "pick": (claims, "_add", lambda _, waiting, __: waiting.work.touch_id == "bad"),
-    "take": (shelf, "take", lambda _, __, ___, work: work.touch_id == "bad"),
-    "claim": (claims, "_claim_id", lambda work, _: work.touch_id == "bad"),
-    "keep": (shelf, "keep_claim", lambda _, claim: any(w.touch_id == "bad" for w in claim.works)),
+    "take-in": (intake, "take_in", lambda _, record: b"bad" in record.value),
+    "line up": (intake, "_line_up", lambda _, work, __: work.touch_id == "bad"),
+    "enqueue": (queue, "enqueue", lambda _, __, work, ___: work.touch_id == "bad"),
+    "memory": (table, "memory_key", lambda work: work.touch_id == "bad"),
+    "gate": (claim, "decide", lambda _, work, *__: work.touch_id == "bad"),
+    "pick": (claim.Pick, "add", lambda _, waiting, __: waiting.work.touch_id == "bad"),
+    "take": (queue, "take", lambda _, __, ___, work: work.touch_id == "bad"),
+    "claim": (claim, "_claim_id", lambda work, _: work.touch_id == "bad"),
+    "keep": (table, "put_claim", lambda _, claim: any(w.touch_id == "bad" for w in claim.works)),
 }
 
 
@@ -86,7 +86,7 @@ def sms(**more: Any) -> Any:
     return lane_rig.policy(**more)
 
 
-@pytest.mark.parametrize("name", ["judge", "pick", "keep"])
+@pytest.mark.parametrize("name", ["gate", "pick", "keep"])
 def test_one_touch_of_a_batch_that_trips_a_bug_leaves_the_batch_to_the_others(name, monkeypatch):
     break_for(monkeypatch, *LANE_BUGS[name])
     rig = Rig(lane_rig.policy(Channel.EMAIL, gather_ms=0), replays=True, by_text=False)
@@ -100,7 +100,7 @@ def test_one_touch_of_a_batch_that_trips_a_bug_leaves_the_batch_to_the_others(na
 @pytest.mark.parametrize(("answer", "state"), [(Sent(("m",)), "sent"), (Refused("500", "no"), "failed")])
 def test_an_answer_that_cannot_be_settled_ends_its_touch_as_it_says(answer, state, monkeypatch):
     for name in ("_sent", "_refused"):
-        break_for(monkeypatch, settle, name, lambda _, claim, *__: claim.works[0].touch_id == "bad")
+        break_for(monkeypatch, settle, name, lambda claim, *_: claim.works[0].touch_id == "bad")
     rig = Rig(sms())
     rig.step(work("a"), work("bad"), work("b"))
     for given in (Sent(("a",)), answer, Sent(("b",))):
@@ -114,7 +114,7 @@ def test_an_answer_that_cannot_be_settled_ends_its_touch_as_it_says(answer, stat
 def test_a_claim_found_open_that_cannot_be_read_does_not_keep_its_lane_shut(caplog):
     rig = Rig(sms())
     rig.step(work("a"))
-    (key,) = [key for key in rig.last.changes if key[:1] == shelf.CLAIM]
+    (key,) = [key for key in rig.last.changes if key[:1] == table.CLAIM]
     value = rig.table.get(key)[:-3]
     rig.table.apply({key: value})
     rig.takeover()
@@ -129,17 +129,17 @@ def test_a_claim_found_open_that_trips_a_bug_is_closed_as_unconfirmed(monkeypatc
     rig = Rig(sms())
     rig.step(work("bad"), work("a"))
     rig.takeover()
-    break_for(monkeypatch, settle, "found_open", lambda _, claim: claim.works[0].touch_id == "bad")
+    break_for(monkeypatch, resolve, "found_open", lambda claim, _: claim.works[0].touch_id == "bad")
     rig.step()
     assert {e.touch_id: e.state.value for _, e in rig.events} == {"bad": "unconfirmed", "a": "retrying"}
     assert rig.last.open_claims == 1
 
 
 def test_a_lane_full_of_poison_gives_way_to_what_is_good(monkeypatch):
-    break_for(monkeypatch, claims, "judge", lambda _, work, *__: work.touch_id.startswith("bad"))
+    break_for(monkeypatch, claim, "decide", lambda _, work, *__: work.touch_id.startswith("bad"))
     rig = Rig(sms())
     with monkeypatch.context() as without:
-        without.setattr(lane, "judge", lambda *_: lane.Go(None, None))
+        without.setattr(intake, "decide", lambda *_: gate.Pass(None, None))
         rig.step(*[work(f"bad-{n}") for n in range(120)], work("good"))
     for _ in range(5):
         rig.step()
@@ -147,23 +147,23 @@ def test_a_lane_full_of_poison_gives_way_to_what_is_good(monkeypatch):
     assert len(letters(rig.forwarded)) == 120
 
 
-def test_the_mind_of_a_lane_keeps_nothing_of_what_tripped(monkeypatch):
+def test_the_index_of_a_lane_keeps_nothing_of_what_tripped(monkeypatch):
     rig = Rig(sms())
     rig.step(work("a"))
-    before = rig.lane._mind.copied()
+    before = rig.lane._index.copied()
 
-    def half(cycle: Any, *_: Any) -> None:
-        cycle.state.waiting += 7
-        cycle.mind.claims["x"] = rig.calls[0]
-        cycle.mind.under_way.add("x")
+    def half(of: Any, *_: Any) -> None:
+        of.state.waiting += 7
+        of.index.claims["x"] = rig.calls[0]
+        of.index.under_way.add("x")
         raise KeyError("planted")
 
     with monkeypatch.context() as broken:
-        broken.setattr(claims, "note_call", half)
+        broken.setattr(draft.StepDraft, "start_call", half)
         rig.step(work("bad"))
-    assert rig.lane._mind.claims == before.claims
-    assert rig.lane._mind.under_way == before.under_way
-    assert rig.lane._mind.state.waiting == 0
+    assert rig.lane._index.claims == before.claims
+    assert rig.lane._index.under_way == before.under_way
+    assert rig.lane._index.state.waiting == 0
     assert rig.last.calls == []
 
 

@@ -29,7 +29,8 @@ from pipeline.records.codec import MARKER, decode, encode
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.expiry import ENTRY
-from pipeline.stages.lane import Lane, shelf
+from pipeline.stages.lane import Lane, table
+from pipeline.stages.lane.breaker import Breaker, Outage
 from pipeline.stages.schedule import DEFERRED, Scheduler
 from tests.harness.lane_rig import T0, build, policy, work
 
@@ -58,8 +59,8 @@ WORK = encode_work(work("t"))
 EVENT = encode_event(Event("t", "c", "l", "sms", State.ACCEPTED, T0, Reason.WINDOW))
 DUE = encode_scheduled(Scheduled(T0, Channel.SMS, 3, "t", WORK))
 CLAIM = encode_claim(Claim("k", (work("t"),), Request("/send", b"", "text/plain", "k"), T0, T0 + 5_000, Phase.CALLING))
-STATE = shelf.LaneState().pack()
-PAUSED = shelf.LaneState(pause=shelf.Pause(T0, T0 + 1, 1, "503", "down")).pack()
+STATE = table.LaneState().pack()
+PAUSED = table.LaneState(breaker=Breaker(Outage(T0, T0 + 1, 1, "503", "down"))).pack()
 
 
 def dedup(value: bytes | None, rows: dict[bytes, bytes]) -> Any:
@@ -110,17 +111,17 @@ def test_a_record_of_a_newer_version_stops_its_reader_with_a_line_that_says_wher
         ("dedup", EVENT, {ENTRY + b"t": (1).to_bytes(4, "big") + b"bounced"}, "bounced"),
         ("scheduler", DUE, {DEFERRED + bytes(16): newer("scheduled", DUE)}, "scheduled"),
         ("scheduler", DUE, {DEFERRED + bytes(16): with_value("scheduled", DUE, channel="fax")}, "fax"),
-        ("lane", WORK, {shelf.CLAIM + b"k": newer("claim", CLAIM)}, "claim"),
-        ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, phase="probing")}, "probing"),
-        ("lane", WORK, {shelf.CLAIM + b"k": with_value("claim", CLAIM, works=[newer("work", WORK)])}, "work"),
+        ("lane", WORK, {table.CLAIM + b"k": newer("claim", CLAIM)}, "claim"),
+        ("lane", WORK, {table.CLAIM + b"k": with_value("claim", CLAIM, phase="probing")}, "probing"),
+        ("lane", WORK, {table.CLAIM + b"k": with_value("claim", CLAIM, works=[newer("work", WORK)])}, "work"),
         (
             "lane",
             WORK,
-            {shelf.WAITING + bytes(17): newer("work", WORK), shelf.STATE: shelf.LaneState(waiting=1).pack()},
+            {table.WAITING + bytes(17): newer("work", WORK), table.STATE: table.LaneState(waiting=1).pack()},
             "work",
         ),
-        ("lane", WORK, {shelf.STATE: STATE.replace(b"{", b'{"quota":1,', 1)}, "quota"),
-        ("lane", WORK, {shelf.STATE: PAUSED.replace(b'"pause":{', b'"pause":{"cause":"x",')}, "cause"),
+        ("lane", WORK, {table.STATE: STATE.replace(b"{", b'{"quota":1,', 1)}, "quota"),
+        ("lane", WORK, {table.STATE: PAUSED.replace(b'"pause":{', b'"pause":{"cause":"x",')}, "cause"),
     ],
     ids=str_only,
 )

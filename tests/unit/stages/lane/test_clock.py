@@ -10,7 +10,7 @@ from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.verdict import Absent, AskLater, Paused, Sent, Unknown
 from pipeline.domain.work import Channel
-from pipeline.stages.lane import shelf
+from pipeline.stages.lane import table
 from tests.harness.lane_rig import T0, Rig, policy, work
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -20,17 +20,17 @@ LOST = Unknown("timeout", "no answer")
 
 
 class Clocked:
-    """A rig with true time beside its clock, `ahead_ms` apart; `is_steady`: the lane has a clock that nobody sets."""
+    """A rig with true time beside its clock, `ahead_ms` apart; `has_monotonic`: the lane has a clock that nobody sets."""
 
-    def __init__(self, *, is_steady: bool = True, **more: object) -> None:
-        self.ahead_ms, self.true_ms, self.is_steady = 0, T0, is_steady
+    def __init__(self, *, has_monotonic: bool = True, **more: object) -> None:
+        self.ahead_ms, self.true_ms, self.has_monotonic = 0, T0, has_monotonic
         channel = more.pop("channel", Channel.SMS)
         self.rig = Rig(policy(channel, **more), replays=channel is Channel.EMAIL, by_text=channel is not Channel.EMAIL)  # type: ignore[arg-type]
         self.sent_ms: list[int] = []
 
     def step(self, *works: object) -> None:
         self.rig.now_ms = self.true_ms + self.ahead_ms
-        self.rig.steady_ms = self.true_ms if self.is_steady else None
+        self.rig.monotonic_ms = self.true_ms if self.has_monotonic else None
         self.rig.step(*works)
 
     def send_all(self, took_ms: int = 50) -> int:
@@ -67,7 +67,7 @@ def busiest(sent_ms: list[int], per_ms: int) -> int:
 def test_a_clock_that_was_ahead_for_one_call_and_is_set_right_costs_no_more_than_a_call_can_run(
     ahead_ms: int, way: str
 ) -> None:
-    lane = Clocked(is_steady=way != "none", limit=Limit(1, 10 * MINUTE))
+    lane = Clocked(has_monotonic=way != "none", limit=Limit(1, 10 * MINUTE))
     lane.step()
     lane.ahead_ms = ahead_ms
     lane.step(work("a"), work("b"))
@@ -119,7 +119,7 @@ def test_a_pause_a_rest_between_calls_and_a_backoff_are_as_long_as_they_were(mov
 
 def test_without_another_clock_or_for_a_successor_a_pause_from_the_future_lasts_an_hour_at_most() -> None:
     for is_successor in (False, True):
-        lane = Clocked(is_steady=False)
+        lane = Clocked(has_monotonic=False)
         lane.ahead_ms = DAY
         lane.step(work("a"))
         lane.rig.answer(Paused("429", "slow down", retry_after_s=600.0), took_ms=0)
@@ -133,7 +133,7 @@ def test_without_another_clock_or_for_a_successor_a_pause_from_the_future_lasts_
 
 @pytest.mark.parametrize("way", ["a clock that nobody sets", "none", "a successor"])
 def test_a_lost_answer_is_asked_about_in_time_and_from_early_enough(way: str) -> None:
-    lane = Clocked(is_steady=way != "none")
+    lane = Clocked(has_monotonic=way != "none")
     lane.step()
     lane.ahead_ms = DAY
     lane.step(work("a"))
@@ -203,10 +203,10 @@ def test_a_day_that_was_not_yet_does_not_eat_the_next_days_cap() -> None:
     assert lane.send_all() == 2
 
 
-@pytest.mark.parametrize("is_steady", [True, False])
-def test_a_first_send_in_the_future_makes_no_sender_young_for_longer(is_steady: bool) -> None:
+@pytest.mark.parametrize("has_monotonic", [True, False])
+def test_a_first_send_in_the_future_makes_no_sender_young_for_longer(has_monotonic: bool) -> None:
     warm_up = WarmUp((WarmUpStep(Limit(1, HOUR), 3 * HOUR),))
-    lane = Clocked(is_steady=is_steady, warm_up=warm_up)
+    lane = Clocked(has_monotonic=has_monotonic, warm_up=warm_up)
     lane.step()
     lane.ahead_ms = 100 * DAY
     lane.step(*[work(f"t{n}") for n in range(50)])
@@ -255,5 +255,5 @@ def test_a_lane_that_is_opened_with_a_clock_that_nobody_set_changes_nothing() ->
     lane.true_ms += 100
     lane.take_over()
     lane.step()
-    kept = {key for key in before if key[:1] in (shelf.CALL, shelf.STATE)}
-    assert not kept & {key for key in lane.rig.last.changes if key[:1] in (shelf.CALL, shelf.STATE)}
+    kept = {key for key in before if key[:1] in (table.CALL, table.STATE)}
+    assert not kept & {key for key in lane.rig.last.changes if key[:1] in (table.CALL, table.STATE)}

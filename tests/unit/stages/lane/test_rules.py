@@ -26,7 +26,7 @@ from pipeline.domain.work import Attachment, Channel, Content
 from pipeline.flow import RESULTS, UNCONFIRMED
 from pipeline.records import decode_work
 from pipeline.settings.calendars import load_calendar
-from pipeline.stages.lane import shelf
+from pipeline.stages.lane.table import Memory, Seen, origins_of
 from tests.harness import lane_rig
 from tests.harness.lane_rig import T0, Rig, build, policy, work
 
@@ -192,7 +192,7 @@ def test_what_is_refused_to_all_is_the_accounts_and_burns_nobody():
         asked.append(rig.calls[0].works[0].touch_id)
         rig.answer(STRANGE, took_ms=20)
         rig.step()
-        assert rig.last.pause_error == STRANGE.error
+        assert rig.last.breaker_error == STRANGE.error
         rig.now_ms = rig.last.wake_ms
         rig.step()
     assert asked[0] != asked[1], "another probes"
@@ -265,7 +265,7 @@ def test_a_5xx_pauses_until_another_touch_succeeds_and_counts_from_then_on():
     rig.step(work("poison"), work("b"), work("c"))
     rig.answer(DOWN)
     rig.step()
-    assert rig.last.paused_until_ms is not None
+    assert rig.last.breaker_until_ms is not None
     rig.now_ms = rig.last.wake_ms
     rig.step()
     assert rig.calls[0].works[0].touch_id == "b", "the probe is another touch"
@@ -290,7 +290,7 @@ def test_three_lost_answers_in_a_row_pause_the_lane(sms):
     for _ in range(3):
         sms.answer(LOST, took_ms=0)
     sms.step()
-    assert sms.last.paused_until_ms is not None
+    assert sms.last.breaker_until_ms is not None
 
 
 def test_a_lost_answer_is_asked_after_a_while_and_found(sms):
@@ -773,7 +773,7 @@ class TestAddresses:
 def test_a_drain_settles_but_claims_nothing(one):
     one.step(work("a"), work("b"))
     one.answer(Sent(("i",)))
-    one.step(hold=True)
+    one.step(is_stopping=True)
     assert (one.states(), one.calls) == ([("sent", "")], [])
     one.step()
     assert len(one.calls) == 1
@@ -830,7 +830,8 @@ def test_a_touch_under_way_from_an_earlier_version_is_taken_in_when_it_comes_bac
 
 @pytest.mark.parametrize("returns", [0, 1, 300])
 def test_the_memory_of_a_touch_under_way_keeps_its_homes_and_its_returns(returns):
-    memory = shelf.active([1, 70_000], returns)
-    assert shelf.origins_of(memory, work("t")) == [1, 70_000]
-    assert shelf.returns_of(memory) == returns
-    assert memory[:1] != b"z"
+    memory = Memory(Seen.RETURNED if returns else Seen.UNDER_WAY, (1, 70_000), returns)
+    value = memory.pack()
+    assert Memory.unpack(value) == memory
+    assert value == (b"b" + returns.to_bytes(4, "big") if returns else b"a") + b"\0\0\0\1" + b"\0\1\x11\x70"
+    assert origins_of(memory, work("t")) == (1, 70_000)

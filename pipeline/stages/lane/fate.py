@@ -1,0 +1,114 @@
+"""What becomes of a touch: a value that one part of a step decides, and the draft writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple, assert_never
+
+from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.story import Reason, State
+from pipeline.domain.work import Work
+from pipeline.stages.lane.gate import Expired, NeverOpen, Wait
+
+OUT_OF_TIME: Final = "retry_for is over"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The touch has a terminal state."""
+
+    work: Work
+    state: State
+    reason: Reason | None = None
+    error_code: str | None = None
+    error: str | None = None
+    provider_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The touch goes to the scheduler until it may go; no attempt was made."""
+
+    work: Work
+    reason: Reason
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """The touch goes to the scheduler until its next attempt."""
+
+    work: Work
+    reason: Reason
+    at_ms: int
+    error_code: str
+    error: str
+
+
+class OutageNotice(NamedTuple):
+    """The event `retrying`/`outage` of a touch."""
+
+    next_attempt_at_ms: int
+    error_code: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """The touch returns to the queue: to its head, or in its turn."""
+
+    work: Work
+    is_at_head: bool
+    notice: OutageNotice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The touch stays in its claim, whose outcome is unknown and will be looked up."""
+
+    work: Work
+    next_look_ms: int
+    error_code: str | None = None
+    error: str | None = None
+
+
+Fate = Ended | Deferred | RetryAt | Requeued | LookedUp
+
+
+def turned_away(work: Work, decision: Wait | Expired | NeverOpen) -> Ended | Deferred:
+    """Return the fate of a touch that the gate does not let pass."""
+    match decision:
+        case Wait():
+            return Deferred(work, decision.reason, decision.at_ms)
+        case Expired():
+            return Ended(work, State.EXPIRED, Reason.EXPIRES_AT)
+        case NeverOpen():
+            error = f"the window of {work.channel} and the calendar of its place are never open together"
+            return Ended(work, State.FAILED, Reason.INVALID, error=error)
+        case _:
+            assert_never(decision)
+
+
+def exhausted(work: Work, code: str | None, error: str) -> Ended:
+    """Return the fate of a touch after its last attempt, or the end of `retry_for`."""
+    return Ended(work, State.FAILED, Reason.ATTEMPTS_EXHAUSTED, code, error)
+
+
+def requeued(
+    policy: ChannelPolicy,
+    work: Work,
+    now_ms: int,
+    *,
+    is_at_head: bool,
+    code: str | None = None,
+    error: str = OUT_OF_TIME,
+) -> Requeued | Ended:
+    """Return `work` to the queue, or fail it with `code` and `error` if `retry_for` has expired."""
+    if is_out_of_time(policy, work, now_ms):
+        return exhausted(work, code, error)
+    return Requeued(work, is_at_head=is_at_head)
+
+
+def is_out_of_time(policy: ChannelPolicy, work: Work, at_ms: int) -> bool:
+    """Return whether `retry_for` has expired by `at_ms`."""
+    return work.first_call_ms is not None and at_ms >= work.first_call_ms + policy.retry_for_ms

@@ -1,0 +1,99 @@
+"""What arrives in the lane: new touches join the queue, repeats are answered, touches of other senders are forwarded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_choice import NoSender, find_sender
+from pipeline.domain.story import Reason, State
+from pipeline.domain.work import Work
+from pipeline.flow import channel_topic
+from pipeline.records import UnknownVersion, decode_work, encode_work
+from pipeline.stage_io import Output, Record
+from pipeline.stages.apart import bytes_of, where
+from pipeline.stages.lane import table
+from pipeline.stages.lane.draft import StepDraft
+from pipeline.stages.lane.fate import Ended, turned_away
+from pipeline.stages.lane.gate import Pass, decide
+from pipeline.stages.lane.table import Memory, Seen
+
+
+def take_in(draft: StepDraft, record: Record) -> None:
+    """Take in one record of the channel's topic. Raises UnknownVersion, and what an undecodable record raises."""
+    value = bytes_of(record)
+    try:
+        work = decode_work(value)
+    except UnknownVersion as newer:
+        raise UnknownVersion(newer.what, where(record)) from None
+    memory = table.memory_of(draft.view, work)
+    sender = draft.config.sender
+    if memory is not None and memory.is_repeat(work):
+        _answer_repeat(draft, work, memory)
+    elif sender is None or work.sender != sender.name:
+        _forward(draft, work)
+    else:
+        under_way = Memory(Seen.UNDER_WAY, table.origins_of(memory, work), work.returns)
+        table.put_memory(draft.view, work, under_way)
+        _line_up(draft, work, value)
+
+
+def hand_on_queue(draft: StepDraft) -> None:
+    """Forward the queue of a lane whose sender is gone or disabled, in the order of service."""
+    cursor = draft.cursor()
+    while (waiting := cursor.peek()) is not None:
+        cursor.take()
+        _forward(draft, waiting.work)
+    if cursor.is_cut:
+        draft.wake_at(draft.now_ms)
+
+
+def _line_up(draft: StepDraft, work: Work, value: bytes) -> None:
+    """Put `work` in the queue, or turn it away; a retired lane queues it behind what it hands on."""
+    if draft.config.is_retired:
+        draft.enqueue(work, value)
+        return
+    decision = decide(draft.policy, work, draft.now_ms, draft.state.breaker.until_ms)
+    if isinstance(decision, Pass):
+        draft.enqueue(work, value)
+    else:
+        draft.write(turned_away(work, decision))
+
+
+def _answer_repeat(draft: StepDraft, work: Work, memory: Memory) -> None:
+    """Answer, without sending, a touch that was taken in before under another key."""
+    draft.step.repeats += 1
+    if work.returns:
+        return  # the record is read again: its partition is known
+    if memory.seen is Seen.ENDED:
+        draft.repeat_end(work, memory.event)
+        return
+    origins = table.origins_of(memory, work)
+    if work.origin not in origins:
+        table.put_memory(draft.view, work, Memory(Seen.UNDER_WAY, (*origins, work.origin), memory.returns))
+
+
+def _forward(draft: StepDraft, work: Work) -> None:
+    """Send `work` to the lane of its sender: the configuration has changed since the router chose this lane."""
+    policy = draft.policy
+    addressed = policy.sender_named(work.sender)
+    is_enabled = addressed is not None and addressed.is_enabled
+    chosen = find_sender(policy, work.sender if work.pinned or is_enabled else None, work.to)
+    from_ = work.content.from_
+    if isinstance(chosen, NoSender):
+        draft.write(Ended(work, State.FAILED, chosen.reason, error=chosen.error))
+    elif from_ is not None and from_ not in chosen.addresses:
+        error = f"from is {from_!r}, which sender {chosen.name!r}, who has it now, does not have"
+        draft.write(Ended(work, State.FAILED, Reason.INVALID, error=error))
+    else:
+        _send_on(draft, work, chosen)
+
+
+def _send_on(draft: StepDraft, work: Work, chosen: SenderPolicy) -> None:
+    """Produce `work` for the lane of `chosen` and forget it here: once for each partition that asked for its results."""
+    origins = table.origins_of(table.memory_of(draft.view, work), work)
+    table.delete_memory(draft.view, work)
+    for origin in origins:
+        # As if fresh from the router: the new lane must take it in as new.
+        value = encode_work(replace(work, sender=chosen.name, origin=origin, returns=0))
+        draft.step.outputs.append(Output(channel_topic(work.channel), chosen.lane, work.touch_id.encode(), value))
