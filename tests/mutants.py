@@ -177,9 +177,9 @@ MUTANTS = [
     ),
     (
         "something follows the end",
-        "pipeline/stages/dedup.py",
-        "story.state not in TERMINAL and",
-        "",
+        "pipeline/domain/lifecycle.py",
+        "**dict.fromkeys(TERMINAL, frozenset()),",
+        "**dict.fromkeys(TERMINAL, _ONWARD),",
         "tests/unit/stages/test_dedup.py",
     ),
     ("no window", "pipeline/stages/lane/gate.py", "at = gate(policy.window,", "at = gate(None,", LANE),

@@ -1,22 +1,16 @@
 """The state machines of a claim, of a lane's breaker and of a touch: their states, and which may follow which.
 
-docs/lifecycle.md draws them with what causes each transition; the engine has the one of a partition.
+docs/lifecycle.md draws them with what causes each transition; `engine/lifecycle.py` has the one of a partition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, StrEnum
-from typing import Final, TypeVar
+from enum import StrEnum
+from typing import Final
 
 from pipeline.domain.story import TERMINAL, State
 from pipeline.domain.work import Phase
-
-StateT = TypeVar("StateT", bound=Enum)
-
-
-class IllegalTransition(Exception):
-    """A state machine was to take a transition that its table does not have: a bug."""
 
 
 class BreakerState(StrEnum):
@@ -48,14 +42,3 @@ TOUCH: Final[Mapping[State, frozenset[State]]] = {
     State.RETRYING: _ONWARD,
     **dict.fromkeys(TERMINAL, frozenset()),
 }
-
-
-def is_valid_transition(machine: Mapping[StateT, frozenset[StateT]], before: StateT, after: StateT) -> bool:
-    """Return whether `machine` has the transition from `before` to `after`."""
-    return after in machine[before]
-
-
-def check_transition(machine: Mapping[StateT, frozenset[StateT]], before: StateT, after: StateT) -> None:
-    """Raise IllegalTransition unless `machine` has the transition from `before` to `after`."""
-    if after not in machine[before]:
-        raise IllegalTransition(f"{type(before).__name__}: {before.name} to {after.name}")

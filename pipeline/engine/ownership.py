@@ -186,8 +186,7 @@ class Ownership:
         task = self._tasks.pop(tp)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await partition.agent.close()
-        await partition.table.close()
+        await partition.close()
 
 
 def resume_offset(tp: TopicPartition, known: int, opened: OpenedTable) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.engine.agent import NotReady
 from pipeline.engine.commit_slots import CommitSlots
 from pipeline.engine.inbox import Inbox
+from pipeline.engine.lifecycle import PARTITION, PartitionState
+from pipeline.state_machine import check_transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +73,7 @@ class Partition:
         self._retry_at_ms = 0
         """After NotReady: no step before this, unless the agent wakes the loop."""
         self._parked = asyncio.Event()
-        self._running = False
+        self._state = PartitionState.OPENING
         self.committing_since: float | None = None
         """`time.monotonic()` at which the commit under way began."""
         self._committed_at = time.monotonic()
@@ -80,13 +82,13 @@ class Partition:
         """Start with everything below `next_offset` applied."""
         self._inbox.reset(next_offset)
         self.applied = next_offset
-        self._running = True
+        self._move_to(PartitionState.RUNNING)
         self.agent.open(self.table, self._now_ms(), self._wake.set)
 
     @property
     def has_room(self) -> bool:
         """Whether more records may be fetched."""
-        return self._running and self._inbox.has_room
+        return self._is_running and self._inbox.has_room
 
     @property
     def expected(self) -> int:
@@ -95,14 +97,14 @@ class Partition:
 
     def deliver(self, batch: Batch) -> None:
         """Put a fetched batch into the inbox; a parked partition drops it. Raises OffsetGap."""
-        if self._running and self._inbox.add(batch):
+        if self._is_running and self._inbox.add(batch):
             self._wake.set()
 
     async def run(self) -> None:
         """Step and commit until cancelled. Every other exception that escapes must end the process."""
         while True:
             await self._wait()
-            if not self._running:
+            if not self._is_running:
                 self._parked.set()
                 await self._wake.wait()
                 continue
@@ -110,7 +112,7 @@ class Partition:
 
     async def _wait(self) -> None:
         retry_in_ms = min(self._retry_at_ms - self._now_ms(), RETRY_STEP_MS)  # the clock may have been set back
-        if self._inbox and self._running and retry_in_ms <= 0:
+        if self._inbox and self._is_running and retry_in_ms <= 0:
             return
         if self._inbox and retry_in_ms > 0:
             await asyncio.sleep(retry_in_ms / 1000)
@@ -179,20 +181,37 @@ class Partition:
 
         Records not applied are dropped: the next owner of the partition reads them again.
         """
-        if not self._running:
+        if not self._is_running:
             return
         # The loop first: a commit under way may start calls, which the drain must see.
         self._parked.clear()
-        self._running = False
+        self._move_to(PartitionState.PARKING)
         self._wake.set()
         await self._parked.wait()
         self._inbox.reset(self._inbox.expected)
         await self.agent.drain()
         await self._cycle()  # results of calls that ended during the drain
         self._inbox.reset(self.applied)
+        self._move_to(PartitionState.PARKED)
 
     def resume(self) -> None:
         """Continue after `park`: the partition stays with this worker."""
-        self._running = True
+        if not self._is_running:
+            self._move_to(PartitionState.RUNNING)
         self.agent.resume()
         self._wake.set()
+
+    async def close(self) -> None:
+        """Close the agent and the table: the partition is given up. Its loop must have ended."""
+        self._move_to(PartitionState.CLOSED)
+        await self.agent.close()
+        await self.table.close()
+
+    @property
+    def _is_running(self) -> bool:
+        return self._state is PartitionState.RUNNING
+
+    def _move_to(self, after: PartitionState) -> None:
+        """Change the state. Raises IllegalTransition."""
+        check_transition(PARTITION, self._state, after)
+        self._state = after

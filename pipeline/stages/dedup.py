@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from pipeline.domain.lifecycle import TOUCH
 from pipeline.domain.story import TERMINAL, Event, State
 from pipeline.flow import STATUS
 from pipeline.records import decode_event, one_of
@@ -13,6 +14,7 @@ from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.apart import PLAIN, Aside, apply_each, bytes_of
 from pipeline.stages.expiry import ENTRY, Forgetting, remember
 from pipeline.stages.step import Step
+from pipeline.state_machine import is_valid_transition
 
 StatusEncoder = Callable[[Event, int], bytes]
 """(event, sequence) -> value of `touches.status`."""
@@ -102,7 +104,5 @@ class Dedup:
 
 
 def _is_news(event: Event, story: Story | None) -> bool:
-    """Whether it goes on legally: accepted → (deferred | retrying)* → one terminal; a touch refused at the door has its terminal only."""
-    if story is None:
-        return True
-    return story.state not in TERMINAL and event.state is not State.ACCEPTED
+    """Return whether `event` is a legal transition; an event applied before, or behind the terminal one, is none."""
+    return story is None or is_valid_transition(TOUCH, story.state, event.state)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar, assert_never
 
-from pipeline.domain.lifecycle import BREAKER, CLAIM, check_transition
+from pipeline.domain.lifecycle import BREAKER, CLAIM
 from pipeline.domain.limit import PastCall, calls_to_remember
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.story import Reason, State, event_of
@@ -23,6 +23,7 @@ from pipeline.stages.lane.fate import Deferred, Ended, Fate, LookedUp, Requeued,
 from pipeline.stages.lane.index import LaneConfig, LaneIndex
 from pipeline.stages.lane.settle import Facts, Settlement
 from pipeline.stages.lane.step import Ask, Hold, LaneStep, Outcome
+from pipeline.state_machine import check_transition
 
 LEDGER_SLACK_MS: Final = 3_600_000
 """How much longer than look-ups go on a message id is remembered."""
