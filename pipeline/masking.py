@@ -1,4 +1,4 @@
-"""What is logged, at any level and by any library, names nobody: secrets, addresses and texts are masked in every line."""
+"""Masks secrets, addresses and message texts in every log line, of any level and any library."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MAIL: Final = re.compile(
     rf"(?:\"[^\"\n]{{1,64}}\"|[^\s\"'<>()\[\],;:=/\\{{}}?&]{{1,64}}){_AT}(?:{_LABEL}\.){{1,10}}{_LABEL}"
 )
 _BYTES: Final = re.compile(r"""\bb(?:'(?:[^'\\]|\\.)+'|"(?:[^"\\]|\\.)+")""", re.DOTALL)
-"""Bytes as repr writes them: keys, values, logins."""
+"""Bytes in the form of repr: keys, values, logins."""
 _PROSE: Final = r"(?=[^{0}\n]{{0,200}}(?:[^\x21-\x7e]|\\))(?:[^{0}\\]|\\.){{12,}}"
 _TEXT: Final = re.compile(rf"""(?<![\w\\])(?:'{_PROSE.format("'")}'|"{_PROSE.format('"')}")""", re.DOTALL)
-"""Text as repr writes it, with a blank in it, or letters that are not ASCII: names have neither."""
+"""Text in the form of repr, with a space or a non-ASCII letter in it: identifiers have neither."""
 _PHONE_MARKS: Final = ("+", "\uff0b", "%2", "phone=")
 _CREDENTIALS: Final = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 
@@ -34,7 +34,7 @@ _CREDENTIALS: Final = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 def masked(text: str, *, dumps: bool = False) -> str:
     """Return `text` without secrets, phone numbers, e-mail addresses and raw bytes.
 
-    With `dumps` without quoted texts, too: for debugging output, where libraries write whole values.
+    `dumps` masks quoted texts, too: for debug output, where libraries write whole values.
     """
     text = _BYTES.sub(f"b'{MASK}'", text)
     if dumps:
@@ -48,17 +48,17 @@ def masked(text: str, *, dumps: bool = False) -> str:
 
 
 class MaskedRecord(logging.LogRecord):
-    """A log record that gives out its message and its traceback masked only, whichever handler and formatter asks."""
+    """A log record whose message and traceback are masked for every handler and formatter."""
 
     _traceback: str | None = None
 
     def getMessage(self) -> str:  # noqa: N802 - logging's own name
         """Return the message, masked."""
         try:
-            said = super().getMessage()
-        except Exception as error:  # noqa: BLE001 - logging would write the arguments to standard error
-            said = f"{self.msg} [its arguments do not fit: {type(error).__name__}]"
-        return masked(said, dumps=self.levelno <= logging.DEBUG)
+            message = super().getMessage()
+        except Exception as error:  # noqa: BLE001 - logging would print the unmasked arguments
+            message = f"{self.msg} [its arguments do not fit: {type(error).__name__}]"
+        return masked(message, dumps=self.levelno <= logging.DEBUG)
 
     @property
     def exc_text(self) -> str | None:
@@ -71,11 +71,11 @@ class MaskedRecord(logging.LogRecord):
 
 
 def mask_all() -> None:
-    """Mask whatever this process logs from now on, and the traceback of whatever ends it."""
+    """Mask all log lines of this process from now on, and the traceback of an error that ends it."""
     logging.setLogRecordFactory(MaskedRecord)
-    sys.excepthook = _tell
-    threading.excepthook = lambda ended: _tell(ended.exc_type, ended.exc_value, ended.exc_traceback)
+    sys.excepthook = _write_masked
+    threading.excepthook = lambda ended: _write_masked(ended.exc_type, ended.exc_value, ended.exc_traceback)
 
 
-def _tell(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+def _write_masked(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, where))))

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pipeline.domain.story import Event
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -113,11 +107,6 @@ class Metrics:
     def told(self, channel: str, state: str, reason: str | None, count: int = 1) -> None:
         """Count `count` committed status records."""
         self._touches.labels(_channel(channel), state, reason or "").inc(count)
-
-    def told_all(self, events: Iterable[Event]) -> None:
-        """Count committed status records."""
-        for event in events:
-            self.told(event.channel, event.state, event.reason)
 
     def throttled(self, channel: str, sender: str, seconds: float) -> None:
         """Add time in which a lane had work and its limit forbade the call."""

@@ -1,4 +1,4 @@
-"""A secret is a type that cannot be printed. The ground floor; knows nothing of the rest."""
+"""Secrets: a type that cannot be printed, and the removal of secrets from any text. Imports no other module."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from urllib.parse import quote, unquote
 
 MASK: Final = "***"
 _ANYWHERE_CHARS: Final = 8
-"""A secret as long as this is masked wherever it stands, a shorter one where it stands alone."""
+"""A secret of at least this length is masked inside words, too; a shorter one only as a whole word."""
 _LEAST_CHARS: Final = 4
-"""Shorter ones cannot be told from ordinary words."""
+"""Shorter secrets are not masked: they cannot be distinguished from ordinary words."""
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#\"'<>]*@")
 _known: dict[str, None] = {}
 
 
 class Secret:
-    """Text that only `reveal` gives out: neither str, repr, format nor a log line shows it."""
+    """Text that only `reveal` returns: str, repr, format and log lines show `***`."""
 
     __slots__ = ("_text",)
 
@@ -31,7 +31,7 @@ class Secret:
             _pattern.cache_clear()
 
     def reveal(self) -> str:
-        """Return the text, for the one who sends it."""
+        """Return the text, to send it to its service."""
         return self._text
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not written anywhere")
+        raise TypeError("a secret cannot be pickled or copied to a file")
 
     def __deepcopy__(self, memo: object) -> Secret:
         return self
@@ -54,15 +54,15 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL without the user and password that stood in it."""
+    """A URL, and separately the user and password that were in it."""
 
     url: str
     login: Secret | None = None
-    """ "user:password", as it stood in the URL."""
+    """ "user:password", as it was in the URL."""
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return `text` taken apart."""
+        """Return the URL `text` split into address and login."""
         scheme, mark, rest = text.partition("://")
         host = re.match(r"[^/?#]*", rest)
         user, at, _ = (host[0] if host else "").rpartition("@")
@@ -70,20 +70,20 @@ class Address:
             return cls(text)
         password = unquote(user.partition(":")[2])
         if password:
-            Secret(password)  # looked for in logs by itself, too
+            Secret(password)  # registers it, so that logs mask it without the user name, too
         Secret(unquote(user))
         return cls(scheme + mark + rest[len(user) + 1 :], Secret(user))
 
     @property
     def basic(self) -> tuple[str, str] | None:
-        """User and password for HTTP's basic authentication, if there are any."""
+        """(user, password) for HTTP basic authentication, or None."""
         if self.login is None:
             return None
         user, _, password = self.login.reveal().partition(":")
         return unquote(user), unquote(password)
 
     def with_login(self) -> str:
-        """Return the URL as it was, for the one who sends it."""
+        """Return the URL with its login, to connect to it."""
         if self.login is None:
             return self.url
         return self.url.replace("://", f"://{self.login.reveal()}@", 1)
@@ -93,13 +93,13 @@ class Address:
 
 
 def forget(secret: Secret) -> None:
-    """Stop looking for a secret that is no longer valid, such as yesterday's token."""
+    """Stop masking a secret that is no longer valid, such as an expired token."""
     _known.pop(secret.reveal(), None)
     _pattern.cache_clear()
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` without the user info of URLs, and without any secret of this process, however it is written."""
+    """Return `text` with the user info of URLs and every secret of this process masked, in any of its encodings."""
     text = _USER_INFO.sub(f"{MASK}@", text)
     pattern = _pattern()
     return text if pattern is None else pattern.sub(MASK, text)
@@ -110,11 +110,11 @@ def _pattern() -> re.Pattern[str] | None:
     forms = {form for text in _known for form in _forms(text)}
     if not forms:
         return None
-    return re.compile("|".join(_found(form) for form in sorted(forms, key=len, reverse=True)))
+    return re.compile("|".join(_expression(form) for form in sorted(forms, key=len, reverse=True)))
 
 
 def _forms(text: str) -> set[str]:
-    """As it is, and as repr, JSON, URLs and basic authentication write it."""
+    """Return the encodings of a secret to look for: plain, and as in repr, JSON, URLs and basic authentication."""
     raw = text.encode()
     written = {
         text,
@@ -128,6 +128,6 @@ def _forms(text: str) -> set[str]:
     return {form for form in written if len(form) >= _LEAST_CHARS}
 
 
-def _found(form: str) -> str:
+def _expression(form: str) -> str:
     escaped = re.escape(form)
     return escaped if len(form) >= _ANYWHERE_CHARS else rf"(?<![A-Za-z0-9_]){escaped}(?![A-Za-z0-9_])"

@@ -1,4 +1,4 @@
-"""What a stage sees of the log: records in, state changes and outputs out. The ground floor; knows nobody."""
+"""The input and output of a stage: records in, state changes and outputs out. Imports no other module."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers = ()
     flaw: str | None = None
-    """Why the record, or the batch that begins at `offset`, could not be parsed; `value` is what there is of its bytes."""
+    """Why the record, or the batch that begins at `offset`, could not be parsed; `value` holds the bytes that could be read."""
 
 
 class Output(NamedTuple):
-    """One record to produce in the transaction of its batch."""
+    """One record to produce, in the transaction of its step."""
 
     topic: str
     """Logical name (without `kafka.topic_prefix`)."""
@@ -38,7 +38,7 @@ class Output(NamedTuple):
 
 
 class TableFailed(Exception):
-    """The committed state cannot be read or written: nothing that is decided from here on can be right."""
+    """The committed state cannot be read or written, so no further decision can be trusted: the process must end."""
 
 
 class Table(Protocol):
@@ -52,7 +52,7 @@ class Table(Protocol):
 
 
 class Overlay:
-    """A table with changes not committed yet laid over it; `changes` is what to commit."""
+    """A table with uncommitted changes on top; `changes` is what to commit."""
 
     __slots__ = ("_table", "changes")
 
@@ -69,7 +69,7 @@ class Overlay:
         self.changes[key] = value
 
     def delete(self, key: bytes) -> None:
-        """Delete `key`; a key that was never committed leaves no trace."""
+        """Delete `key`; a key that was never committed is not part of `changes`."""
         if self._table.get(key) is None:
             self.changes.pop(key, None)
         else:

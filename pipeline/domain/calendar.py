@@ -25,7 +25,7 @@ class Jurisdiction:
     zones: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
     """The rules of one country, one edition. Its windows have no zone: the recipient's applies."""
 

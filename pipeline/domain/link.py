@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.domain.work import Attachment
 
-PUBLIC: Final = "public"
 ANY: Final = "any"
 _PRIVATE_NAMES: Final = (
     "localhost",

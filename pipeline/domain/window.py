@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import date
 from functools import lru_cache
 from typing import Final
@@ -58,6 +58,7 @@ class Window:
     """IANA name, or RECIPIENT."""
     fallback_zone: str | None = None
     """With RECIPIENT: the zone of recipients without a known zone, or with zones that are never open together."""
+    _: KW_ONLY
     days: frozenset[int] = ALL_DAYS
     """Monday is 0. A window that wraps midnight counts by the day it opens on."""
     holidays: frozenset[date] = frozenset()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ class Batch:
     partition: int
     start: int
     end: int
+    _: KW_ONLY
     epoch: int
     """The epoch of ownership in which it was fetched; batches of an older epoch are dropped."""
     records: Sequence[Record] = field(repr=False)

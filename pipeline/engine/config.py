@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class EngineConfig:
     """Prefix of every topic name."""
     folder: Path
     """Folder of the local stores."""
+    _: KW_ONLY
     delete_retention_s: float = 86_400.0
     """`delete.retention.ms` of the changelogs, in seconds: an older store may hold deleted keys."""
     partitions: Mapping[str, int] = field(default_factory=dict)

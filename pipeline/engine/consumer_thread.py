@@ -196,7 +196,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             )
             for r in rows
         ]
-        return Batch(tp.topic, tp.partition, start, end, epoch, records)
+        return Batch(tp.topic, tp.partition, start, end, epoch=epoch, records=records)
 
     async def seek_all(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
         """Seek to these offsets; from now on, fetches of an older epoch are dropped."""

@@ -20,7 +20,7 @@ SET_ON_TOPIC = 1
 UNLIMITED = "-1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettingFault:
     """A topic setting that differs from the required one."""
 
@@ -64,7 +64,14 @@ def faults(topic: TopicSpec, found: Mapping[str, str]) -> list[SettingFault]:
         else topic.settings
     )
     return [
-        SettingFault(topic.name, key, found[key], value, _is_breaking(topic, key), topic.is_public)
+        SettingFault(
+            topic=topic.name,
+            key=key,
+            found=found[key],
+            needed=value,
+            breaks=_is_breaking(topic, key),
+            is_public=topic.is_public,
+        )
         for key, value in needed.items()
         if key in found and not _is_enough(key, found[key], value)
     ]

@@ -66,7 +66,6 @@ class Store:
         self.accepted: list[Message] = []
         self.arrivals: list[Arrival] = []
         self.by_key: dict[str, tuple[int, bytes, Any]] = {}
-        self.running_keys: set[str] = set()
         self.by_to: dict[tuple[str, str], list[Message]] = {}
         self.by_id: dict[str, Message] = {}
         self.tries: Counter[tuple[str, str]] = Counter()

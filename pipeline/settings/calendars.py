@@ -68,13 +68,13 @@ def load_calendar(name: str, override: Mapping[str, tuple[HoursKeys, ...]], marg
     holidays = _dates(raw["holidays"])
     hours = {code: _read(place["hours"], name) for code, place in raw["places"].items()} | dict(override)
     return Calendar(
-        name,
-        raw["country_code"],
-        frozenset(raw["regions"]),
-        tuple(raw["zones"]),
-        _rule(_read(raw["default"]["hours"], name), holidays, margin_ms),
-        {code: _rule(each, holidays, margin_ms) for code, each in hours.items()},
-        _by_area(raw["area_codes"]),
+        name=name,
+        country_code=raw["country_code"],
+        regions=frozenset(raw["regions"]),
+        zones=tuple(raw["zones"]),
+        default=_rule(_read(raw["default"]["hours"], name), holidays, margin_ms),
+        rules={code: _rule(each, holidays, margin_ms) for code, each in hours.items()},
+        area_codes=_by_area(raw["area_codes"]),
     )
 
 
@@ -92,9 +92,9 @@ def _rule(hours: Iterable[HoursKeys], holidays: frozenset[date], margin_ms: int)
                 each.closes_s,
                 RECIPIENT,
                 None,
-                ALL_DAYS if each.days is None else each.days,
-                holidays if each.holidays == "closed" else frozenset(),
-                margin_ms,
+                days=ALL_DAYS if each.days is None else each.days,
+                holidays=holidays if each.holidays == "closed" else frozenset(),
+                margin_ms=margin_ms,
             )
             for each in hours
         )

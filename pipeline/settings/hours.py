@@ -58,7 +58,15 @@ def _window(keys: WindowKeys, channel: Channel | None) -> Window:
     margin_ms = _margin_ms(channel)
     days = ALL_DAYS if keys.days is None else keys.days
     try:
-        return Window(keys.opens_s, keys.closes_s, keys.zone, keys.fallback_zone, days, keys.holidays, margin_ms)
+        return Window(
+            keys.opens_s,
+            keys.closes_s,
+            keys.zone,
+            keys.fallback_zone,
+            days=days,
+            holidays=keys.holidays,
+            margin_ms=margin_ms,
+        )
     except NeverOpens:
         why = f" by more than {margin_ms // 1000} s" if margin_ms else ""
         raise InvalidValue(f'closes after opens{why}, so that it opens at all ("always" for no window)') from None

@@ -36,10 +36,6 @@ class Scheduler:
         self._last_offset = -1
         self._doubtful = _Doubtful()
 
-    def open(self) -> None:
-        """Take over: nothing is known to be handed back."""
-        self._served = DEFERRED
-
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
         """Take in what arrived, hand back what is due, and say when the next one is."""
         if now_ms < self._seen_ms - SET_BACK_MS:

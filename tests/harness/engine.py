@@ -1,4 +1,4 @@
-"""Runs engine workers as processes over a real Kafka, harms them, and checks what they wrote."""
+"""Runs engine workers as processes on a real Kafka, injects faults, and checks their output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = 200
 
 
 class Workers:
-    """Worker processes; one that exits by itself is restarted, as a supervisor would."""
+    """Worker processes; `restart_the_dead` restarts those that exited, like a supervisor."""
 
     def __init__(self, servers: list[str], prefix: str, folder: Path, **more: object) -> None:
         self._settings = {"servers": servers, "prefix": prefix, **more}
@@ -145,7 +145,7 @@ class Road:
                         self._see(row.key, row.value)
                 if meanwhile is not None:
                     await meanwhile()
-            # What must not be there would come late: one more look.
+            # Duplicates would arrive late: one more poll.
             for rows in (await consumer.getmany(timeout_ms=1500)).values():
                 for row in rows:
                     self._see(row.key, row.value)

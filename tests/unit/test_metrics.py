@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.domain.story import Event, Reason, State
+from pipeline.domain.story import Reason, State
 from pipeline.metrics import Metrics
 
 
@@ -37,8 +37,8 @@ def test_the_metrics_of_the_contract_have_its_names_and_labels():
 
 def test_events_are_counted_and_no_reason_is_empty():
     metrics = Metrics()
-    accepted = Event("t", "c", "l", "email", State.ACCEPTED, 0)
-    metrics.told_all([accepted, accepted, Event("t", "c", "l", "email", State.EXPIRED, 0, reason=Reason.EXPIRES_AT)])
+    metrics.told("email", State.ACCEPTED, None, 2)
+    metrics.told("email", State.EXPIRED, Reason.EXPIRES_AT)
     found = samples(metrics)
     assert found[of("pipeline_touches_total", channel="email", state="accepted", reason="")] == 2
     assert found[of("pipeline_touches_total", channel="email", state="expired", reason="expires_at")] == 1

@@ -111,10 +111,6 @@ class LocalKafka:
         """Stop broker `number` in its tracks (SIGSTOP)."""
         self._running[number].send_signal(signal.SIGSTOP)
 
-    def thaw(self, number: int = 0) -> None:
-        """Let a frozen broker go on."""
-        self._running[number].send_signal(signal.SIGCONT)
-
     def __enter__(self) -> Self:
         self.start()
         return self

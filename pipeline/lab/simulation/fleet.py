@@ -247,6 +247,6 @@ class Worker:
         )
         for tp, start, end, records in found:
             if end > start:
-                self.ownership.deliver(Batch(tp.topic, tp.partition, start, end, epoch, records))
+                self.ownership.deliver(Batch(tp.topic, tp.partition, start, end, epoch=epoch, records=records))
         if self.ownership.epoch != epoch:
             self._news.set()

@@ -108,7 +108,7 @@ async def _break_later(app, what: str) -> None:
 
 
 async def _break(app, what: str) -> None:
-    """End one background task of a worker at work, as a bug in it would."""
+    """End one background task of a running worker, as a bug in it would."""
     while not app.ownership.is_ready or not app.ownership.partitions():
         await asyncio.sleep(0.1)
     await asyncio.sleep(1)

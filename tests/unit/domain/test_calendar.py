@@ -142,7 +142,7 @@ def test_it_is_configured_per_channel_and_off_unless_it_is(tmp_path: Path) -> No
     assert channels[Channel.EMAIL].calendar is None
     assert whatsapp == US
     assert sms is not None
-    assert sms.rules["FL"] == (Window(9 * HOUR, 12 * HOUR, RECIPIENT, None, frozenset({0}), margin_ms=5_000),)
+    assert sms.rules["FL"] == (Window(9 * HOUR, 12 * HOUR, RECIPIENT, None, days=frozenset({0}), margin_ms=5_000),)
     assert sms.default[0].margin_ms == 5_000
 
 
@@ -214,7 +214,7 @@ WINDOWS = st.sampled_from(
         None,
         Window(9 * HOUR, 20 * HOUR, NEW_YORK, margin_ms=5_000),
         Window(8 * HOUR, 22 * HOUR, RECIPIENT, NEW_YORK),
-        Window(20 * HOUR, 12 * HOUR, RECIPIENT, NEW_YORK, frozenset(range(5))),
+        Window(20 * HOUR, 12 * HOUR, RECIPIENT, NEW_YORK, days=frozenset(range(5))),
     ]
 )
 INSTANTS = st.integers(at("2024-01-01", "UTC"), at("2036-01-01", "UTC") - 1)

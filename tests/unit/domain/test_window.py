@@ -94,7 +94,7 @@ JUMPS = [(zone, jump) for zone in ODD_ZONES for year in (2011, 2018, 2026) for j
 
 def _window(opens_s: int, closes_s: int, days: frozenset[int]) -> Window | None:
     try:
-        return Window(opens_s, closes_s, RECIPIENT, NEW_YORK, days)
+        return Window(opens_s, closes_s, RECIPIENT, NEW_YORK, days=days)
     except NeverOpens:
         return None
 

@@ -67,7 +67,7 @@ class FakeAgent:
 
 def batch(start, end, offsets=None):
     rows = range(start, end) if offsets is None else offsets
-    return Batch("t", 0, start, end, 1, [Record("t", 0, o, 0, None, b"") for o in rows])
+    return Batch("t", 0, start, end, epoch=1, records=[Record("t", 0, o, 0, None, b"") for o in rows])
 
 
 @pytest.fixture
@@ -211,7 +211,9 @@ async def test_a_commit_that_hangs_keeps_nobody_else_from_his_turn(monkeypatch, 
 
 
 def heavy(start, end, size):
-    return Batch("t", 0, start, end, 1, [Record("t", 0, o, 0, None, bytes(size)) for o in range(start, end)])
+    return Batch(
+        "t", 0, start, end, epoch=1, records=[Record("t", 0, o, 0, None, bytes(size)) for o in range(start, end)]
+    )
 
 
 async def test_a_step_takes_up_a_bounded_number_of_bytes_and_a_partition_holds_a_bounded_number(running):

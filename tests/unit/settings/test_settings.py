@@ -199,7 +199,14 @@ WINDOW_SHAPES = [
     (
         """{ opens = "08:00", closes = "20:00", zone = "recipient", fallback_zone = "Asia/Tokyo", days = ["mon", "sun"],
              holidays = [2026-12-25] }""".replace("\n", ""),
-        Window(8 * HOUR, 20 * HOUR, RECIPIENT, "Asia/Tokyo", frozenset({0, 6}), frozenset({date(2026, 12, 25)})),
+        Window(
+            8 * HOUR,
+            20 * HOUR,
+            RECIPIENT,
+            "Asia/Tokyo",
+            days=frozenset({0, 6}),
+            holidays=frozenset({date(2026, 12, 25)}),
+        ),
     ),
 ]
 
