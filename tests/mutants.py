@@ -323,14 +323,14 @@ MUTANTS = [
         "pipeline/stages/lane/claim.py",
         "            draft.hold = blocked.hold\n",
         "",
-        "tests/unit/agents/test_held_back.py",
+        "tests/unit/agents/test_throttle_log.py",
     ),
     (
         "the metric grows only afterwards",
         "pipeline/agents/lane.py",
-        "if self._account.is_open and",
+        "if self._throttle_log.is_open and",
         "if False and",
-        "tests/unit/agents/test_held_back.py",
+        "tests/unit/agents/test_throttle_log.py",
     ),
 ]
 

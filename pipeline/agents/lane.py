@@ -1,4 +1,4 @@
-"""The lane agent: commits claims, makes their calls, brings the answers home."""
+"""The lane agent: makes the calls of committed claims, and brings their answers to the next step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pipeline.agents.held_back import TELL_MS, HeldBack
+from pipeline.agents.throttle_log import REPORT_MS, ThrottleLog
 from pipeline.domain.verdict import AskLater, Unknown
 from pipeline.stages.lane import Outcome
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACCOUNT_S = 10.0
-"""A lane that is held back for hours adds to its metric so often."""
+"""How often the metric of a lane that is held back for long grows."""
 
 
 class LaneAgent:
-    """One lane at work. Everything it knows is in the table; calls under way are its only state."""
+    """Runs one lane. All it knows is in the table, except the calls under way."""
 
     def __init__(
         self,
@@ -45,9 +45,10 @@ class LaneAgent:
         self._lane = lane
         self._sender = sender
         self._labels = (channel, name)
-        self._told_paused: str | None = None
-        self._told_paused_ms = 0
-        self._account = HeldBack()
+        self._logged_outage: str | None = None
+        """Error of the outage that the log has last shown; None: the breaker was closed."""
+        self._logged_outage_ms = 0
+        self._throttle_log = ThrottleLog()
         self._held_back = 0
         self._timer: asyncio.TimerHandle | None = None
         self._now_ms = now_ms
@@ -61,12 +62,12 @@ class LaneAgent:
         self._wake: Callable[[], None] = lambda: None
 
     def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
-        """Take the lane over: claims found open are unknown outcomes."""
+        """Take the lane over: the outcome of every claim found open is unknown."""
         self._wake = wake
         self._lane.open(table, now_ms)
 
     def step(self, records: Sequence[Record], table: Table, now_ms: int) -> LaneStep:
-        """Settle what came home, take in what arrived, claim what may go."""
+        """Settle the answers, take in the records, claim the next calls."""
         outcomes, self._outcomes = self._outcomes, []
         return self._lane.step(
             table,
@@ -79,7 +80,7 @@ class LaneAgent:
         )
 
     def committed(self, step: LaneStep) -> None:
-        """Start the calls whose claims are committed, and the questions that are due."""
+        """Start the calls whose claims are committed, and the look-ups that are due."""
         self._report(step)
         if step.dead_letters:
             self._metrics.dead_lettered("undecodable", step.dead_letters)
@@ -89,7 +90,7 @@ class LaneAgent:
             self._start(self._ask(ask))
 
     async def drain(self) -> None:
-        """Claim nothing more; wait for the calls under way, a bounded time."""
+        """Claim nothing more, and wait at most `drain_s` for the calls under way."""
         self._is_stopping = True
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=self._drain_s)
@@ -105,37 +106,37 @@ class LaneAgent:
         self._metrics.open_claims(*self._labels, step.open_claims)
         self._metrics.paused(*self._labels, is_paused=step.breaker_until_ms is not None)
         self._held_back = step.held_back
-        self._metrics.throttled(*self._labels, self._account.note(step.hold, self._now_ms()) / 1000)
-        self._tell_what_holds()
+        self._metrics.throttled(*self._labels, self._throttle_log.note(step.hold, self._now_ms()) / 1000)
+        self._log_holds()
         if step.repeats:
             self._metrics.repeats_dropped(self._labels[0], step.repeats)
-        self._tell_of_the_pause(step)
+        self._log_breaker(step)
 
-    def _tell_of_the_pause(self, step: LaneStep) -> None:
-        """Say why the lane is paused, and when it is at work again; a text that differs at each probe, once a minute."""
-        before, self._told_paused = self._told_paused, step.breaker_error
+    def _log_breaker(self, step: LaneStep) -> None:
+        """Log that the breaker opens, with the error, and that it closes; an error that changes, once a minute."""
+        before, self._logged_outage = self._logged_outage, step.breaker_error
         if step.breaker_error is not None and step.breaker_error != before:
-            if before is None or self._now_ms() >= self._told_paused_ms + TELL_MS:
-                self._told_paused_ms = self._now_ms()
+            if before is None or self._now_ms() >= self._logged_outage_ms + REPORT_MS:
+                self._logged_outage_ms = self._now_ms()
                 log.warning("%s lane of %s is paused, %d wait: %s", *self._labels, step.waiting, step.breaker_error)
         elif step.breaker_error is None and before is not None:
             log.warning("%s lane of %s is at work again, %d wait", *self._labels, step.waiting)
 
-    def _tell_what_holds(self) -> None:
-        """Say once a minute what has held the lane back, and how many wait; ask again while there is something to say."""
-        told = self._account.tell(self._now_ms())
-        if told is not None:
-            log.info("%s lane of %s was %s; %d wait", *self._labels, told, self._held_back)
-        if self._account.is_open and self._timer is None:
+    def _log_holds(self) -> None:
+        """Log once a minute what has held the lane back, and how many touches wait; look again while it is held back."""
+        report = self._throttle_log.report(self._now_ms())
+        if report is not None:
+            log.info("%s lane of %s was %s; %d wait", *self._labels, report, self._held_back)
+        if self._throttle_log.is_open and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(ACCOUNT_S, self._account_again)
 
     def _account_again(self) -> None:
         self._timer = None
-        self._metrics.throttled(*self._labels, self._account.account(self._now_ms()) / 1000)
-        self._tell_what_holds()
+        self._metrics.throttled(*self._labels, self._throttle_log.limited_ms(self._now_ms()) / 1000)
+        self._log_holds()
 
     async def close(self) -> None:
-        """Give up the calls still under way: the lane's next owner asks what became of them."""
+        """Cancel the calls still under way: the lane's next owner looks their outcomes up."""
         if self._timer is not None:
             self._timer.cancel()
         for task in self._under_way:
@@ -159,7 +160,7 @@ class LaneAgent:
             log.exception("the call of claim %s broke", claim.claim_id)
             verdict = Unknown("internal", repr(error))
         self._metrics.called(*self._labels, type(verdict).__name__.lower(), (self._now_ms() - started_ms) / 1000)
-        self._come_home(claim, verdict, started_ms)
+        self._note_outcome(claim, verdict, started_ms)
 
     async def _ask(self, ask: Ask) -> None:
         assert self._sender is not None
@@ -171,9 +172,9 @@ class LaneAgent:
             log.exception("the question about claim %s broke", ask.claim.claim_id)
             resolution = AskLater(repr(error))
         self._metrics.looked_up(*self._labels, type(resolution).__name__.lower())
-        self._come_home(ask.claim, resolution, started_ms)
+        self._note_outcome(ask.claim, resolution, started_ms)
 
-    def _come_home(self, claim: Claim, answer: Resolution, started_ms: int) -> None:
-        ended_ms = self._now_ms()
-        self._outcomes.append(Outcome(claim.claim_id, answer, started_ms, ended_ms))
+    def _note_outcome(self, claim: Claim, answer: Resolution, started_ms: int) -> None:
+        """Keep an answer for the next step, and ask for that step."""
+        self._outcomes.append(Outcome(claim.claim_id, answer, started_ms, self._now_ms()))
         self._wake()

@@ -1,4 +1,4 @@
-"""The story of a touch: its states, their reasons, and the events that tell it."""
+"""The states of a touch, their reasons, and the events that report them."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a touch, as it goes to `touches.results`. Instants are epoch milliseconds."""
+    """A change of a touch's state, as produced to `touches.results`. Instants are epoch milliseconds."""
 
     touch_id: str
     campaign_id: str
     lead_id: str
     channel: str
-    """A `Channel`, or what stood there if the touch is invalid."""
+    """A `Channel`, or the value that an invalid touch has there."""
     state: State
     occurred_at_ms: int
     reason: Reason | None = None
@@ -61,8 +61,18 @@ class Event:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def event_of(work: Work, state: State, now_ms: int, **more: object) -> Event:
-    """Return the event that `work` is in `state` at `now_ms`; `more` are further fields of `Event`."""
+def event_of(
+    work: Work,
+    state: State,
+    now_ms: int,
+    *,
+    reason: Reason | None = None,
+    provider_message_id: str | None = None,
+    error_code: str | None = None,
+    error: str | None = None,
+    next_attempt_at_ms: int | None = None,
+) -> Event:
+    """Return the event that `work` is in `state` at `now_ms`."""
     return Event(
         touch_id=work.touch_id,
         campaign_id=work.campaign_id,
@@ -70,8 +80,12 @@ def event_of(work: Work, state: State, now_ms: int, **more: object) -> Event:
         channel=work.channel,
         state=state,
         occurred_at_ms=now_ms,
+        reason=reason,
         attempt=work.attempt,
         sender=work.sender,
+        provider_message_id=provider_message_id,
+        error_code=error_code,
+        error=error,
+        next_attempt_at_ms=next_attempt_at_ms,
         metadata=work.metadata,
-        **more,  # type: ignore[arg-type]
     )

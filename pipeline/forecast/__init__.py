@@ -1,4 +1,4 @@
-"""When will it be done? The lanes' own stage, run ahead of time on the backlog as it stands. Pure: no I/O, no clock."""
+"""When will the backlog be done? Runs the lanes' own stage ahead of time. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 

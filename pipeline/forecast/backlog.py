@@ -1,4 +1,4 @@
-"""The backlog as it is found: what waits in each lane, what is deferred, what is not accepted yet."""
+"""The backlog: the touches that wait in each lane, are deferred, or are not accepted yet."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pipeline.domain.work import Channel, Scheduled
 
 @dataclass(frozen=True, slots=True)
 class LaneRows:
-    """One lane as committed."""
+    """The committed state of one lane."""
 
     channel: Channel
     lane: int
     rows: dict[bytes, bytes] = field(default_factory=dict)
     """Its table."""
     arrivals: Sequence[bytes] = ()
-    """Work records in its topic that it has not taken in."""
+    """Work records in its topic behind its position."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """All that is known to be on the road."""
+    """All touches that have not ended."""
 
     lanes: Sequence[LaneRows]
     deferred: Sequence[Scheduled] = ()
-    """In the scheduler's table, and on the way to it."""
+    """Touches in the scheduler's table, or in its topic."""
     not_accepted: int = 0
-    """Records of `touches` that no router has looked at."""
+    """Records of `touches` behind the routers' positions."""

@@ -1,4 +1,4 @@
-"""One lane in simulated time: the product's own stage, and a provider that takes every call and answers in time."""
+"""One lane in simulated time: the product's own stage, and a provider that accepts every call and answers in time."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from pipeline.stage_io import Overlay, Record
 from pipeline.stages.lane import Lane, LaneStep, Outcome, table
 
 STEP_RECORDS = 500
-"""Records taken in per step, as the engine does."""
+"""Records per step, as in the engine."""
 FOR_EVER_MS = 100 * 365 * 86_400_000
 DRAW = 0.5
-"""The dice of a forecast: a pause is as long as it is on average."""
+"""Every random draw of a forecast: gaps have their average length."""
 NEVER = sys.maxsize
 NOT_DUE = "not due yet"
 ANSWERS = "answers of the provider"
 LATENCY_MS = 200
-"""Of a call, where none is remembered and nobody says."""
+"""Assumed duration of a call, if neither the table nor the caller gives one."""
 
 
 class LaneAtWork:
-    """A lane and what is to come home to it. Instants are epoch milliseconds."""
+    """A lane with the records and answers that will reach it. Instants are epoch milliseconds."""
 
     def __init__(self, policy: ChannelPolicy, found: LaneRows, now_ms: int, latency_ms: int | None) -> None:
         sender = policy.sender_on(found.lane)
         self._table = SortedTable(found.rows)
         open_claims = list(table.open_claims(self._table)[0].values())
         self.works = [work for claim in open_claims for work in claim.works]
-        """Every touch that is in the lane now."""
+        """Every touch in the lane now."""
         self.works += [decode_work(value) for _, value in self._table.scan(table.WAITING, table.WAITING + table.END)]
         measured_ms = _measured_ms(self._table, open_claims, policy)
         typical_ms = LATENCY_MS if measured_ms is None else measured_ms
@@ -65,41 +65,41 @@ class LaneAtWork:
         self._agenda: list[tuple[int, int, Record | Outcome]] = []
         self._last: LaneStep | None = None
         self._stepped_ms = self._wake_ms = now_ms
-        self.under_way = list(self._bring_home(open_claims, now_ms))
-        """(when it comes home, the touch), of the calls that somebody is making now."""
+        self.under_way = list(self._close_running_calls(open_claims, now_ms))
+        """(instant of the answer, touch) of the calls that a worker is making now."""
         self._lane.open(self._table, now_ms)
 
-    def _bring_home(self, claims: list[Claim], now_ms: int) -> Iterator[tuple[int, Work]]:
-        """Let the calls that somebody is making now come home: the lane does not ask about them."""
+    def _close_running_calls(self, claims: list[Claim], now_ms: int) -> Iterator[tuple[int, Work]]:
+        """Close the claims whose calls a worker is making now, as answered in time; yield (instant of the answer, touch)."""
         view = Overlay(self._table)
         calls = {claim_id: (number, call) for number, (call, claim_id) in table.last_calls(self._table).items()}
         for claim in claims:
             if claim.phase is not Phase.CALLING or claim.next_look_ms <= now_ms:
                 continue
-            home_ms = max(now_ms, claim.claimed_ms + self.outlook.latency_ms)
+            answered_ms = max(now_ms, claim.claimed_ms + self.outlook.latency_ms)
             table.delete_claim(view, claim)
             if claim.claim_id in calls:
                 number, call = calls[claim.claim_id]
-                table.put_call(view, number, PastCall(call.start_ms, home_ms), claim.claim_id)
-            yield from ((home_ms, work) for work in claim.works)
+                table.put_call(view, number, PastCall(call.start_ms, answered_ms), claim.claim_id)
+            yield from ((answered_ms, work) for work in claim.works)
         self._table.apply(view.changes)
 
     @property
     def next_ms(self) -> int:
-        """When it has something to do next; NEVER: not at all."""
+        """The instant of the next step; NEVER if there is none."""
         return min(self._agenda[0][0], self._wake_ms) if self._agenda else self._wake_ms
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything is left here, or on its way to here."""
+        """Whether touches are left in the lane, or will reach it."""
         return bool(self._agenda) or (self._last is not None and self._last.waiting + self._last.open_claims > 0)
 
     def deliver(self, value: bytes, at_ms: int) -> None:
-        """Let a work record arrive at `at_ms`."""
+        """Deliver a work record at `at_ms`."""
         self._later(at_ms, Record(self._topic, self.outlook.lane, 0, at_ms, None, value))
 
     def step(self, now_ms: int) -> LaneStep:
-        """Do what is due."""
+        """Step with the records and answers that are due."""
         records: list[Record] = []
         outcomes: list[Outcome] = []
         while self._agenda and self._agenda[0][0] <= now_ms and len(records) < STEP_RECORDS:
@@ -114,12 +114,12 @@ class LaneAtWork:
         self._table.apply(step.changes)
         self._stepped_ms, self._wake_ms = now_ms, NEVER if step.wake_ms is None else step.wake_ms
         for claim in [*step.calls, *(ask.claim for ask in step.asks)]:
-            home_ms = now_ms + self.outlook.latency_ms
-            self._later(home_ms, Outcome(claim.claim_id, Sent((None,) * len(claim.works)), now_ms, home_ms))
+            answered_ms = now_ms + self.outlook.latency_ms
+            self._later(answered_ms, Outcome(claim.claim_id, Sent((None,) * len(claim.works)), now_ms, answered_ms))
         return step
 
     def _why_held(self) -> str | None:
-        """Return what has held the lane since its last step."""
+        """Return what has held the lane back since its last step."""
         last = self._last
         if last is None:
             return None
@@ -134,12 +134,12 @@ class LaneAtWork:
 
 
 def _measured_ms(found: SortedTable, open_claims: list[Claim], policy: ChannelPolicy) -> int | None:
-    """Return how long the latest calls took on average, from claim to answer; None: none is remembered."""
+    """Return the average duration of the latest calls, from claim to answer, in ms; None: the table has none."""
     still_open = {claim.claim_id for claim in open_claims}
     took = [
         call.end_ms - call.start_ms for call, claim_id in table.last_calls(found).values() if claim_id not in still_open
     ]
-    # A call that nobody saw end is noted with the longest it can have lasted.
+    # A call without an answer is noted with the longest duration that it can have.
     known = [each for each in took if each <= policy.request_timeout_ms]
     return round(sum(known) / len(known)) if known else None
 

@@ -1,4 +1,4 @@
-"""What is foreseen: for each lane and each campaign how much is left, and when it will be done. Instants are epoch ms."""
+"""The result of a forecast: for each lane and each campaign how much is left, and when it ends. Instants are epoch ms."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pipeline.domain.work import Channel
 
 @dataclass(slots=True)
 class Ending:
-    """How what is left will end."""
+    """How and when the touches that are left end."""
 
     left: int = 0
     """Touches that have not ended now."""
     deferred: int = 0
-    """How many of them wait for their time in the scheduler."""
+    """How many of them are in the scheduler."""
     ends: Counter[State] = field(default_factory=Counter)
     sent_ms: array[int] = field(default_factory=lambda: array("q"))
     """When each message is sent."""
     last_ms: int | None = None
-    """When the last of what was looked at ends."""
+    """Instant of the last end before the forecast's horizon."""
     is_done: bool = True
-    """Whether nothing is left at the end of what was looked at."""
+    """Whether all touches end before the forecast's horizon."""
 
     @property
     def done_ms(self) -> int | None:
-        """When all of it has ended; None: later than was looked at, or there is nothing."""
+        """The instant at which all touches have ended; None: beyond the horizon, or there are none."""
         return self.last_ms if self.is_done else None
 
     def end(self, state: State, at_ms: int) -> None:
@@ -47,24 +47,24 @@ class LaneOutlook(Ending):
     channel: Channel = Channel.SMS
     lane: int = 0
     sender: str | None = None
-    """None: nobody sends here any more; what waits is handed on."""
+    """None: the lane has no sender any more, and hands its queue on."""
     held_ms: Counter[str] = field(default_factory=Counter)
-    """How long it is held back, by what."""
+    """Milliseconds for which the lane is held back, by cause."""
     latency_ms: int = 0
-    """How long a call is taken to last."""
+    """Duration of a call in the forecast."""
     is_measured: bool = False
-    """The lane's latest calls lasted so long; otherwise it is assumed."""
+    """Whether that is the average of the lane's latest calls; otherwise it is assumed."""
     outage: str | None = None
     """The error for which its breaker is open; calls are assumed to succeed as soon as it is half open."""
 
     @property
     def waiting(self) -> int:
-        """Touches in the lane: in line, under way, or about to be taken in."""
+        """Touches in the lane: queued, claimed, or in its topic."""
         return self.left - self.deferred
 
     @property
     def held_by(self) -> str | None:
-        """What holds it back for longest."""
+        """The cause that holds the lane back for longest."""
         return max(self.held_ms, key=lambda why: self.held_ms[why], default=None)
 
 
@@ -78,11 +78,11 @@ class CampaignOutlook(Ending):
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The whole of it."""
+    """The forecast of all lanes and campaigns."""
 
     now_ms: int
     until_ms: int
-    """How far it was looked at most."""
+    """The horizon."""
     lanes: Sequence[LaneOutlook]
     campaigns: Sequence[CampaignOutlook]
     not_accepted: int
@@ -94,7 +94,7 @@ class Forecast:
 
 
 def per_bucket(sent_ms: Sequence[int], start_ms: int, bucket_ms: int, buckets: int) -> list[int]:
-    """Return how many instants fall into each of so many buckets of `bucket_ms` from `start_ms` on."""
+    """Return how many instants fall into each of `buckets` buckets of `bucket_ms` from `start_ms` on."""
     counts = [0] * buckets
     for at_ms in sent_ms:
         at = (at_ms - start_ms) // bucket_ms

@@ -1,4 +1,4 @@
-"""The forecast as a picture over time: a row per lane, a column per stretch of time, nothing where nothing is sent."""
+"""The forecast as a bar chart over time: a row per lane, a column per period, a bar for the messages sent in it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ ROUND_MS = [
     *(n * _HOUR for n in (1, 2, 3, 6, 12)),
     *(n * _DAY for n in (1, 2, 7, 28)),
 ]
-"""Stretches of time a column may stand for."""
+"""Lengths that the period of a column may have."""
 
 
 def lane_name(lane: LaneOutlook) -> str:
-    """Return what people call a lane: its channel and sender."""
+    """Return the name of a lane for people: its channel and sender."""
     return f"{lane.channel.value} {lane.sender or f'lane {lane.lane}'}"
 
 
 def bucket_of(forecast: Forecast) -> tuple[int, int, int]:
-    """Return (start, length, number) of the columns that hold all that is sent, in milliseconds; round figures."""
+    """Return (start in epoch ms, length in ms, number) of the columns, so that all messages fit into COLUMNS."""
     last_ms = max((max(lane.sent_ms) for lane in forecast.lanes if lane.sent_ms), default=forecast.now_ms)
     for length_ms in ROUND_MS:
         start_ms = forecast.now_ms - forecast.now_ms % length_ms
@@ -38,7 +38,7 @@ def bucket_of(forecast: Forecast) -> tuple[int, int, int]:
 
 
 def picture(forecast: Forecast) -> list[str]:
-    """Return its lines; none when nothing is sent."""
+    """Return the lines of the chart; none if nothing is sent."""
     lanes = [lane for lane in forecast.lanes if lane.sent_ms]
     if not lanes:
         return []

@@ -1,4 +1,4 @@
-"""The rehearsal: every lane is let run on the backlog as it stands, from wake to wake, until nothing is left."""
+"""The forecast as a simulation: every lane steps through the backlog, from one wake-up to the next, until nothing is left."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.records import decode_event, decode_scheduled, decode_work
 from pipeline.stage_io import Output
 
 AT_MOST_MS = 365 * 86_400_000
-TOLD_EVERY = 200
-"""Steps between two words on how far it is."""
+REPORT_EVERY = 200
+"""Steps between two reports of progress."""
 
 
 def forecast(
@@ -28,9 +28,9 @@ def forecast(
     at_most_ms: int = AT_MOST_MS,
     latency_ms: int | None = None,
 ) -> Forecast:
-    """Return what becomes of `backlog` within `at_most_ms` from `now_ms` on, if no more is produced and nothing fails.
+    """Return how `backlog` ends within `at_most_ms` from `now_ms` on, if no more is produced and no call fails.
 
-    `latency_ms` is how long a call takes; by default each lane's latest calls tell.
+    `latency_ms` is the duration of a call; by default the average of each lane's latest calls.
     """
     rehearsal = Rehearsal(backlog, policies, now_ms, at_most_ms=at_most_ms, latency_ms=latency_ms)
     for _ in rehearsal.run():
@@ -56,7 +56,7 @@ class Rehearsal:
         self._campaigns: dict[str, CampaignOutlook] = {}
         self._lanes: dict[tuple[Channel, int], LaneAtWork] = {}
         self.ended = 0
-        """Touches so far."""
+        """Touches that have ended so far."""
         for found in backlog.lanes:
             self._take_over(found)
         for scheduled in sorted(backlog.deferred, key=attrgetter("due_ms")):
@@ -87,14 +87,14 @@ class Rehearsal:
 
     @property
     def left(self) -> int:
-        """Touches to begin with."""
+        """Touches at the start."""
         return sum(campaign.left for campaign in self._campaigns.values())
 
     def run(self) -> Iterator[int]:
-        """Let the lanes run; yields now and then how many touches have ended."""
+        """Run the lanes; yield, every REPORT_EVERY steps, how many touches have ended."""
         for lane in self._lanes.values():
-            for home_ms, work in lane.under_way:
-                self._end(lane, work.campaign_id, State.SENT, home_ms)
+            for answered_ms, work in lane.under_way:
+                self._end(lane, work.campaign_id, State.SENT, answered_ms)
         steps = 0
         while self._lanes:
             lane = min(self._lanes.values(), key=attrgetter("next_ms"))
@@ -102,7 +102,7 @@ class Rehearsal:
                 return
             self._step(lane, max(lane.next_ms, self._now_ms))
             steps += 1
-            if steps % TOLD_EVERY == 0:
+            if steps % REPORT_EVERY == 0:
                 yield self.ended
 
     def _step(self, lane: LaneAtWork, at_ms: int) -> None:
@@ -118,7 +118,7 @@ class Rehearsal:
                 self._hand_on(lane, output, at_ms)
 
     def _hand_on(self, lane: LaneAtWork, output: Output, at_ms: int) -> None:
-        """Deliver what a lane without a sender hands on to the one that has it now."""
+        """Deliver a touch that a retired lane hands on to its new lane."""
         lane.outlook.last_ms = at_ms
         self._lane(lane.outlook.channel, output.partition).deliver(output.value or b"", at_ms)
 
@@ -128,7 +128,7 @@ class Rehearsal:
         self._campaigns[campaign_id].end(state, at_ms)
 
     def forecast(self) -> Forecast:
-        """Return what was seen."""
+        """Return the result."""
         lanes = [lane for _, lane in sorted(self._lanes.items())]
         for lane in lanes:
             lane.outlook.is_done = not lane.is_busy

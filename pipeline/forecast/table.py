@@ -1,4 +1,4 @@
-"""A lane's table for the forecast: it stays sorted, and keeps no memory of who has had what."""
+"""A lane's table for the forecast: sorted in memory, without what is known of touches taken in before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from pipeline.stage_io import Changes
-from pipeline.stages.expiry import ENTRY, INDEX
+from pipeline.stages.ttl import ENTRY, INDEX
 
 FORGOTTEN = (ENTRY, INDEX)
 """What has ended is of no account here: nothing in a backlog comes a second time but under another key."""

@@ -12,8 +12,8 @@ from pipeline.flow import STATUS
 from pipeline.records import decode_event, one_of
 from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.apart import PLAIN, Aside, apply_each, bytes_of
-from pipeline.stages.expiry import ENTRY, Forgetting, remember
 from pipeline.stages.step import Step
+from pipeline.stages.ttl import ENTRY, Forgetting, remember
 from pipeline.state_machine import is_valid_transition
 
 StatusEncoder = Callable[[Event, int], bytes]

@@ -26,9 +26,9 @@ from pipeline.records.framing import Undecodable
 from pipeline.records.registry import SchemaNotHere
 from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.apart import STOPS, apply_each
-from pipeline.stages.expiry import Forgetting, recall, remember
 from pipeline.stages.hop import as_it_came, refusal_of, refused_at_home, sent_on
 from pipeline.stages.step import Step
+from pipeline.stages.ttl import Forgetting, recall, remember
 from pipeline.stages.waiting import Waiting
 
 log = logging.getLogger(__name__)

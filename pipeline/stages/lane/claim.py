@@ -13,7 +13,7 @@ from pipeline.stages.lane import limits, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended, requeued, turned_away
 from pipeline.stages.lane.gate import Pass, decide
-from pipeline.stages.lane.queue import Cursor, Waiting
+from pipeline.stages.lane.queue import Cursor, QueuedTouch
 from pipeline.stages.lane.step import Hold
 
 BODY_BYTES: Final = 1_500_000
@@ -38,7 +38,7 @@ class Pick:
     closes_ms: int | None = None
     """The earliest end of their windows."""
 
-    def add(self, waiting: Waiting, decision: Pass) -> bool:
+    def add(self, waiting: QueuedTouch, decision: Pass) -> bool:
         """Add a touch; return False if the call is full without it."""
         work = waiting.work
         cap = 1 if work.content.attachments else min(self.cap, work.batch_cap or self.cap)

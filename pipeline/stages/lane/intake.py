@@ -16,7 +16,7 @@ from pipeline.stages.lane import table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended, turned_away
 from pipeline.stages.lane.gate import Pass, decide
-from pipeline.stages.lane.table import Memory, Seen
+from pipeline.stages.lane.table import Memory, MemoryTag
 
 
 def take_in(draft: StepDraft, record: Record) -> None:
@@ -33,7 +33,7 @@ def take_in(draft: StepDraft, record: Record) -> None:
     elif sender is None or work.sender != sender.name:
         _forward(draft, work)
     else:
-        under_way = Memory(Seen.UNDER_WAY, table.origins_of(memory, work), work.returns)
+        under_way = Memory(MemoryTag.UNDER_WAY, table.origins_of(memory, work), work.returns)
         table.put_memory(draft.view, work, under_way)
         _line_up(draft, work, value)
 
@@ -65,12 +65,12 @@ def _answer_repeat(draft: StepDraft, work: Work, memory: Memory) -> None:
     draft.step.repeats += 1
     if work.returns:
         return  # the record is read again: its partition is known
-    if memory.seen is Seen.ENDED:
+    if memory.tag is MemoryTag.ENDED:
         draft.repeat_end(work, memory.event)
         return
     origins = table.origins_of(memory, work)
     if work.origin not in origins:
-        table.put_memory(draft.view, work, Memory(Seen.UNDER_WAY, (*origins, work.origin), memory.returns))
+        table.put_memory(draft.view, work, Memory(MemoryTag.UNDER_WAY, (*origins, work.origin), memory.returns))
 
 
 def _forward(draft: StepDraft, work: Work) -> None:

@@ -15,12 +15,12 @@ from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.work import Phase
 from pipeline.stage_io import Overlay, Record, Table
 from pipeline.stages.apart import PLAIN, STOPS, Aside
-from pipeline.stages.expiry import Forgetting
 from pipeline.stages.lane import claim, clock, intake, resolve, settle, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.index import LaneConfig, LaneIndex, RequestBuilder
 from pipeline.stages.lane.quarantine import Quarantine, rows
 from pipeline.stages.lane.step import Hold, LaneStep, Outcome
+from pipeline.stages.ttl import Forgetting
 
 
 class Lane:

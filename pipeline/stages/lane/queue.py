@@ -74,7 +74,7 @@ def _put_flow(view: Overlay, key: bytes, last: int, count: int) -> None:
     view.put(key, last.to_bytes(8, "big") + count.to_bytes(8, "big"))
 
 
-class Waiting(NamedTuple):
+class QueuedTouch(NamedTuple):
     """One touch in the queue."""
 
     key: bytes
@@ -92,12 +92,12 @@ class Cursor:
         self._suspects = suspects
         """Holds the key of the touch looked at, for those who find out what an error came from."""
         self._rows: Iterator[tuple[bytes, bytes]] = view.scan(max(index.head, WAITING), WAITING + table.END)
-        self._next: Waiting | None = None
+        self._next: QueuedTouch | None = None
         self._looked_at = 0
         self._room = STEP_BYTES
         self.taken = 0
 
-    def peek(self) -> Waiting | None:
+    def peek(self) -> QueuedTouch | None:
         """Return the next touch, or None at the end of the queue, or of what one step looks at."""
         if self._next is None and not self.is_cut:
             row = next(self._rows, None)
@@ -105,11 +105,11 @@ class Cursor:
                 self._next = self._read(*row)
         return self._next
 
-    def _read(self, key: bytes, value: bytes) -> Waiting:
+    def _read(self, key: bytes, value: bytes) -> QueuedTouch:
         self._suspects[:] = [key]
         self._room -= len(value)
         decoded = self._index.decoded.get(key)
-        return Waiting(key, table.decode_waiting(value) if decoded is None else decoded, len(value))
+        return QueuedTouch(key, table.decode_waiting(value) if decoded is None else decoded, len(value))
 
     def skip(self) -> None:
         """Leave the touch looked at in the queue, and go on behind it."""

@@ -15,8 +15,8 @@ from pipeline.domain.limit import PastCall
 from pipeline.domain.work import Claim, Work
 from pipeline.records import UnknownVersion, decode_claim, decode_work, encode_claim
 from pipeline.stage_io import Overlay, Table
-from pipeline.stages.expiry import ENTRY, recall, remember
 from pipeline.stages.lane.breaker import Breaker, Outage
+from pipeline.stages.ttl import ENTRY, recall, remember
 
 WAITING: Final = b"w"
 FLOW: Final = b"f"
@@ -168,8 +168,8 @@ def last_calls(table: Table) -> dict[int, tuple[PastCall, str]]:
 # --- touches that this lane has taken in -----------------------------------------------------------------------
 
 
-class Seen(Enum):
-    """What a lane knows of a touch with the same content; the value is the tag in the table."""
+class MemoryTag(Enum):
+    """The first byte of a `Memory` in the table."""
 
     UNDER_WAY = b"a"
     RETURNED = b"b"
@@ -177,13 +177,13 @@ class Seen(Enum):
     ENDED = b"z"
 
 
-_SEEN = {each.value: each for each in Seen}
+_TAGS = {each.value: each for each in MemoryTag}
 
 
 class Memory(NamedTuple):
     """What is known of one touch."""
 
-    seen: Seen
+    tag: MemoryTag
     origins: tuple[int, ...] = ()
     """Partitions of `touches.results` that its events go to."""
     returns: int = 0
@@ -193,32 +193,32 @@ class Memory(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the table's value."""
-        if self.seen is Seen.ENDED:
-            return Seen.ENDED.value + self.event
+        if self.tag is MemoryTag.ENDED:
+            return MemoryTag.ENDED.value + self.event
         origins = b"".join(origin.to_bytes(4, "big") for origin in self.origins)
         if self.returns:
-            return Seen.RETURNED.value + self.returns.to_bytes(4, "big") + origins
-        return Seen.UNDER_WAY.value + origins
+            return MemoryTag.RETURNED.value + self.returns.to_bytes(4, "big") + origins
+        return MemoryTag.UNDER_WAY.value + origins
 
     @classmethod
     def unpack(cls, value: bytes) -> Memory:
         """Return the memory of a table's value; a tag of a later version means a touch under way."""
-        seen = _SEEN.get(value[:1])
-        match seen:
-            case Seen.ENDED:
-                return cls(seen, event=value[1:])
-            case Seen.RETURNED:
-                return cls(seen, _origins(value[5:]), int.from_bytes(value[1:5], "big"))
-            case Seen.UNDER_WAY:
-                return cls(seen, _origins(value[1:]))
+        tag = _TAGS.get(value[:1])
+        match tag:
+            case MemoryTag.ENDED:
+                return cls(tag, event=value[1:])
+            case MemoryTag.RETURNED:
+                return cls(tag, _origins(value[5:]), int.from_bytes(value[1:5], "big"))
+            case MemoryTag.UNDER_WAY:
+                return cls(tag, _origins(value[1:]))
             case None:
-                return cls(Seen.UNDER_WAY)
+                return cls(MemoryTag.UNDER_WAY)
             case _:
-                assert_never(seen)
+                assert_never(tag)
 
     def is_repeat(self, work: Work) -> bool:
         """Return whether this copy of `work` was taken in before: it is read again, or was produced twice."""
-        return self.seen is Seen.ENDED or work.returns <= self.returns
+        return self.tag is MemoryTag.ENDED or work.returns <= self.returns
 
 
 def _origins(value: bytes) -> tuple[int, ...]:
@@ -248,7 +248,7 @@ def put_memory(view: Overlay, work: Work, memory: Memory) -> None:
 
 def put_end(view: Overlay, work: Work, event: bytes, forget_ms: int) -> None:
     """Write that `work` has ended with `event`, until `forget_ms`."""
-    remember(view, memory_key(work), Memory(Seen.ENDED, event=event).pack(), forget_ms)
+    remember(view, memory_key(work), Memory(MemoryTag.ENDED, event=event).pack(), forget_ms)
 
 
 def delete_memory(view: Overlay, work: Work) -> None:

@@ -28,10 +28,10 @@ from pipeline.records import (
 from pipeline.records.codec import MARKER, decode, encode
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages.dedup import Dedup
-from pipeline.stages.expiry import ENTRY
 from pipeline.stages.lane import Lane, table
 from pipeline.stages.lane.breaker import Breaker, Outage
 from pipeline.stages.schedule import DEFERRED, Scheduler
+from pipeline.stages.ttl import ENTRY
 from tests.harness.lane_rig import T0, build, policy, work
 
 UPGRADE = "upgrade this worker"

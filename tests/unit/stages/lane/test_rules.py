@@ -26,7 +26,7 @@ from pipeline.domain.work import Attachment, Channel, Content
 from pipeline.flow import RESULTS, UNCONFIRMED
 from pipeline.records import decode_work
 from pipeline.settings.calendars import load_calendar
-from pipeline.stages.lane.table import Memory, Seen, origins_of
+from pipeline.stages.lane.table import Memory, MemoryTag, origins_of
 from tests.harness import lane_rig
 from tests.harness.lane_rig import T0, Rig, build, policy, work
 
@@ -830,7 +830,7 @@ def test_a_touch_under_way_from_an_earlier_version_is_taken_in_when_it_comes_bac
 
 @pytest.mark.parametrize("returns", [0, 1, 300])
 def test_the_memory_of_a_touch_under_way_keeps_its_homes_and_its_returns(returns):
-    memory = Memory(Seen.RETURNED if returns else Seen.UNDER_WAY, (1, 70_000), returns)
+    memory = Memory(MemoryTag.RETURNED if returns else MemoryTag.UNDER_WAY, (1, 70_000), returns)
     value = memory.pack()
     assert Memory.unpack(value) == memory
     assert value == (b"b" + returns.to_bytes(4, "big") if returns else b"a") + b"\0\0\0\1" + b"\0\1\x11\x70"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.stage_io import MemoryTable, Overlay
-from pipeline.stages.expiry import PER_STEP, Forgetting, recall, remember
+from pipeline.stages.ttl import PER_STEP, Forgetting, recall, remember
 
 NOW = 1_700_000_000_000
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from pipeline.agents import lane as lane_module
-from pipeline.agents.held_back import HeldBack
 from pipeline.agents.lane import LaneAgent
+from pipeline.agents.throttle_log import ThrottleLog
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.verdict import Paused, Sent
@@ -69,25 +69,25 @@ def test_with_several_clocks_the_earliest_opening_ends_it():
 
 
 def test_it_is_told_once_a_minute_with_each_cause_and_how_long():
-    account = HeldBack()
+    account = ThrottleLog()
     assert account.note(LIMIT, 1_000) == 0
     assert account.note(None, 3_000) == 2_000
     assert account.note(CLOSED, 4_000) == 0
     assert account.note(CLOSED, 40_000) == 0, "not a limit"
-    assert account.tell(60_999) is None
+    assert account.report(60_999) is None
     account.note(None, 61_000)
-    assert account.tell(61_000) == "held back for 59.0 s of 60.0 s: closed window (57.0 s), 30 per 1m (2.0 s)"
-    assert (account.is_open, account.tell(200_000)) == (False, None)
+    assert account.report(61_000) == "held back for 59.0 s of 60.0 s: closed window (57.0 s), 30 per 1m (2.0 s)"
+    assert (account.is_open, account.report(200_000)) == (False, None)
 
 
 def test_while_it_lasts_the_next_minute_begins_at_once():
-    account = HeldBack()
+    account = ThrottleLog()
     account.note(LIMIT, 0)
-    assert account.account(60_000) == 60_000
-    assert account.tell(60_000) is not None
-    assert account.tell(119_999) is None
-    account.account(120_000)
-    assert account.tell(120_000) == "held back for 60.0 s of 60.0 s: 30 per 1m (60.0 s)"
+    assert account.limited_ms(60_000) == 60_000
+    assert account.report(60_000) is not None
+    assert account.report(119_999) is None
+    account.limited_ms(120_000)
+    assert account.report(120_000) == "held back for 60.0 s of 60.0 s: 30 per 1m (60.0 s)"
 
 
 class _Here:
