@@ -41,7 +41,7 @@ from pipeline.engine.config import EngineConfig
 from pipeline.engine.data_folder import DataFolder, FolderInUse
 from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
-from pipeline.engine.topics import TopicMismatch, TopicSpec, ensure_topics, topic_faults
+from pipeline.engine.topics import RequiredTopic, TopicMismatch, ensure_topics, topic_faults
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
 from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
@@ -379,7 +379,7 @@ def _login(kafka: KafkaSettings) -> dict[str, Any]:
     return {**how, "sasl_plain_username": kafka.sasl_username, "sasl_plain_password": kafka.sasl_password.reveal()}
 
 
-def needed_topics(settings: Settings) -> list[TopicSpec]:
+def needed_topics(settings: Settings) -> list[RequiredTopic]:
     """Return every topic the configuration needs, by its name in Kafka."""
     kafka = settings.kafka
     specs = flow.topics(
@@ -389,6 +389,12 @@ def needed_topics(settings: Settings) -> list[TopicSpec]:
         dedup_for_ms=settings.dedup_for_ms,
     )
     return [
-        TopicSpec(kafka.topic_prefix + spec.name, spec.partitions, spec.settings, spec.is_public, spec.may_grow)
+        RequiredTopic(
+            kafka.topic_prefix + spec.name,
+            spec.partitions,
+            spec.settings,
+            is_public=spec.is_public,
+            may_grow=spec.may_grow,
+        )
         for spec in specs
     ]

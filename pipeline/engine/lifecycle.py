@@ -8,18 +8,18 @@ from typing import Final
 
 
 class PartitionState(StrEnum):
-    """What an owned partition is doing."""
+    """The states of an owned partition."""
 
     OPENING = "opening"
-    """Its table is there; its agent has not taken it over."""
+    """Its table is open; its agent is not started."""
     RUNNING = "running"
-    """It steps and commits."""
+    """Its loop steps and commits."""
     PARKING = "parking"
-    """Its partition may be revoked: the step and the calls under way end and are committed."""
+    """A rebalance has begun: the step and the calls under way end, and their results are committed."""
     PARKED = "parked"
-    """It stands still; all it has decided is committed."""
+    """Its loop waits; every decided step is committed."""
     CLOSED = "closed"
-    """It is given up."""
+    """The partition is revoked: agent and table are closed."""
 
 
 PARTITION: Final[Mapping[PartitionState, frozenset[PartitionState]]] = {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.engine.app_protocol import AppProtocol
-    from pipeline.engine.topics import TopicSpec
+    from pipeline.engine.topics import RequiredTopic
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ RecordCounts = tuple[int, int]
 
 
 async def partition_count_faults(
-    connection: Mapping[str, Any], needed: Sequence[TopicSpec], existing: Mapping[str, int]
+    connection: Mapping[str, Any], needed: Sequence[RequiredTopic], existing: Mapping[str, int]
 ) -> list[tuple[bool, str]]:
     """Return (whether it stops a worker, the line to show) per topic with another partition count than its spec.
 
@@ -51,7 +51,9 @@ async def partition_count_faults(
     ]
 
 
-def assess(topic: TopicSpec, found: int, beyond: RecordCounts, known: frozenset[int], server: str) -> tuple[bool, str]:
+def assess(
+    topic: RequiredTopic, found: int, beyond: RecordCounts, known: frozenset[int], server: str
+) -> tuple[bool, str]:
     """Return (whether `topic` with `found` partitions stops a worker, the line to show).
 
     `beyond` counts the records in partitions beyond the configured ones. `known` are the partition counts of the
@@ -79,7 +81,7 @@ def growth_line(topic: str, known: int, found: int, waiting: int | None) -> str:
     )
 
 
-def _known(needed: Iterable[TopicSpec], existing: Mapping[str, int], topic: TopicSpec) -> frozenset[int]:
+def _known(needed: Iterable[RequiredTopic], existing: Mapping[str, int], topic: RequiredTopic) -> frozenset[int]:
     others = (t for t in needed if t.name in existing and t is not topic)
     return frozenset(existing[t.name] for t in others if not t.is_public and not t.may_grow)
 

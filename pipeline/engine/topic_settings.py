@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from pipeline.engine.topics import TopicSpec
+    from pipeline.engine.topics import RequiredTopic
 
 SET_ON_TOPIC = 1
 """`config_source` of a setting of the topic itself (Kafka protocol, DescribeConfigs)."""
@@ -56,7 +56,7 @@ async def settings_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict
     return found
 
 
-def faults(topic: TopicSpec, found: Mapping[str, str]) -> list[SettingFault]:
+def faults(topic: RequiredTopic, found: Mapping[str, str]) -> list[SettingFault]:
     """Return the settings of an existing topic that differ from the required ones."""
     needed = (
         {"retention.bytes": UNLIMITED, **topic.settings}
@@ -91,7 +91,7 @@ def _is_enough(key: str, found: str, needed: str) -> bool:
             return found == needed
 
 
-def _is_breaking(topic: TopicSpec, key: str) -> bool:
+def _is_breaking(topic: RequiredTopic, key: str) -> bool:
     if key in ("cleanup.policy", "max.message.bytes", "message.timestamp.type", "delete.retention.ms"):
         return True
     return key in ("retention.ms", "retention.bytes") and topic.settings.get("retention.ms") == UNLIMITED

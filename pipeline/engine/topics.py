@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -24,13 +24,14 @@ POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class TopicSpec:
+class RequiredTopic:
     """The required shape of a topic."""
 
     name: str
     """Name in Kafka, prefix included."""
     partitions: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    _: KW_ONLY
     is_public: bool = False
     """Whether other programs may create it and write to it."""
     may_grow: bool = False
@@ -41,7 +42,7 @@ class TopicMismatch(Exception):
     """Existing topics differ from their specs; each line names one and the command that corrects it."""
 
 
-async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicSpec], replication: int) -> list[str]:
+async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[RequiredTopic], replication: int) -> list[str]:
     """Create missing topics, wait until every partition has a leader, and return the names of the created ones.
 
     Raises TopicMismatch for a topic with another partition count (unless partitions were added later), or with settings
@@ -69,7 +70,9 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[TopicSpe
         await admin.close()
 
 
-async def _check_settings(admin: AIOKafkaAdminClient, existing: list[TopicSpec], connection: Mapping[str, Any]) -> None:
+async def _check_settings(
+    admin: AIOKafkaAdminClient, existing: list[RequiredTopic], connection: Mapping[str, Any]
+) -> None:
     try:
         found = await settings_of(admin, [topic.name for topic in existing])
     except KafkaError as error:
@@ -89,7 +92,7 @@ async def _check_settings(admin: AIOKafkaAdminClient, existing: list[TopicSpec],
         raise TopicMismatch("\n".join(refused))
 
 
-async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicSpec]) -> list[tuple[bool, str]]:
+async def topic_faults(connection: Mapping[str, Any], needed: Iterable[RequiredTopic]) -> list[tuple[bool, str]]:
     """Return (whether it stops a worker, a line with the command that corrects it) per difference of existing topics.
 
     Raises KafkaError.
@@ -115,7 +118,7 @@ async def topic_faults(connection: Mapping[str, Any], needed: Iterable[TopicSpec
 
 
 async def _is_corrected(
-    admin: AIOKafkaAdminClient, topic: TopicSpec, wrong: list[SettingFault], found: Mapping[str, tuple[str, bool]]
+    admin: AIOKafkaAdminClient, topic: RequiredTopic, wrong: list[SettingFault], found: Mapping[str, tuple[str, bool]]
 ) -> bool:
     """Correct the settings of a public topic; return False when the worker lacks the permission."""
     try:
@@ -136,7 +139,7 @@ async def _is_corrected(
     return True
 
 
-async def _create(admin: AIOKafkaAdminClient, missing: list[TopicSpec], replication: int) -> None:
+async def _create(admin: AIOKafkaAdminClient, missing: list[RequiredTopic], replication: int) -> None:
     if not missing:
         return
     answer = await admin.create_topics(

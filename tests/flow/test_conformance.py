@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.engine.config import EngineConfig
 from pipeline.engine.table_opening import KafkaTables
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.lab.simulation.log import Broker, Tables
 from pipeline.lab.simulation.world import Process, World
 from pipeline.stage_io import Output
@@ -46,8 +46,8 @@ class RealLog:
         self._opened = 0
 
     async def prepare(self) -> None:
-        topics = [TopicSpec(f"{self._prefix}{name}", 2) for name in (IN, OTHER_IN, OUT)]
-        tables = [TopicSpec(f"{self._prefix}{name}-changelog", 2, {"cleanup.policy": "compact"}) for name in "ab"]
+        topics = [RequiredTopic(f"{self._prefix}{name}", 2) for name in (IN, OTHER_IN, OUT)]
+        tables = [RequiredTopic(f"{self._prefix}{name}-changelog", 2, {"cleanup.policy": "compact"}) for name in "ab"]
         await ensure_topics({"bootstrap_servers": self._servers}, [*topics, *tables], 1)
 
     async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.console.check import Desired, Finding, check
 from pipeline.console.place import Place, partition_counts
-from pipeline.engine.topics import TopicSpec, ensure_topics, topic_faults
+from pipeline.engine.topics import RequiredTopic, ensure_topics, topic_faults
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def place(kafka: list[str], topic_prefix: str) -> Place:
 
 async def look(place: Place, replication_factor: int = 1, **partitions: int) -> list[Finding]:
     wanted = {place.topic_name(name): count for name, count in partitions.items()}
-    needed = [TopicSpec(name, count, is_public=name.endswith("touches")) for name, count in wanted.items()]
+    needed = [RequiredTopic(name, count, is_public=name.endswith("touches")) for name, count in wanted.items()]
     desired = Desired(
         wanted,
         replication_factor,
@@ -43,7 +43,7 @@ async def test_missing_topics_are_no_failure_and_are_not_created_by_looking(plac
 
 async def test_a_topic_with_other_partitions_fails_with_the_command_that_mends_it(place: Place):
     name = place.topic_name("touches")
-    await ensure_topics(place.connection, [TopicSpec(name, 2)], 1)
+    await ensure_topics(place.connection, [RequiredTopic(name, 2)], 1)
     *_, more = await look(place, touches=4)
     assert not more.is_ok
     assert f"--alter --topic {name} --partitions 4" in more.what

@@ -20,7 +20,7 @@ from pipeline.console.reading import Reader
 from pipeline.console.replay import choose, rehearse, replay
 from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.records.writing import dead_letter_value, json_object, single_object
 from tests.harness.stack import PARTITIONS, ROOT, Stack, touch
 
@@ -104,7 +104,7 @@ class Box:
 @pytest.fixture
 async def box(kafka: list[str], topic_prefix: str) -> Box:
     box = Box(kafka, topic_prefix)
-    topics = [TopicSpec(box.place.topic_name(name), PARTITIONS) for name in ("touches", "touches.dead-letters")]
+    topics = [RequiredTopic(box.place.topic_name(name), PARTITIONS) for name in ("touches", "touches.dead-letters")]
     await ensure_topics(box.place.connection, topics, 1)
     return box
 

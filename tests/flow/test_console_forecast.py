@@ -19,7 +19,7 @@ from pipeline.console.backlog import read_backlog
 from pipeline.console.place import Place
 from pipeline.domain.work import Channel, Scheduled
 from pipeline.engine.table import INPUT_POSITION
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.records import decode_work, encode_scheduled, encode_work
 from tests.flow.test_console_commands import Shell
 from tests.harness.lane_rig import work
@@ -123,7 +123,7 @@ def test_a_kafka_that_is_away_is_named(topic_prefix: str):
 async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str], topic_prefix: str):
     place = Place({"bootstrap_servers": kafka}, topic_prefix)
     needed = [
-        TopicSpec(place.topic_name(spec.name), spec.partitions, spec.settings)
+        RequiredTopic(place.topic_name(spec.name), spec.partitions, spec.settings)
         for spec in flow.topics(partitions=2, lanes=2, replication=1, dedup_for_ms=86_400_000)
     ]
     await ensure_topics(place.connection, needed, 1)

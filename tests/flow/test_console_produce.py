@@ -15,7 +15,7 @@ from aiokafka.partitioner import murmur2
 from pipeline.console.place import Failed, Place
 from pipeline.console.produce import produce
 from pipeline.console.rows import Form
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -29,7 +29,7 @@ def place(kafka: list[str], topic_prefix: str) -> Place:
 
 
 async def create_topic(place: Place, **settings: str) -> None:
-    await ensure_topics(place.connection, [TopicSpec(place.topic_name("touches"), PARTITIONS, settings)], 1)
+    await ensure_topics(place.connection, [RequiredTopic(place.topic_name("touches"), PARTITIONS, settings)], 1)
 
 
 async def read(place: Place) -> list[ConsumerRecord]:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline.console.place import Failed, Place
 from pipeline.console.reading import Reader
 from pipeline.console.status import Seen, status
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.records.codec import encode
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Story:
 @pytest.fixture
 async def story(kafka: list[str], topic_prefix: str) -> Story:
     story = Story(Place({"bootstrap_servers": kafka}, topic_prefix))
-    await ensure_topics(story.place.connection, [TopicSpec(story.topic, PARTITIONS)], 1)
+    await ensure_topics(story.place.connection, [RequiredTopic(story.topic, PARTITIONS)], 1)
     return story
 
 

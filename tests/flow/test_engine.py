@@ -16,7 +16,7 @@ from pipeline.engine.changelog import ChangelogReader
 from pipeline.engine.producer import CommitFailed, FencedProducer, RecordRefused
 from pipeline.engine.store import RocksStore
 from pipeline.engine.table import FencedTable
-from pipeline.engine.topics import TopicMismatch, TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, TopicMismatch, ensure_topics
 from pipeline.engine.trim import trim
 from pipeline.stage_io import Output
 from tests.harness.engine import Road, Workers
@@ -205,9 +205,9 @@ async def topics(kafka: list[str], topic_prefix: str) -> None:
     await ensure_topics(
         {"bootstrap_servers": kafka},
         [
-            TopicSpec(f"{topic_prefix}t-changelog", 1, {"cleanup.policy": "compact"}),
-            TopicSpec(f"{topic_prefix}out", 1),
-            TopicSpec(f"{topic_prefix}small", 1, {"max.message.bytes": "1000"}),
+            RequiredTopic(f"{topic_prefix}t-changelog", 1, {"cleanup.policy": "compact"}),
+            RequiredTopic(f"{topic_prefix}out", 1),
+            RequiredTopic(f"{topic_prefix}small", 1, {"max.message.bytes": "1000"}),
         ],
         1,
     )
@@ -313,6 +313,6 @@ async def test_a_topic_with_other_partitions_is_refused_with_the_command_that_me
     kafka: list[str], topic_prefix: str
 ) -> None:
     connection = {"bootstrap_servers": kafka}
-    await ensure_topics(connection, [TopicSpec(f"{topic_prefix}x", 2)], 1)
+    await ensure_topics(connection, [RequiredTopic(f"{topic_prefix}x", 2)], 1)
     with pytest.raises(TopicMismatch, match=rf"--alter --topic {topic_prefix}x --partitions 4"):
-        await ensure_topics(connection, [TopicSpec(f"{topic_prefix}x", 4)], 1)
+        await ensure_topics(connection, [RequiredTopic(f"{topic_prefix}x", 4)], 1)

@@ -19,7 +19,7 @@ from pipeline import flow
 from pipeline.connection import Connection, why_unreachable
 from pipeline.console.check import Desired, check
 from pipeline.console.place import Failed, Place, partition_counts
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.settings import load
 from pipeline.worker import connection_of
 from tests.harness.judge import CHANNELS
@@ -183,7 +183,7 @@ async def test_producers_and_readers_may_do_theirs_and_strangers_nothing(
     await secured.grant(OPERATIONS, topic_prefix)
     specs = flow.topics(partitions=1, lanes=1, replication=1, dedup_for_ms=86_400_000)
     await ensure_topics(
-        {"bootstrap_servers": secured.admin}, [TopicSpec(topic_prefix + spec.name, 1) for spec in specs], 1
+        {"bootstrap_servers": secured.admin}, [RequiredTopic(topic_prefix + spec.name, 1) for spec in specs], 1
     )
 
     def connection(user: str) -> Connection:

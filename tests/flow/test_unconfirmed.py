@@ -18,7 +18,7 @@ from pipeline.console.place import Failed, Place
 from pipeline.console.unconfirmed import Answer, record, unconfirmed
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Channel, Claim, Request
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.records import encode_unconfirmed
 from pipeline.records.codec import decode
 from tests.harness.lane_rig import T0, work
@@ -179,7 +179,7 @@ class Book:
         ]
         await ensure_topics(
             self.place.connection,
-            [TopicSpec(self.place.topic_name(s.name), s.partitions, s.settings) for s in specs],
+            [RequiredTopic(self.place.topic_name(s.name), s.partitions, s.settings) for s in specs],
             1,
         )
         producer = AIOKafkaProducer(**self.place.connection, max_request_size=flow.CLAIM_BYTES)

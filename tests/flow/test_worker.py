@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.records.codec import decode, encode
 from tests.harness.judge import CHANNELS
 from tests.harness.stack import PARTITIONS, ROOT, Stack, touch
@@ -118,7 +118,7 @@ def test_a_kafka_that_is_away_at_the_start_is_one_clear_line_and_exit_1(tmp_path
 async def test_a_topic_with_other_partitions_stops_the_start_with_the_command_that_mends_it(
     kafka: list[str], topic_prefix: str, tmp_path: Path
 ) -> None:
-    await ensure_topics({"bootstrap_servers": kafka}, [TopicSpec(f"{topic_prefix}touches", 3)], 1)
+    await ensure_topics({"bootstrap_servers": kafka}, [RequiredTopic(f"{topic_prefix}touches", 3)], 1)
     done = await asyncio.to_thread(
         worker, {"KAFKA_BOOTSTRAP_SERVERS": kafka[0], "KAFKA_TOPIC_PREFIX": topic_prefix}, tmp_path
     )

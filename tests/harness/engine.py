@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,9 +95,11 @@ class Road:
         await ensure_topics(
             {"bootstrap_servers": self.servers},
             [
-                TopicSpec(f"{self.prefix}numbers", self.partitions, extra),
-                TopicSpec(f"{self.prefix}counted", self.partitions, extra),
-                TopicSpec(f"{self.prefix}counts-changelog", self.partitions, {"cleanup.policy": "compact", **extra}),
+                RequiredTopic(f"{self.prefix}numbers", self.partitions, extra),
+                RequiredTopic(f"{self.prefix}counted", self.partitions, extra),
+                RequiredTopic(
+                    f"{self.prefix}counts-changelog", self.partitions, {"cleanup.policy": "compact", **extra}
+                ),
             ],
             self._replication,
         )

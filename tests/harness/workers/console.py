@@ -21,13 +21,13 @@ from pipeline.console.shell import install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.work import Channel
-from pipeline.engine.topics import TopicSpec, ensure_topics
+from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.metrics import Metrics
 
 SERVERS, PREFIX = os.environ["CONSOLE_TEST"].split("|")
 PLACE = Place({"bootstrap_servers": [SERVERS]}, PREFIX)
 NEEDED = [
-    TopicSpec(PLACE.topic_name(spec.name), spec.partitions, spec.settings)
+    RequiredTopic(PLACE.topic_name(spec.name), spec.partitions, spec.settings)
     for spec in flow.topics(partitions=2, lanes=2, replication=1, dedup_for_ms=86_400_000)
 ]
 

@@ -10,11 +10,11 @@ from pipeline.console.place import Place as ConsolePlace
 from pipeline.domain.home import home_of
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.partition_growth import assess
-from pipeline.engine.topics import TopicSpec
+from pipeline.engine.topics import RequiredTopic
 
-TOUCHES = TopicSpec("touches", 8, is_public=True)
-RESULTS = TopicSpec("touches.results", 8)
-LANES = TopicSpec("touches.sms", 8, may_grow=True)
+TOUCHES = RequiredTopic("touches", 8, is_public=True)
+RESULTS = RequiredTopic("touches.results", 8)
+LANES = RequiredTopic("touches.sms", 8, may_grow=True)
 NEW, HAS_8, HAS_4, HAS_12 = frozenset(), frozenset({8}), frozenset({4}), frozenset({12})
 EMPTY, SOME = (0, 0), (132, 200)
 ALTER = "--alter --topic {} --partitions 8"
