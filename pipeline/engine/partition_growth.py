@@ -59,25 +59,25 @@ def assess(
     `beyond` counts the records in partitions beyond the configured ones. `known` are the partition counts of the
     pipeline's other internal topics: none before its first start.
     """
-    has = f"topic {topic.name} has {found} partitions, configured are {topic.partitions}"
+    has = f"topic {topic.name} has {found} partitions, {topic.partitions} are configured"
     if found < topic.partitions:
         if known and topic.partitions not in known and not topic.may_grow:
             return True, f"{has}; a pipeline that has run keeps their number: configure {found} partitions"
         tool = f"kafka-topics.sh --bootstrap-server {server}"
-        return True, f"{has}; mend it with: {tool} --alter --topic {topic.name} --partitions {topic.partitions}"
+        return True, f"{has}; fix it with: {tool} --alter --topic {topic.name} --partitions {topic.partitions}"
     if (topic.is_public and topic.partitions not in known) or (not topic.is_public and beyond[1]):
-        return True, f"{has}; mend it with: configure {found} partitions"
+        return True, f"{has}; fix it with: configure {found} partitions"
     return False, growth_line(topic.name, topic.partitions, found, beyond[0] if topic.is_public else None)
 
 
 def growth_line(topic: str, known: int, found: int, waiting: int | None) -> str:
     """Return the line about a topic with more partitions than configured; `waiting` is None where nothing is written there."""
-    has = f"topic {topic} has {found} partitions, configured are {known}: the pipeline goes on with those"
+    has = f"topic {topic} has {found} partitions, {known} are configured: only those are read"
     if waiting is None:
         return f"{has}, the others stay empty"
     return (
-        f"{has}; {waiting} records wait unread in partitions {known} to {found - 1}, and so will what producers write "
-        "there (docs/operations.md, 'A topic that has grown', brings them over)"
+        f"{has}; {waiting} records in partitions {known} to {found - 1} are not read, nor are those that producers write "
+        "there (docs/operations.md, 'A topic that has grown', moves them)"
     )
 
 

@@ -39,7 +39,7 @@ class SettingFault:
             f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {self.topic} "
             f"--add-config {self.key}={_quoted(self.needed)}"
         )
-        return f"topic {self.topic} has {self.key}={self.found}, needed is {self.needed}; mend it with: {fix}"
+        return f"topic {self.topic} has {self.key}={self.found}, required is {self.needed}; fix it with: {fix}"
 
 
 async def settings_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, dict[str, tuple[str, bool]]]:

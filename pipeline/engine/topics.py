@@ -130,7 +130,7 @@ async def _is_corrected(
         return False
     for each in wrong:
         log.warning(
-            "topic %s had %s=%s; set to %s, without which touches could vanish or not fit",
+            "topic %s had %s=%s; set to %s, because touches could be lost or refused otherwise",
             topic.name,
             each.key,
             each.found,

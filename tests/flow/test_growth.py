@@ -84,7 +84,9 @@ async def test_a_fleet_goes_on_with_the_partitions_it_knows_and_says_what_waits_
     assert await stack.stop_gently(0) == 0
     stack.start(0)
     await stack.wait_for_work(0, 1)
-    warning = f"{stack.prefix}touches has 8 partitions, configured are 4: the pipeline goes on with those; {BEYOND} records wait unread"
+    warning = (
+        f"{stack.prefix}touches has 8 partitions, 4 are configured: only those are read; {BEYOND} records in partitions"
+    )
     await said(stack, 0, warning)
     checked = await asyncio.to_thread(command, stack, "check")
     assert warning in " ".join(checked.stdout.split()), checked.stdout + checked.stderr

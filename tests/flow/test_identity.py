@@ -176,11 +176,11 @@ async def test_settings_that_break_the_promise_stop_the_start_with_the_command_t
         if "pipeline: error: " in line
     ]
     assert sorted(line.split(";")[0] for line in said) == [
-        "states-changelog has cleanup.policy=delete, needed is compact",
-        "touches.results has retention.ms=604800000, needed is -1",
-        "touches.sms has max.message.bytes=1048588, needed is 4194304",
+        "states-changelog has cleanup.policy=delete, required is compact",
+        "touches.results has retention.ms=604800000, required is -1",
+        "touches.sms has max.message.bytes=1048588, required is 4194304",
     ]
-    assert all("mend it with: kafka-configs.sh --bootstrap-server" in line for line in said)
+    assert all("fix it with: kafka-configs.sh --bootstrap-server" in line for line in said)
     check = subprocess.run(
         [sys.executable, "-m", "faust", "-A", "pipeline", "check"],
         cwd=tmp_path,
@@ -194,7 +194,7 @@ async def test_settings_that_break_the_promise_stop_the_start_with_the_command_t
         },
     )
     assert check.returncode == 1
-    assert "cleanup.policy=delete, needed is compact" in check.stdout + check.stderr
+    assert "cleanup.policy=delete, required is compact" in check.stdout + check.stderr
     # touches is the producers' topic: what it lacks is set.
     async with admin_of(stack) as admin:
         [found] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, f"{stack.prefix}touches")])

@@ -24,9 +24,9 @@ ALTER = "--alter --topic {} --partitions 8"
     ("there", "known", "stops", "says"),
     [
         # Grown under a pipeline that runs: it goes on.
-        ((TOUCHES, 16, SOME), HAS_8, False, "132 records wait unread in partitions 8 to 15"),
-        ((TOUCHES, 9, EMPTY), HAS_8, False, "0 records wait unread in partitions 8 to 8"),
-        ((TOUCHES, 16, SOME), frozenset({8, 16}), False, "132 records wait unread"),
+        ((TOUCHES, 16, SOME), HAS_8, False, "132 records in partitions 8 to 15 are not read"),
+        ((TOUCHES, 9, EMPTY), HAS_8, False, "0 records in partitions 8 to 8 are not read"),
+        ((TOUCHES, 16, SOME), frozenset({8, 16}), False, "132 records in partitions 8 to 15"),
         ((RESULTS, 16, EMPTY), HAS_8, False, "the others stay empty"),
         ((LANES, 16, EMPTY), HAS_8, False, "the others stay empty"),
         # Made with more partitions before the first start, or configured with fewer since.
@@ -46,7 +46,7 @@ def test_what_is_said_of_a_topic_with_other_partitions_than_configured(there, kn
     topic, found, beyond = there
     does_stop, line = assess(topic, found, beyond, known, "kafka:9092")
     assert (does_stop, says in line) == (stops, True), line
-    assert line.startswith(f"topic {topic.name} has {found} partitions, configured are 8")
+    assert line.startswith(f"topic {topic.name} has {found} partitions, 8 are configured")
     assert "--delete" not in line
     assert "\n" not in line
 
