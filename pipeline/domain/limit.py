@@ -1,4 +1,4 @@
-"""How often a sender may call: evenly spaced (GCRA), and never more than `rate` in any window at the provider."""
+"""Rate limits: calls are evenly spaced (GCRA), and at most `rate` reach the provider in any period of `per_ms`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from itertools import pairwise
 from typing import NamedTuple
 
 FORGIVEN_MS = 500
-"""A call that starts late by less than this (or half the spacing) does not push back those after it: they catch up, no
-closer to each other than half the spacing. A busy process wakes some tens of milliseconds late, and a slow answer holds
-back the call one `rate` later; at 10 per second each would cost as much as a call."""
+"""A call that starts late by less than this, or by less than half the spacing, does not delay the next ones: they catch up,
+at least half the spacing apart. Without it, a process that wakes some tens of milliseconds late, or a slow answer, would
+cost a call each time at 10 per second."""
 
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `rate` calls in any `per_ms` milliseconds, evenly spaced but for `burst` calls at once."""
+    """At most `rate` calls in any `per_ms` milliseconds, evenly spaced except for `burst` calls at once."""
 
     rate: int
     per_ms: int
     burst: int = 1
 
     def __str__(self) -> str:
-        """Return it as people say it: 30 per 1m."""
+        """Return it for people, such as "30 per 1m"."""
         return f"{self.rate} per {duration_text(self.per_ms)}"
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUpStep:
-    """The limit of a sender that is younger than `until_ms` milliseconds (and not of the step before)."""
+    """The limit of a sender younger than `until_ms` milliseconds and older than the step before."""
 
     limit: Limit
     until_ms: int
@@ -38,7 +38,7 @@ class WarmUpStep:
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """The limits of a young sender: its steps, `until_ms` ascending. Raises ValueError for none, or another order."""
+    """The limits of a young sender, in steps. Raises ValueError unless there is a step and `until_ms` ascends."""
 
     steps: tuple[WarmUpStep, ...]
 
@@ -48,7 +48,7 @@ class WarmUp:
             raise ValueError(f"no ascending ages: {ages}")
 
     def step_at(self, started_ms: int | None, now_ms: int) -> WarmUpStep | None:
-        """Return the step at `now_ms` of a sender in use since `started_ms` (None: not yet); None when it is warm."""
+        """Return the step at `now_ms` of a sender in use since `started_ms` (None: not yet in use); None if it is warm."""
         age_ms = 0 if started_ms is None else now_ms - started_ms
         return next((step for step in self.steps if age_ms < step.until_ms), None)
 
@@ -81,7 +81,7 @@ class PastCall(NamedTuple):
 
 
 def duration_text(duration_ms: int) -> str:
-    """Return a duration as it would stand in the configuration, in the largest unit that divides it."""
+    """Return a duration as written in the configuration, in the largest unit that divides it."""
     return next(f"{duration_ms // unit_ms}{unit}" for unit, unit_ms in _UNITS if duration_ms % unit_ms == 0)
 
 
@@ -104,7 +104,7 @@ def calls_to_remember(limit: Limit | None, warm_up: WarmUp | None, gap: Gap | No
 
 
 def _windowed_ms(limit: Limit, calls: Sequence[PastCall]) -> int:
-    """No earlier than `per` after the end of all calls but the `rate - 1` that end last: a slow one costs its own place."""
+    """Return `per` after the end of the call that is `rate`-th from last: a slow call occupies only its own place."""
     ends = sorted(call.end_ms for call in calls)
     return 0 if len(ends) < limit.rate else ends[-limit.rate] + limit.per_ms
 

@@ -1,4 +1,4 @@
-"""How a channel and its senders may be used: the configuration, as the domain needs it. Frozen values, no parsing."""
+"""The configuration of channels and senders as the domain needs it: frozen values, no parsing."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
 
 OWN_IDS = frozenset({"NOWEB", "GOWS"})
-"""WAHA engines that take a message id of ours (since WAHA 2026.4.3): they are asked by it, not by text."""
+"""WAHA engines that accept a message id from the client (since WAHA 2026.4.3): look-ups go by id, not by text."""
 
 
 @dataclass(frozen=True, slots=True)
 class SenderPolicy:
-    """What a lane must know of its sender; credentials live with the provider's client."""
+    """What a lane needs of its sender; credentials stay with the provider's client."""
 
     name: str
     lane: int
     addresses: tuple[str, ...] = ()
     """E-mail: the `from` addresses, first is the default. SMS: the number or the Messaging Service SID. WhatsApp: the session."""
     started_on_ms: int | None = None
-    """Warm-up counts from here (UTC midnight); None: from its first send."""
+    """Start of the warm-up (UTC midnight); None: the first send."""
     is_enabled: bool = True
-    """Takes new touches; if not, it finishes what it has claimed and hands its backlog on."""
+    """A disabled sender takes no new touches, settles its open claims and hands its queue on."""
     daily_cap: int | None = None
-    """Messages a calendar day at most; None: no cap."""
+    """Most messages per calendar day; None: no cap."""
     engine: str | None = None
     """WAHA's engine: NOWEB, GOWS, WEBJS or WPP."""
     status_callback: str | None = None
-    """Twilio: URL template, `{touch_id}` is filled in percent-encoded."""
+    """Twilio: URL template; `{touch_id}` is replaced, percent-encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class ChannelPolicy:
     window: Window | None
     """None: always open."""
     calendar: Calendar | None = field(default=None, kw_only=True)
-    """What the law of the recipient's place allows besides; None: nothing is asked of it."""
+    """The legal calendar that must be open, too; None: no calendar applies."""
     limit: Limit | None
     """None: unlimited."""
     warm_up: WarmUp | None
     gap: Gap | None = None
-    """Between two calls of one sender."""
+    """Random rest between two calls of one sender; None: no rest."""
     numbers: str = "valid"
     region: str | None = None
     attempts: int = 5
@@ -65,11 +65,11 @@ class ChannelPolicy:
     """Touches per call: 100 for e-mail, else 1."""
     gather_ms: int = 0
     attachment_urls: str = "public"
-    """Where an e-mail's attachments may be fetched from; "any": wherever the touch says."""
+    """Allowed sources of an e-mail's attachments: "public" or "any"."""
 
     @property
     def day_zone(self) -> str:
-        """Whose calendar days the daily cap counts: the window's zone (its fallback, where the recipient's decides)."""
+        """The time zone whose days the daily cap counts: the window's zone, or its fallback if the recipient's zone decides."""
         if self.window is None:
             return "UTC"
         return (self.window.fallback_zone or "UTC") if self.window.zone == RECIPIENT else self.window.zone

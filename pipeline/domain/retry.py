@@ -1,4 +1,4 @@
-"""How long a refused touch waits: doubling and jitter kept apart, so that each can be proved."""
+"""Back-off after a refusal: doubling and jitter are separate functions, so that each can be proved."""
 
 from __future__ import annotations
 

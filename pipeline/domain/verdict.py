@@ -1,4 +1,4 @@
-"""What an answer means, as closed sets: the verdict on a call, the resolution of a question."""
+"""What a provider's answer means, as closed sets: the verdict on a call, the resolution of a look-up or replay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Refused for good; nothing was accepted. Every touch of the call is `failed`/`rejected`."""
+    """The provider refused for good and accepted nothing. Every touch of the call is `failed`/`rejected`."""
 
     code: str
     error: str
@@ -22,7 +22,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A batch refused as a whole for one of its touches; nothing was accepted. Halve it (a new key is safe)."""
+    """The provider refused a batch because of one of its touches and accepted nothing. Halve it: a new key is safe."""
 
     code: str
     error: str
@@ -30,7 +30,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A transient refusal of this touch; nothing was accepted. Counts against `attempts`; back off."""
+    """The provider refused this touch for now and accepted nothing. It counts against `attempts`; back off."""
 
     code: str
     error: str
@@ -39,40 +39,43 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The lane cannot send now (connection, 429, quota, session, credentials, domain, billing); nothing was accepted; counts for nobody."""
+    """The sender cannot send now (connection, 429, quota, session, credentials, domain, billing); nothing was accepted.
+
+    It opens the lane's breaker and counts against no touch.
+    """
 
     code: str
     error: str
     retry_after_s: float | None = None
-    """When the provider said; None leaves it to the breaker's probes."""
+    """The provider's Retry-After; None: the breaker probes."""
     may_be_the_touch: bool = False
-    """Nothing says whose fault it is (an error nobody has documented, a country or a recipient the account may not write
-    to): the account's, until others of the same sender are sent; then a refusal of this touch, which counts."""
+    """The cause is unclear: the account, or this touch (an undocumented error, a country or a recipient that the account may
+    not write to). Once other touches of the same sender are sent, it is a refusal of this touch, which counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unbegun:
-    """The request's body was never written because the lease was over. Nothing happened."""
+    """The lease was over before the request's body was written. The provider got nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Maybe accepted (lost answer, reset, timeout, 5xx): must be asked, never guessed."""
+    """The provider may have accepted (lost answer, reset, timeout, 5xx): look it up."""
 
     code: str
     error: str
     refused: bool = False
-    """The provider answered 5xx: counts as a refusal if it turns out that nothing was accepted."""
+    """The provider answered 5xx: it counts as a refusal if nothing was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Asked: the provider does not have it. A send is safe."""
+    """Looked up: the provider does not have the message. Another call is safe."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskLater:
-    """Asked: no answer now (still running, provider away). Ask again with back-off."""
+    """Looked up: no answer now (still running, provider down). Look it up again with back-off."""
 
     error: str
     retry_after_s: float | None = None
@@ -80,7 +83,7 @@ class AskLater:
 
 @dataclass(frozen=True, slots=True)
 class Unanswerable:
-    """Asked: the provider can never tell (a key expired)."""
+    """Looked up: the outcome cannot be found out (the idempotency key has expired)."""
 
     error: str
 
