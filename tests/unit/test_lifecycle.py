@@ -32,7 +32,8 @@ from pipeline.engine.lifecycle import PARTITION, PartitionState
 from pipeline.stage_io import Overlay
 from pipeline.stages.lane.breaker import CLOSED, Breaker
 from pipeline.stages.lane.draft import StepDraft
-from pipeline.stages.lane.settle import Settlement, settle
+from pipeline.stages.lane.settle import settle
+from pipeline.stages.lane.settlement import Settlement
 from pipeline.stages.lane.step import Outcome
 from pipeline.state_machine import IllegalTransition, check_transition, is_valid_transition
 from tests.harness.lane_rig import T0, Rig, policy, work

@@ -13,6 +13,7 @@ from pipeline.engine import partition
 from pipeline.lab.simulation import log
 from pipeline.stages import route
 from pipeline.stages.lane import claim, resolve, settle, table
+from pipeline.stages.lane.settlement import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.domain.work import Claim, Work
     from pipeline.engine.partition import Partition
     from pipeline.stages.lane.draft import StepDraft
-    from pipeline.stages.lane.settle import Facts, Settlement
+    from pipeline.stages.lane.settlement import Facts
 
 
 def _claim_before_call() -> Iterator[Any]:
@@ -58,7 +59,7 @@ def _lease_in_resolution() -> Iterator[Any]:
 
     def found_open(claim: Claim, facts: Facts) -> Settlement:
         after = replace(claim, phase=Phase.LOOKING_UP, next_look_ms=facts.now_ms)
-        return settle.Settlement(claim, after, (), facts.breaker)
+        return Settlement(claim, after, (), facts.breaker)
 
     yield patch.object(resolve, "found_open", found_open)
 

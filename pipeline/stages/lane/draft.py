@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar, assert_never
 
@@ -11,17 +10,15 @@ from pipeline.domain.lifecycle import BREAKER, CLAIM
 from pipeline.domain.limit import PastCall, calls_to_remember
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.story import Reason, State, event_of
-from pipeline.domain.unconfirmed import Unconfirmed
-from pipeline.domain.work import Claim, Phase, Scheduled, Work
-from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED
-from pipeline.records import encode_event, encode_scheduled, encode_unconfirmed, encode_work
+from pipeline.domain.work import Claim, Phase, Work
+from pipeline.records import encode_event, encode_work
 from pipeline.stage_io import Output, Overlay
 from pipeline.stages.apart import STOPS
-from pipeline.stages.lane import limits, queue, table
+from pipeline.stages.lane import calls, limits, outputs, queue, table
 from pipeline.stages.lane.breaker import Breaker
 from pipeline.stages.lane.fate import Deferred, Ended, Fate, LookedUp, Requeued, RetryAt
 from pipeline.stages.lane.index import LaneConfig, LaneIndex
-from pipeline.stages.lane.settle import Facts, Settlement
+from pipeline.stages.lane.settlement import Facts, Settlement
 from pipeline.stages.lane.step import Ask, Hold, LaneStep, Outcome
 from pipeline.state_machine import check_transition
 
@@ -116,7 +113,7 @@ class StepDraft:
         """Write all that follows from one answer. Raises IllegalTransition."""
         before, state = settlement.before, self.state
         if settlement.is_unbegun:
-            self._delete_call(before.claim_id)
+            calls.delete_latest(self.view, self.index, before.claim_id)
         self._set_breaker(settlement.breaker)
         if settlement.is_sent:
             state.last_success_ms = self.now_ms
@@ -130,7 +127,8 @@ class StepDraft:
         for fate in settlement.fates:
             self.write(fate)
             if isinstance(fate, Ended) and fate.state is State.UNCONFIRMED:
-                self._leave_unconfirmed(fate.work, before, fate.error or "")
+                left = outputs.unconfirmed(self.config, fate.work, before, fate.error or "", self.now_ms)
+                self._produce([left])
 
     def write(self, fate: Fate) -> None:
         """Write what becomes of one touch."""
@@ -140,24 +138,16 @@ class StepDraft:
             case Deferred(work, reason, at_ms):
                 if reason is Reason.WINDOW:
                     self._note_closed_window(at_ms)
-                self._report(work, State.DEFERRED, reason=reason, next_attempt_at_ms=at_ms)
+                event = event_of(work, State.DEFERRED, self.now_ms, reason=reason, next_attempt_at_ms=at_ms)
+                self._produce(outputs.results(self.view, work, event))
                 self._schedule(work, at_ms)
             case RetryAt(work, reason, at_ms, code, error):
-                self._report(
-                    work, State.RETRYING, reason=reason, next_attempt_at_ms=at_ms, error_code=code, error=error
-                )
+                self._retrying(work, reason, at_ms, code, error)
                 self._schedule(work, at_ms)
             case Requeued():
                 self._requeue(fate)
-            case LookedUp(work, next_look_ms, code, error):
-                self._report(
-                    work,
-                    State.RETRYING,
-                    reason=Reason.LOOKING_UP,
-                    next_attempt_at_ms=next_look_ms,
-                    error_code=code,
-                    error=error,
-                )
+            case LookedUp(work, at_ms, look_code, look_error):
+                self._retrying(work, Reason.LOOKING_UP, at_ms, look_code, look_error)
             case _:
                 assert_never(fate)
 
@@ -170,67 +160,36 @@ class StepDraft:
     def _end(self, fate: Ended) -> None:
         """Report the terminal state, and remember it for the same touch under another key."""
         work = fate.work
-        event = encode_event(
-            event_of(
-                work,
-                fate.state,
-                self.now_ms,
-                reason=fate.reason,
-                provider_message_id=fate.provider_message_id,
-                error_code=fate.error_code,
-                error=fate.error,
-            )
+        event = event_of(
+            work,
+            fate.state,
+            self.now_ms,
+            reason=fate.reason,
+            provider_message_id=fate.provider_message_id,
+            error_code=fate.error_code,
+            error=fate.error,
         )
-        for origin in table.origins_of(table.memory_of(self.view, work), work):
-            self._result(origin, work.touch_id, event)
-        table.put_end(self.view, work, event, self.now_ms + self.config.dedup_for_ms)
+        self._produce(outputs.results(self.view, work, event))
+        table.put_end(self.view, work, encode_event(event), self.now_ms + self.config.dedup_for_ms)
         if self.config.by_text and fate.provider_message_id is not None:
             forget_ms = self.now_ms + self.policy.resolve_for_ms + LEDGER_SLACK_MS
             table.put_message_id(self.view, work, fate.provider_message_id, forget_ms)
 
-    def _report(
-        self,
-        work: Work,
-        state: State,
-        *,
-        reason: Reason,
-        next_attempt_at_ms: int,
-        error_code: str | None = None,
-        error: str | None = None,
-    ) -> None:
-        """Produce an event for every partition of `touches.results` that asked for this touch."""
-        event = encode_event(
-            event_of(
-                work,
-                state,
-                self.now_ms,
-                reason=reason,
-                next_attempt_at_ms=next_attempt_at_ms,
-                error_code=error_code,
-                error=error,
-            )
+    def _retrying(self, work: Work, reason: Reason, at_ms: int, code: str | None, error: str | None) -> None:
+        event = event_of(
+            work, State.RETRYING, self.now_ms, reason=reason, next_attempt_at_ms=at_ms, error_code=code, error=error
         )
-        for origin in table.origins_of(table.memory_of(self.view, work), work):
-            self._result(origin, work.touch_id, event)
+        self._produce(outputs.results(self.view, work, event))
 
     def repeat_end(self, work: Work, event: bytes) -> None:
         """Produce the terminal event of a touch that has ended for one more partition."""
-        self._result(work.origin, work.touch_id, event)
-
-    def _result(self, origin: int, touch_id: str, event: bytes) -> None:
-        self.step.outputs.append(Output(RESULTS, origin, touch_id.encode(), event))
+        self._produce([outputs.result(work.origin, work, event)])
 
     def _schedule(self, work: Work, at_ms: int) -> None:
-        value = encode_work(replace(work, returns=work.returns + 1))
-        scheduled = Scheduled(at_ms, work.channel, self.config.lane, work.touch_id, value)
-        self.step.outputs.append(Output(SCHEDULED, work.origin, work.touch_id.encode(), encode_scheduled(scheduled)))
+        self._produce([outputs.scheduled(self.config, work, at_ms)])
 
-    def _leave_unconfirmed(self, work: Work, claim: Claim, error: str) -> None:
-        """Produce what is needed to find out later what became of `work`."""
-        # A replay may send, so it is not made later: the bytes of a whole batch need not be in each touch's record.
-        request = replace(claim.request, body=b"") if self.config.replays else claim.request
-        left = Unconfirmed(replace(claim, works=(work,), request=request), self.now_ms, error)
-        self.step.outputs.append(Output(UNCONFIRMED, work.origin, work.touch_id.encode(), encode_unconfirmed(left)))
+    def _produce(self, records: Iterable[Output]) -> None:
+        self.step.outputs.extend(records)
 
     def _note_closed_window(self, opens_ms: int) -> None:
         index = self.index
@@ -257,14 +216,7 @@ class StepDraft:
     def _requeue(self, fate: Requeued) -> None:
         work = fate.work
         if (notice := fate.notice) is not None:
-            self._report(
-                work,
-                State.RETRYING,
-                reason=Reason.OUTAGE,
-                next_attempt_at_ms=notice.next_attempt_at_ms,
-                error_code=notice.error_code,
-                error=notice.error,
-            )
+            self._retrying(work, Reason.OUTAGE, notice.next_attempt_at_ms, notice.error_code, notice.error)
         if fate.is_at_head:
             self._note_queued(queue.requeue(self.view, self.state, work, encode_work(work)), work)
         else:
@@ -306,39 +258,16 @@ class StepDraft:
             state.gap_ms = policy.gap.drawn_ms(self.draw())
         self.index.under_way.add(claim.claim_id)
         if keep := calls_to_remember(policy.limit, policy.warm_up, policy.gap):
-            state.calls += 1
             call = PastCall(self.now_ms, self.config.call_over_ms(claim.lease_until_ms))
-            self.put_call(state.calls, call, claim.claim_id)
-            self._drop_calls(keep)
-
-    def _drop_calls(self, keep: int) -> None:
-        """Delete all calls but the `keep` that end last: one that hangs counts for longest."""
-        calls = self.index.calls
-        while len(calls) > keep:
-            over = min(calls, key=lambda number: calls[number][0].end_ms)
-            del calls[over]
-            table.delete_call(self.view, over)
+            calls.add(self.view, self.index, call, claim.claim_id, keep)
 
     def end_call(self, outcome: Outcome) -> None:
         """Note when the claim's latest call was answered or given up."""
-        number = self._latest_call(outcome.claim_id)
-        if number is not None:
-            start_ms = self.index.calls[number][0].start_ms
-            self.put_call(number, PastCall(start_ms, max(start_ms, outcome.ended_ms)), outcome.claim_id)
+        calls.end(self.view, self.index, outcome.claim_id, outcome.ended_ms)
 
     def put_call(self, number: int, call: PastCall, claim_id: str) -> None:
         """Write call `number`."""
-        self.index.calls[number] = (call, claim_id)
-        table.put_call(self.view, number, call, claim_id)
-
-    def _delete_call(self, claim_id: str) -> None:
-        number = self._latest_call(claim_id)
-        if number is not None:
-            del self.index.calls[number]
-            table.delete_call(self.view, number)
-
-    def _latest_call(self, claim_id: str) -> int | None:
-        return max((number for number, (_, each) in self.index.calls.items() if each == claim_id), default=None)
+        calls.put(self.view, self.index, number, call, claim_id)
 
     def _count_messages(self, messages: int) -> None:
         if limits.daily_cap(self.config) is None or messages == 0:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, assert_never
 
 from pipeline.domain.lifecycle import BreakerState
@@ -35,7 +34,7 @@ from pipeline.stages.lane.fate import (
     requeued,
 )
 from pipeline.stages.lane.gate import open_from
-from pipeline.stages.lane.index import LaneConfig
+from pipeline.stages.lane.settlement import Facts, Settlement
 from pipeline.stages.lane.step import Outcome
 
 PROBES_EACH: Final = 20
@@ -43,35 +42,6 @@ PROBES_EACH: Final = 20
 LONGEST_LOOK_MS: Final = 60_000
 LOST_IN_A_ROW: Final = 3
 """Lost answers in a row that open the breaker: the provider is away, not one connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a settlement depends on besides the claim and its answer. Instants are epoch milliseconds."""
-
-    config: LaneConfig
-    breaker: Breaker
-    last_success_ms: int
-    last_good_call_ms: int
-    now_ms: int
-    draw: Callable[[], float]
-    """Uniform in [0, 1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What follows from one answer, to be written as a whole."""
-
-    before: Claim
-    claim: Claim | None
-    """The claim as it stays open; None: it is closed."""
-    fates: tuple[Fate, ...]
-    breaker: Breaker
-    is_sent: bool = False
-    is_void: bool = False
-    """The provider accepted nothing: the daily cap gets the messages back."""
-    is_unbegun: bool = False
-    """Nothing was written to the provider: the rate limit gets the call back."""
 
 
 def settle(claim: Claim, outcome: Outcome, facts: Facts) -> Settlement:  # noqa: C901, PLR0911 - a closed set, matched in full

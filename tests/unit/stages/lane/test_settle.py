@@ -12,7 +12,8 @@ from pipeline.domain.work import Claim, Phase
 from pipeline.stages.lane.breaker import CLOSED
 from pipeline.stages.lane.fate import Ended, LookedUp, Requeued, RetryAt
 from pipeline.stages.lane.index import LaneConfig
-from pipeline.stages.lane.settle import Facts, settle
+from pipeline.stages.lane.settle import settle
+from pipeline.stages.lane.settlement import Facts
 from pipeline.stages.lane.step import Outcome
 from tests.harness.lane_rig import T0, build, policy, work
 

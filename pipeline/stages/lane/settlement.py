@@ -1,0 +1,40 @@
+"""The values around an answer: the facts that its settlement depends on, and the settlement, which the draft writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.domain.work import Claim
+from pipeline.stages.lane.breaker import Breaker
+from pipeline.stages.lane.fate import Fate
+from pipeline.stages.lane.index import LaneConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a settlement depends on besides the claim and its answer. Instants are epoch milliseconds."""
+
+    config: LaneConfig
+    breaker: Breaker
+    last_success_ms: int
+    last_good_call_ms: int
+    now_ms: int
+    draw: Callable[[], float]
+    """Uniform in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What follows from one answer, to be written as a whole."""
+
+    before: Claim
+    claim: Claim | None
+    """The claim as it stays open; None: it is closed."""
+    fates: tuple[Fate, ...]
+    breaker: Breaker
+    is_sent: bool = False
+    is_void: bool = False
+    """The provider accepted nothing: the daily cap gets the messages back."""
+    is_unbegun: bool = False
+    """Nothing was written to the provider: the rate limit gets the call back."""
