@@ -94,6 +94,7 @@ async def test_clocks_that_move_within_the_allowance_harm_nothing(stack: Stack, 
         stack.start(number, program="tests.harness.workers.jumping", CLOCK=str(tmp_path / f"clock-{number}.json"))
     await stack.wait_for_topics()
     await stack.wait_for_work(0, 1)
+    stack.rule(provider="resend", drop="after", probability=0.2, seed=4)  # a hundred e-mails are one call
     stack.rule(drop="after", probability=0.03, seed=4)
     stack.rule(delay_ms=80, delay_after_ms=80)
     producing = asyncio.create_task(

@@ -162,7 +162,7 @@ def draw(dice: random.Random) -> Scenario:
     }
     accounts |= {
         (Channel.SMS, each.name): TwilioAccount(
-            f"AC{each.lane}", Secret("token"), each.addresses[0], None, "http://providers/twilio", None
+            f"AC{each.lane}", Secret("simulated-token"), each.addresses[0], None, "http://providers/twilio", None
         )
         for each in sms.senders
     }

@@ -133,7 +133,7 @@ def _account(channel: Channel, sender: SenderPolicy, number: int) -> WahaAccount
             return ResendAccount(Secret(f"re_{number}"), "http://providers/resend")
         case Channel.SMS:
             return TwilioAccount(
-                f"AC{number}", Secret("token"), sender.addresses[0], None, "http://providers/twilio", None
+                f"AC{number}", Secret("simulated-token"), sender.addresses[0], None, "http://providers/twilio", None
             )
 
 
