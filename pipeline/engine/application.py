@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import faust
 import faust.streams
@@ -48,6 +48,22 @@ CRASH_FILE = "crash.txt"
 LINE_CHARACTERS = 500
 METADATA_MS = 30_000
 """Metadata refresh: a topic unknown to the first broker is found after 30 s instead of aiokafka's five minutes."""
+
+FAUST_SETTINGS: Final[Mapping[str, Any]] = {
+    "processing_guarantee": "at_least_once",
+    "consumer_max_fetch_size": 1024 * 1024,
+    "consumer_metadata_max_age_ms": METADATA_MS,
+    "broker_request_timeout": REQUEST_TIMEOUT_S,
+    "broker_rebalance_timeout": REBALANCE_TIMEOUT_S,
+    "broker_commit_interval": COMMIT_INTERVAL_S,
+    "stream_recovery_delay": 0.0,
+    "stream_wait_empty": True,
+    "topic_disable_leader": True,
+    "topic_allow_declare": False,
+    "reply_create_topic": False,
+    "web_tables_enabled": False,
+}
+"""Faust's settings that are the same for every application of the engine."""
 
 
 class BatchSchema(Schema[Any, Any]):
@@ -111,7 +127,7 @@ class Application(faust.App):
         self.add_future(keep_assigned(self))
 
     async def on_shutdown(self) -> None:
-        """Clean up, then stop faust's services."""
+        """Clean up after all services have stopped."""
         if self.clean_up is not None:
             await self.clean_up()
         await super().on_shutdown()
@@ -214,30 +230,21 @@ def create_application(
     session_timeout_s: float,
     **settings: Any,
 ) -> Application:
-    """Return the app with one agent per binding; `settings` are further faust settings. Raises RuntimeError without faust's compiled streams."""
+    """Return the app with one agent per binding; `settings` are further faust settings.
+
+    Raises RuntimeError without faust's compiled streams.
+    """
     if getattr(faust.streams, "_CStreamIterator", None) is None:
         raise RuntimeError("faust without its compiled streams loses events; install its glibc wheel")
-    servers = config.connection["bootstrap_servers"]
     app = Application(
         config.application,
-        broker=[f"kafka://{server}" for server in servers],
+        broker=[f"kafka://{server}" for server in config.connection["bootstrap_servers"]],
         TableManager=TableManager,
         PartitionAssignor=PartitionAssignor,
-        processing_guarantee="at_least_once",
         consumer_group_instance_id=instance_id,
-        consumer_max_fetch_size=1024 * 1024,
-        consumer_metadata_max_age_ms=METADATA_MS,
         broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=min(3.0, session_timeout_s / 4),
-        broker_request_timeout=REQUEST_TIMEOUT_S,
-        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
-        broker_commit_interval=COMMIT_INTERVAL_S,
-        stream_recovery_delay=0.0,
-        stream_wait_empty=True,
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        reply_create_topic=False,
-        web_tables_enabled=False,
+        **FAUST_SETTINGS,
         **settings,
     )
     app.transport = Transport(app.conf.broker_consumer, app)
