@@ -1,4 +1,4 @@
-"""The road as a table: every topic, who writes it, who reads it, and where touches wait on it.
+"""The road as a table: every topic, its writers, its reader, and the table in which touches wait.
 
     touches ──▶ router ──▶ touches.whatsapp ─┐
                       ├──▶ touches.email    ─┼─▶ lane: gate → limit → claim → call → settle ──▶ touches.results ──▶ dedup ──▶ touches.status
@@ -6,15 +6,15 @@
                                  ▲                    ▼
                                  └── scheduler ◀── touches.scheduled
 
-An SMS that must wait for nine o'clock waits in the scheduler: its lane finds the window closed, writes it to
-`touches.scheduled`, and the scheduler keeps it in its table `deferred` until nine, then hands it back to its lane. One
-that may go but not yet (the limit, a pause) waits in the lane's own table.
+An SMS whose window opens at nine waits in the scheduler: its lane finds the window closed and writes it to
+`touches.scheduled`; the scheduler keeps it in its table `deferred` until nine, then returns it to its lane. A touch that
+only waits for the rate limit or the gap between calls waits in the lane's own table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 
 from pipeline.domain.work import Channel
@@ -30,15 +30,15 @@ DAY_MS = 86_400_000
 STATUS_DAYS = 30
 OWN_MESSAGE_BYTES = 4 * 1024 * 1024
 CLAIM_BYTES = 16 * 1024 * 1024
-"""A claim carries its touches and its request; JSON makes six bytes of a control character."""
+"""A claim holds its touches and its request; JSON encodes a control character in six bytes."""
 TOUCH_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024
-"""Touches of up to 1 MiB, and what Kafka wraps around them."""
+"""A touch of 1 MiB with Kafka's overhead."""
 TOUCH_BYTES = TOUCH_MESSAGE_BYTES - 2 * 1024
-"""A touch's value at most, unpacked: what still fits into `touches` as it is, with the headers of a hop."""
+"""Largest value of a touch, decompressed: it still fits into `touches` with the headers of a hop."""
 WORK_BYTES = 2 * 1024 * 1024
-"""A touch at most once it is composed: its claim carries it, and its request, which may take six times as much."""
+"""Largest composed touch: its claim holds it and its request, which may be six times as large."""
 KEY_BYTES = 64 * 1024
-"""Of a dead letter's key at most."""
+"""Largest key of a dead letter."""
 
 
 def channel_topic(channel: Channel) -> str:
@@ -46,8 +46,8 @@ def channel_topic(channel: Channel) -> str:
     return f"touches.{channel.value}"
 
 
-class Split(StrEnum):
-    """What decides how many partitions a topic has: the key of the same name in `[kafka]`."""
+class PartitionSetting(StrEnum):
+    """The key in `[kafka]` that sets the partition count of a topic."""
 
     PARTITIONS = "partitions"
     LANES = "lanes"
@@ -55,18 +55,21 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """One topic of the road, and the agent that takes it from here (None: it ends here)."""
+    """One topic of the road, and the agent that reads it (None: the road ends here)."""
 
     topic: str
     key: str
+    """What its record keys are."""
     value: str
+    """What its records are."""
     written_by: str
-    read_by: str | None
-    table: str | None
-    """The reader's fenced table; what waits, waits there."""
-    split: Split = Split.PARTITIONS
+    _: KW_ONLY
+    read_by: str | None = None
+    table: str | None = None
+    """The reader's fenced table, which holds the touches that wait."""
+    partitions: PartitionSetting = PartitionSetting.PARTITIONS
     trims: bool = False
-    """Internal: its owner deletes what it has applied, so nothing is lost to a retention time."""
+    """Whether its reader deletes applied records: internal topics have no retention time, so none is lost."""
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -83,8 +86,8 @@ ROAD: tuple[Stretch, ...] = (
         "the producer's",
         "Touch",
         "producers",
-        "router",
-        "accepted",
+        read_by="router",
+        table="accepted",
         settings={**_KEPT, "max.message.bytes": str(TOUCH_MESSAGE_BYTES), "message.timestamp.type": "LogAppendTime"},
     ),
     *(
@@ -93,58 +96,60 @@ ROAD: tuple[Stretch, ...] = (
             "touch_id",
             "Work",
             "router, scheduler",
-            f"{channel.value} lanes",
-            f"lanes-{channel.value}",
-            Split.LANES,
+            read_by=f"{channel.value} lanes",
+            table=f"lanes-{channel.value}",
+            partitions=PartitionSetting.LANES,
             trims=True,
             settings=_KEPT,
         )
         for channel in Channel
     ),
-    Stretch(SCHEDULED, "touch_id", "Scheduled", "lanes", "scheduler", "deferred", trims=True, settings=_KEPT),
-    Stretch(RESULTS, "touch_id", "Event", "router, lanes", "dedup", "states", trims=True, settings=_KEPT),
-    Stretch(STATUS, "touch_id", "Status", "dedup", None, None, settings=_for(STATUS_DAYS)),
-    Stretch(DEAD_LETTERS, "the producer's", "DeadLetter", "router", None, None, settings=_for(90)),
+    Stretch(
+        SCHEDULED, "touch_id", "Scheduled", "lanes", read_by="scheduler", table="deferred", trims=True, settings=_KEPT
+    ),
+    Stretch(RESULTS, "touch_id", "Event", "router, lanes", read_by="dedup", table="states", trims=True, settings=_KEPT),
+    Stretch(STATUS, "touch_id", "Status", "dedup", settings=_for(STATUS_DAYS)),
+    Stretch(DEAD_LETTERS, "the producer's", "DeadLetter", "router", settings=_for(90)),
     Stretch(
         UNCONFIRMED,
         "touch_id",
         "Unconfirmed",
         "lanes, unconfirmed resolve",
-        None,
-        None,
         settings={**_for(90), "max.message.bytes": str(CLAIM_BYTES)},
     ),
 )
 
 
 def changelog(table: str) -> str:
-    """Return the topic that keeps a fenced table."""
+    """Return the changelog topic of a fenced table."""
     return f"{table}-changelog"
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it must exist. Name without the prefix."""
+    """The required shape of a topic."""
 
     name: str
+    """Logical name, without the prefix."""
     partitions: int
     settings: Mapping[str, str]
+    _: KW_ONLY
     is_public: bool = False
-    """Producers write to it, and may have made it."""
+    """Whether producers write to it, and may have created it."""
     may_grow: bool = False
-    """Partitions may be added to it: a lane more moves nothing, another number of homes would."""
+    """Whether partitions may be added: another lane moves no touch, another count of homes would move some."""
 
 
 def topics(*, partitions: int, lanes: int, replication: int, dedup_for_ms: int) -> list[TopicSpec]:
     """Return every topic the pipeline needs, changelogs included."""
-    counts = {Split.PARTITIONS: partitions, Split.LANES: lanes}
+    counts = {PartitionSetting.PARTITIONS: partitions, PartitionSetting.LANES: lanes}
     safe = {"min.insync.replicas": "2"} if replication >= 3 else {}  # noqa: PLR2004 - contract, topics
     needed = []
     for stretch in ROAD:
         retention = {"retention.ms": str(dedup_for_ms)} if stretch.topic == TOUCHES else {}
         settings = {**stretch.settings, **retention, **safe}
-        size, may_grow = counts[stretch.split], stretch.split is Split.LANES
-        needed.append(TopicSpec(stretch.topic, size, settings, stretch.topic == TOUCHES, may_grow))
+        size, may_grow = counts[stretch.partitions], stretch.partitions is PartitionSetting.LANES
+        needed.append(TopicSpec(stretch.topic, size, settings, is_public=stretch.topic == TOUCHES, may_grow=may_grow))
         if stretch.table is not None:
             needed.append(TopicSpec(changelog(stretch.table), size, {**_COMPACTED, **safe}, may_grow=may_grow))
     return needed
@@ -156,6 +161,6 @@ _COMPACTED = {
     "delete.retention.ms": str(DAY_MS),
     "min.cleanable.dirty.ratio": "0.3",
     "segment.ms": str(DAY_MS),
-    # The segment being written is never compacted: Kafka's default, 1 GiB of each partition, would be read by a restore.
+    # The active segment is never compacted: with Kafka's default, a restore would read 1 GiB of each partition.
     "segment.bytes": str(32 * 1024 * 1024),
 }

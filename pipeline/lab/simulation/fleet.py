@@ -42,12 +42,12 @@ METRICS = Metrics()
 
 def input_partitions() -> list[TopicPartition]:
     """Return every partition that somebody reads."""
-    counts = {flow.Split.PARTITIONS: PARTITIONS, flow.Split.LANES: LANES}
+    counts = {flow.PartitionSetting.PARTITIONS: PARTITIONS, flow.PartitionSetting.LANES: LANES}
     return [
         TopicPartition(stretch.topic, number)
         for stretch in flow.ROAD
         if stretch.read_by is not None
-        for number in range(counts[stretch.split])
+        for number in range(counts[stretch.partitions])
     ]
 
 
