@@ -39,7 +39,7 @@ class ChangelogStalled(Exception):
 class ChangelogReader:
     """A consumer without a group that reads changelogs `read_committed`, and the bounds of topics.
 
-    It serves one take-over: after unsubscribe(), aiokafka neither continues nor stops cleanly.
+    It serves one take-over: assign() may follow assign(), but after unsubscribe() aiokafka neither continues nor stops cleanly.
     """
 
     def __init__(self, connection: Mapping[str, Any], *, delete_retention_s: float) -> None:

@@ -57,17 +57,16 @@ class KafkaTables:
         await admin.start()
         try:
             await self._identify(admin, tables)
-            async with self._reader() as reader:
+            async with ChangelogReader(
+                self._config.connection, delete_retention_s=self._config.delete_retention_s
+            ) as reader:
                 await reader.restore(list(tables.values()))
                 bounds = await reader.bounds(list(tables))
-            changed = await self._changed_inputs(tables, bounds)
+                changed = await _changed_inputs(reader, tables, bounds)
             await self._check_complete(admin, {tp: table for tp, table in tables.items() if tp not in changed})
         finally:
             await admin.close()
         return {tp: OpenedTable(table, *bounds[tp], changed.get(tp)) for tp, table in tables.items()}
-
-    def _reader(self) -> ChangelogReader:
-        return ChangelogReader(self._config.connection, delete_retention_s=self._config.delete_retention_s)
 
     async def _identify(self, admin: AIOKafkaAdminClient, tables: Mapping[TopicPartition, FencedTable]) -> None:
         """Give each table the identities of its input topic and its changelog."""
@@ -76,36 +75,6 @@ class KafkaTables:
         self.identities.update({topic: found.identity(topic) for topic in topics})
         for tp, table in tables.items():
             table.store.identity, table.input_identity = found.identity(table.changelog), found.identity(tp.topic)
-
-    async def _changed_inputs(
-        self, tables: Mapping[TopicPartition, FencedTable], bounds: Bounds
-    ) -> dict[TopicPartition, str]:
-        """Return how an input differs from the one whose records were applied, by partition."""
-        applied = {tp: last for tp, table in tables.items() if (last := table.last_applied) is not None}
-        changed = {
-            tp: "was deleted and created anew"
-            for tp, last in applied.items()
-            if NO_ID not in (last.identity, tables[tp].input_identity) and last.identity != tables[tp].input_identity
-        }
-        still_there = {
-            tp: last.offset
-            for tp, last in applied.items()
-            if tp not in changed
-            and bounds[tp][0] <= last.offset < bounds[tp][1]
-            and last.offset < tables[tp].next_offset
-        }
-        if not still_there:
-            return changed
-        async with self._reader() as reader:
-            found = await reader.records_at(still_there)
-        others = {
-            tp
-            for tp, row in found.items()
-            if LastApplied.of(applied[tp].identity, row.offset, row.timestamp, row.key, row.value) != applied[tp]
-        }
-        return changed | dict.fromkeys(
-            others, "has other records than those that were applied (unclean leader election?)"
-        )
 
     async def _check_complete(self, admin: AIOKafkaAdminClient, tables: Mapping[TopicPartition, FencedTable]) -> None:
         """Check that each table has every record whose offset the group has committed. Raises TableLost."""
@@ -148,3 +117,29 @@ async def _fence(tables: Mapping[TopicPartition, FencedTable]) -> None:
             await table.fence()
 
     await asyncio.gather(*(fence(table) for table in tables.values()))
+
+
+async def _changed_inputs(
+    reader: ChangelogReader, tables: Mapping[TopicPartition, FencedTable], bounds: Bounds
+) -> dict[TopicPartition, str]:
+    """Return how an input differs from the one whose records were applied, by partition."""
+    applied = {tp: last for tp, table in tables.items() if (last := table.last_applied) is not None}
+    changed = {
+        tp: "was deleted and created anew"
+        for tp, last in applied.items()
+        if NO_ID not in (last.identity, tables[tp].input_identity) and last.identity != tables[tp].input_identity
+    }
+    still_there = {
+        tp: last.offset
+        for tp, last in applied.items()
+        if tp not in changed and bounds[tp][0] <= last.offset < bounds[tp][1] and last.offset < tables[tp].next_offset
+    }
+    if not still_there:
+        return changed
+    found = await reader.records_at(still_there)
+    others = {
+        tp
+        for tp, row in found.items()
+        if LastApplied.of(applied[tp].identity, row.offset, row.timestamp, row.key, row.value) != applied[tp]
+    }
+    return changed | dict.fromkeys(others, "has other records than those that were applied (unclean leader election?)")
