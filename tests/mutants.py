@@ -132,7 +132,7 @@ MUTANTS = [
         "facts.config.call_over_ms(claim.lease_until_ms)",
         LANE,
     ),
-    ("no twin rule", "pipeline/stages/lane/claim.py", "table.twin_key(work) in twins", "False", LANE),
+    ("no twin rule", "pipeline/stages/lane/claim.py", "if twin_key in twins:", "if False:", LANE),
     (
         "no ledger",
         "pipeline/stages/lane/draft.py",

@@ -151,14 +151,16 @@ def _pick(draft: StepDraft, cursor: Cursor, twins: set[bytes]) -> Pick:
         if not isinstance(decision, Pass):
             cursor.take()
             draft.write(turned_away(work, decision))
-        elif draft.config.by_text and table.twin_key(work) in twins:
+            continue
+        twin_key = table.twin_key(work) if draft.config.by_text else None
+        if twin_key in twins:
             cursor.skip()
-        elif pick.add(waiting, decision):
-            cursor.take()
-            if draft.config.by_text:
-                twins.add(table.twin_key(work))
-        else:
+            continue
+        if not pick.add(waiting, decision):
             break
+        cursor.take()
+        if twin_key is not None:
+            twins.add(twin_key)
     if cursor.peek() is None:
         draft.index.gathering_since_ms = None
     return pick

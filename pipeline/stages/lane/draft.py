@@ -139,7 +139,7 @@ class StepDraft:
                 if reason is Reason.WINDOW:
                     self._note_closed_window(at_ms)
                 event = event_of(work, State.DEFERRED, self.now_ms, reason=reason, next_attempt_at_ms=at_ms)
-                self._produce(outputs.results(self.view, work, event))
+                self._produce(outputs.results(self.view, work, encode_event(event)))
                 self._schedule(work, at_ms)
             case RetryAt(work, reason, at_ms, code, error):
                 self._retrying(work, reason, at_ms, code, error)
@@ -160,17 +160,19 @@ class StepDraft:
     def _end(self, fate: Ended) -> None:
         """Report the terminal state, and remember it for the same touch under another key."""
         work = fate.work
-        event = event_of(
-            work,
-            fate.state,
-            self.now_ms,
-            reason=fate.reason,
-            provider_message_id=fate.provider_message_id,
-            error_code=fate.error_code,
-            error=fate.error,
+        event = encode_event(
+            event_of(
+                work,
+                fate.state,
+                self.now_ms,
+                reason=fate.reason,
+                provider_message_id=fate.provider_message_id,
+                error_code=fate.error_code,
+                error=fate.error,
+            )
         )
         self._produce(outputs.results(self.view, work, event))
-        table.put_end(self.view, work, encode_event(event), self.now_ms + self.config.dedup_for_ms)
+        table.put_end(self.view, work, event, self.now_ms + self.config.dedup_for_ms)
         if self.config.by_text and fate.provider_message_id is not None:
             forget_ms = self.now_ms + self.policy.resolve_for_ms + LEDGER_SLACK_MS
             table.put_message_id(self.view, work, fate.provider_message_id, forget_ms)
@@ -179,7 +181,7 @@ class StepDraft:
         event = event_of(
             work, State.RETRYING, self.now_ms, reason=reason, next_attempt_at_ms=at_ms, error_code=code, error=error
         )
-        self._produce(outputs.results(self.view, work, event))
+        self._produce(outputs.results(self.view, work, encode_event(event)))
 
     def repeat_end(self, work: Work, event: bytes) -> None:
         """Produce the terminal event of a touch that has ended for one more partition."""

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.domain.story import Event
 from pipeline.domain.unconfirmed import Unconfirmed
 from pipeline.domain.work import Claim, Scheduled, Work
 from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED
-from pipeline.records import encode_event, encode_scheduled, encode_unconfirmed, encode_work
+from pipeline.records import encode_scheduled, encode_unconfirmed, encode_work
 from pipeline.stage_io import Output, Overlay
 from pipeline.stages.lane import table
 from pipeline.stages.lane.index import LaneConfig
 
 
-def results(view: Overlay, work: Work, event: Event) -> list[Output]:
-    """Return `event` for every partition of `touches.results` that asked for `work`."""
-    value = encode_event(event)
-    return [result(origin, work, value) for origin in table.origins_of(table.memory_of(view, work), work)]
+def results(view: Overlay, work: Work, event: bytes) -> list[Output]:
+    """Return an encoded event for every partition of `touches.results` that asked for `work`."""
+    return [result(origin, work, event) for origin in table.origins_of(table.memory_of(view, work), work)]
 
 
-def result(origin: int, work: Work, value: bytes) -> Output:
+def result(origin: int, work: Work, event: bytes) -> Output:
     """Return an encoded event of `work` for partition `origin` of `touches.results`."""
-    return Output(RESULTS, origin, work.touch_id.encode(), value)
+    return Output(RESULTS, origin, work.touch_id.encode(), event)
 
 
 def scheduled(config: LaneConfig, work: Work, at_ms: int) -> Output:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.domain.work import Claim
 from pipeline.stages.lane.breaker import Breaker
@@ -11,8 +11,7 @@ from pipeline.stages.lane.fate import Fate
 from pipeline.stages.lane.index import LaneConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a settlement depends on besides the claim and its answer. Instants are epoch milliseconds."""
 
     config: LaneConfig
@@ -24,8 +23,7 @@ class Facts:
     """Uniform in [0, 1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What follows from one answer, to be written as a whole."""
 
     before: Claim

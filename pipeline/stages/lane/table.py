@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, assert_never
+from struct import unpack
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -177,7 +178,7 @@ class MemoryTag(Enum):
     ENDED = b"z"
 
 
-_TAGS = {each.value: each for each in MemoryTag}
+_UNDER_WAY, _RETURNED, _ENDED = (each.value for each in MemoryTag)
 
 
 class Memory(NamedTuple):
@@ -194,27 +195,21 @@ class Memory(NamedTuple):
     def pack(self) -> bytes:
         """Return the table's value."""
         if self.tag is MemoryTag.ENDED:
-            return MemoryTag.ENDED.value + self.event
+            return _ENDED + self.event
         origins = b"".join(origin.to_bytes(4, "big") for origin in self.origins)
         if self.returns:
-            return MemoryTag.RETURNED.value + self.returns.to_bytes(4, "big") + origins
-        return MemoryTag.UNDER_WAY.value + origins
+            return _RETURNED + self.returns.to_bytes(4, "big") + origins
+        return _UNDER_WAY + origins
 
     @classmethod
     def unpack(cls, value: bytes) -> Memory:
         """Return the memory of a table's value; a tag of a later version means a touch under way."""
-        tag = _TAGS.get(value[:1])
-        match tag:
-            case MemoryTag.ENDED:
-                return cls(tag, event=value[1:])
-            case MemoryTag.RETURNED:
-                return cls(tag, _origins(value[5:]), int.from_bytes(value[1:5], "big"))
-            case MemoryTag.UNDER_WAY:
-                return cls(tag, _origins(value[1:]))
-            case None:
-                return cls(MemoryTag.UNDER_WAY)
-            case _:
-                assert_never(tag)
+        tag = value[:1]
+        if tag == _UNDER_WAY:
+            return cls(MemoryTag.UNDER_WAY, _origins(value[1:]))
+        if tag == _RETURNED:
+            return cls(MemoryTag.RETURNED, _origins(value[5:]), int.from_bytes(value[1:5], "big"))
+        return cls(MemoryTag.ENDED, event=value[1:]) if tag == _ENDED else cls(MemoryTag.UNDER_WAY)
 
     def is_repeat(self, work: Work) -> bool:
         """Return whether this copy of `work` was taken in before: it is read again, or was produced twice."""
@@ -222,7 +217,7 @@ class Memory(NamedTuple):
 
 
 def _origins(value: bytes) -> tuple[int, ...]:
-    return tuple(int.from_bytes(value[at : at + 4], "big") for at in range(0, len(value), 4))
+    return unpack(f">{len(value) // 4}I", value)
 
 
 def memory_key(work: Work) -> bytes:
@@ -248,7 +243,7 @@ def put_memory(view: Overlay, work: Work, memory: Memory) -> None:
 
 def put_end(view: Overlay, work: Work, event: bytes, forget_ms: int) -> None:
     """Write that `work` has ended with `event`, until `forget_ms`."""
-    remember(view, memory_key(work), Memory(MemoryTag.ENDED, event=event).pack(), forget_ms)
+    remember(view, memory_key(work), _ENDED + event, forget_ms)
 
 
 def delete_memory(view: Overlay, work: Work) -> None:

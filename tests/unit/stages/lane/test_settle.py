@@ -24,7 +24,7 @@ LOOKED_UP = replace(CLAIM, phase=Phase.LOOKING_UP)
 
 def facts(**more) -> Facts:
     config = LaneConfig(policy(), 0, build, replays=False, by_text=True, dedup_for_ms=10**9)
-    return replace(Facts(config, CLOSED, 0, 0, T0 + 50, lambda: 0.5), **more)
+    return Facts(config, CLOSED, 0, 0, T0 + 50, lambda: 0.5)._replace(**more)
 
 
 def outcome(answer) -> Outcome:
