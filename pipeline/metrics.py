@@ -7,9 +7,11 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
+from pipeline.domain.work import Channel
+
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
-CHANNELS = frozenset({"whatsapp", "email", "sms"})
+CHANNELS = frozenset(channel.value for channel in Channel)
 OTHER_CHANNEL = "other"
 """Label for a touch whose channel is none of ours: what strangers write must not become a label."""
 

@@ -10,16 +10,13 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, assert_never
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from pipeline import flow
 from pipeline.agents.crew import Crew
-from pipeline.channels.email.sender import ResendSender
-from pipeline.channels.sms.sender import TwilioSender
-from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.composer import TemplateFiles, described
 from pipeline.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
@@ -284,16 +281,8 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
     policy = settings.channels[channel]
     own = policy.sender_named(name)
     assert own is not None
-    timing: dict[str, Any] = {"request_timeout_ms": policy.request_timeout_ms, "now_ms": now_ms}
-    match channel:
-        case Channel.WHATSAPP:
-            return WahaSender(settings.waha[name], **timing)
-        case Channel.EMAIL:
-            return ResendSender(settings.resend[name], own.addresses, **timing)
-        case Channel.SMS:
-            return TwilioSender(settings.twilio[name], **timing)
-        case _:
-            assert_never(channel)
+    account = settings.accounts[channel, name]
+    return policy.spec.make_sender(account, own, request_timeout_ms=policy.request_timeout_ms, now_ms=now_ms)
 
 
 def make_desk(settings: Settings) -> Desk:
@@ -309,9 +298,7 @@ def make_desk(settings: Settings) -> Desk:
             for channel, policy in settings.channels.items()
             for each in policy.senders
         ]
-        urls = [each.base_url for each in settings.waha.values()]
-        urls += [each.base_url for each in settings.resend.values()]
-        urls += [each.base_url for each in settings.twilio.values()]
+        urls = [each.base_url for each in settings.accounts.values()]
         return Desired(
             {topic.name: topic.partitions for topic in topics},
             settings.kafka.replication_factor,

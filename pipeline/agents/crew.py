@@ -114,7 +114,7 @@ class Crew:
             policy,
             number,
             _no_request if sender is None else sender.request,
-            replays=channel is Channel.EMAIL,
+            replays=policy.spec.replays,
             by_text=policy.asks_by_text(at_work),
             dedup_for_ms=self.dedup_for_ms,
             aside=self._aside(),

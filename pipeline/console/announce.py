@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline.domain.work import Channel
-
 if TYPE_CHECKING:
+    from pipeline.domain.channel_spec import ChannelSpec
     from pipeline.settings import Settings
-
-_OWN: Final = {Channel.EMAIL: ("Resend", "api.resend.com"), Channel.SMS: ("Twilio", "api.twilio.com")}
-"""The providers that have one address; a WAHA server has its owner's."""
 
 
 def introduction(settings: Settings, version: str) -> Iterator[str]:
@@ -24,8 +20,8 @@ def introduction(settings: Settings, version: str) -> Iterator[str]:
         f"Kafka {', '.join(kafka.bootstrap_servers)} ({kafka.security_protocol}){prefix}; "
         f"statuses as {_framing(settings)}"
     )
-    for channel, name, address in _senders(settings):
-        yield f"{channel.value} {name}: sends to {address}{_whose(channel, address)}"
+    for spec, name, address in _senders(settings):
+        yield f"{spec.channel.value} {name}: sends to {address}{_whose(spec, address)}"
     off = [channel.value for channel, policy in settings.channels.items() if not policy.senders]
     if off:
         yield f"off, without a sender: {', '.join(off)}; their touches end failed, channel_off"
@@ -45,26 +41,20 @@ def half(settings: Settings) -> str | None:
     )
 
 
-def _senders(settings: Settings) -> Iterator[tuple[Channel, str, str]]:
-    for name, waha in settings.waha.items():
-        yield Channel.WHATSAPP, name, waha.base_url
-    for name, resend in settings.resend.items():
-        yield Channel.EMAIL, name, resend.base_url
-    for name, twilio in settings.twilio.items():
-        yield Channel.SMS, name, twilio.base_url
+def _senders(settings: Settings) -> Iterator[tuple[ChannelSpec, str, str]]:
+    for (channel, name), account in settings.accounts.items():
+        yield settings.channels[channel].spec, name, account.base_url
 
 
-def _is_stand_in(channel: Channel, address: str) -> bool:
-    return channel in _OWN and urlsplit(address).hostname != _OWN[channel][1]
+def _is_stand_in(spec: ChannelSpec, address: str) -> bool:
+    return spec.own_host is not None and urlsplit(address).hostname != spec.own_host
 
 
-def _whose(channel: Channel, address: str) -> str:
-    if channel not in _OWN:
-        return ", a WAHA server or the sandbox"
-    name, host = _OWN[channel]
-    return (
-        f", not {name} itself ({host}): a sandbox, or a proxy" if _is_stand_in(channel, address) else f", {name} itself"
-    )
+def _whose(spec: ChannelSpec, address: str) -> str:
+    name, host = spec.provider, spec.own_host
+    if host is None:
+        return f", a {name} server or the sandbox"
+    return f", not {name} itself ({host}): a sandbox, or a proxy" if _is_stand_in(spec, address) else f", {name} itself"
 
 
 def _framing(settings: Settings) -> str:
@@ -77,5 +67,5 @@ def _framing(settings: Settings) -> str:
     )
 
 
-def _names(senders: list[tuple[Channel, str, str]]) -> str:
-    return ", ".join(f"{channel.value} {name}" for channel, name, _ in senders)
+def _names(senders: list[tuple[ChannelSpec, str, str]]) -> str:
+    return ", ".join(f"{spec.channel.value} {name}" for spec, name, _ in senders)

@@ -1,10 +1,19 @@
-"""Who we are at a provider: one account per sender."""
+"""What a provider's client needs of a sender: address and credentials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline.secret import Address, Secret
+
+
+class Account(Protocol):
+    """What every account has."""
+
+    @property
+    def base_url(self) -> str:
+        """URL of the provider's API, without a slash at the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.domain.calendar import Calendar
+from pipeline.domain.channel_spec import ChannelSpec
 from pipeline.domain.limit import Gap, Limit, WarmUp
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
@@ -38,7 +39,7 @@ class SenderPolicy:
 class ChannelPolicy:
     """The rules of one channel. Durations are milliseconds."""
 
-    channel: Channel
+    spec: ChannelSpec
     senders: tuple[SenderPolicy, ...]
     """Empty: the channel is off."""
     window: Window | None
@@ -68,6 +69,11 @@ class ChannelPolicy:
     """Allowed sources of an e-mail's attachments: "public" or "any"."""
 
     @property
+    def channel(self) -> Channel:
+        """The channel that the policy is for."""
+        return self.spec.channel
+
+    @property
     def day_zone(self) -> str:
         """The time zone whose days the daily cap counts: the window's zone, or its fallback if the recipient's zone decides."""
         if self.window is None:
@@ -89,6 +95,4 @@ class ChannelPolicy:
 
     def asks_by_text(self, sender: SenderPolicy | None) -> bool:
         """Return whether look-ups of `sender` compare address and text."""
-        return self.channel is Channel.SMS or (
-            self.channel is Channel.WHATSAPP and sender is not None and sender.engine not in OWN_IDS
-        )
+        return self.spec.compares_text(sender)

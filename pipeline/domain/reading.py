@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from pipeline.domain.enclosing import read_attachment
 from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
@@ -77,14 +77,24 @@ def _together(read: _Reader, f: dict[str, Any]) -> None:
         read.fault("body and template are given; one of them is allowed")
     if f["text"] is not None and f["template"] is not None:
         read.fault("text and template are given; one of them is allowed")
-    if f["channel"] is Channel.EMAIL:
-        _email(read, f)
-    elif f["channel"] is not None:
-        for name in _E_MAIL_ONLY:
-            if f["from_" if name == "from" else name]:
-                read.fault(f"{name} is given; it is allowed for email only")
-        if f["template"] is None and not f["body"]:
-            read.fault("neither body nor template is given; one of them is needed")
+    channel: Channel | None = f["channel"]
+    match channel:
+        case Channel.EMAIL:
+            _email(read, f)
+        case Channel.WHATSAPP | Channel.SMS:
+            _plain_text(read, f)
+        case None:  # noted as a fault already
+            pass
+        case _:
+            assert_never(channel)
+
+
+def _plain_text(read: _Reader, f: dict[str, Any]) -> None:
+    for name in _E_MAIL_ONLY:
+        if f["from_" if name == "from" else name]:
+            read.fault(f"{name} is given; it is allowed for email only")
+    if f["template"] is None and not f["body"]:
+        read.fault("neither body nor template is given; one of them is needed")
 
 
 def _email(read: _Reader, f: dict[str, Any]) -> None:
@@ -129,7 +139,7 @@ class _Reader:
         try:
             return Channel(value)  # type: ignore[arg-type]
         except ValueError:
-            self._wrong("channel", value, "whatsapp, email, sms")
+            self._wrong("channel", value, ", ".join(Channel))
             return None
 
     def priority(self) -> int:

@@ -12,8 +12,6 @@ MOST_ENTRIES = 1_000
 HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 """RFC 5322 section 2.2: printable US-ASCII except colon."""
 OWN_HEADERS = frozenset({"from", "to", "cc", "bcc", "subject", "reply-to", "date", "message-id", "mime-version"})
-SMS_CHARACTERS = 1_600
-"""Twilio error 21617."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 """All but the tab: an old header may be folded by it."""
 MOST_HEADER_BYTES = 998

@@ -10,7 +10,7 @@ from itertools import count
 from pipeline.domain.limit import PastCall
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.verdict import Sent
-from pipeline.domain.work import Channel, Claim, Phase, Request, Work
+from pipeline.domain.work import Claim, Phase, Request, Work
 from pipeline.flow import channel_topic
 from pipeline.forecast.backlog import LaneRows
 from pipeline.forecast.outlook import LaneOutlook
@@ -56,7 +56,7 @@ class LaneAtWork:
             policy,
             found.lane,
             _request,
-            replays=policy.channel is Channel.EMAIL,
+            replays=policy.spec.replays,
             by_text=policy.asks_by_text(sender),
             dedup_for_ms=FOR_EVER_MS,
         )

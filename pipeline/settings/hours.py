@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from pipeline.channels.registry import SPECS
 from pipeline.domain.calendar import Calendar
 from pipeline.domain.window import ALL_DAYS, RECIPIENT, NeverOpens, Window
 from pipeline.domain.work import Channel
@@ -13,9 +14,6 @@ from pipeline.settings.compound import ByName, Nested
 from pipeline.settings.key_path import InvalidValue
 from pipeline.settings.kinds import CLOCK, CLOCK_OR_MIDNIGHT, DATES, WEEKDAYS, ZONE, ZONE_OR_RECIPIENT, text
 from pipeline.settings.schema import ABSENT, REQUIRED, key
-
-SMS_MARGIN_MS = 5_000
-"""Twilio advises a ValidityPeriod over 5 s (Messages resource), so for SMS a window's last 5 s count as closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ def _calendar(keys: CalendarKeys, channel: Channel | None) -> Calendar:
 
 
 def _margin_ms(channel: Channel | None) -> int:
-    return SMS_MARGIN_MS if channel is Channel.SMS else 0
+    return 0 if channel is None else SPECS[channel].window_margin_ms
 
 
 WINDOW = Nested(WindowKeys, _window, "always")

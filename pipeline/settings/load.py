@@ -6,27 +6,20 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
+from pipeline.domain.account import Account
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.work import Channel
 from pipeline.settings.checks import check_channels
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import EnvironmentText, InvalidKey, KeyPath, to_toml
-from pipeline.settings.keys import FileKeys
-from pipeline.settings.policies import channel_policy, resend_account, twilio_account, waha_account
+from pipeline.settings.keys import AnyChannelKeys, FileKeys
+from pipeline.settings.policies import channel_policy
 from pipeline.settings.schema import keys_of, read_table
 from pipeline.settings.security import absolute_paths, check_security
 from pipeline.settings.senders import SENDERS
 from pipeline.settings.variables import CONFIG_VARIABLE, misspelled, resolve_environment
-
-_SWITCHES: Final = {
-    Channel.WHATSAPP: ("WAHA_BASE_URL", "WAHA_API_KEY", "WAHA_SESSION_NAME"),
-    Channel.EMAIL: ("RESEND_API_KEY", "RESEND_FROM"),
-    Channel.SMS: ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID"),
-}
-"""Without a file, a channel is on when at least one of its variables is set."""
 
 
 class SettingsError(Exception):
@@ -49,10 +42,8 @@ class Settings:
     kafka: KafkaSettings
     channels: Mapping[Channel, ChannelPolicy]
     """Every channel; one without senders is off."""
-    waha: Mapping[str, WahaAccount]
-    """Accounts by sender's name, here and below."""
-    resend: Mapping[str, ResendAccount]
-    twilio: Mapping[str, TwilioAccount]
+    accounts: Mapping[tuple[Channel, str], Account]
+    """What each sender's client needs, by channel and name of the sender."""
     templates_named: bool = False
     """Whether the configuration names the folder, which must exist then."""
     warnings: tuple[str, ...] = ()
@@ -117,7 +108,7 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
     kafka = _variables(KafkaSettings, "kafka", environ, names)
     channels: dict[str, Any] = {}
     for lane, channel in enumerate(Channel):
-        if any(environ.get(variable) for variable in _SWITCHES[channel]):
+        if any(environ.get(variable) for variable in SENDERS[channel].SWITCHES):
             sender = _variables(SENDERS[channel], f"channels.{channel}.senders[0]", environ, names)
             channels[channel.value] = {"senders": [{**sender, "lane": lane}]}
     return {"kafka": kafka, "channels": channels}, names
@@ -136,6 +127,7 @@ def _variables(table: type[Any], path: str, environ: Mapping[str, str], names: d
 def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settings:
     """Return the settings after the checks across keys. Raises InvalidKey when any key has an error."""
     channels = keys.channels
+    by_channel: dict[Channel, AnyChannelKeys] = {channel: getattr(channels, channel.value) for channel in Channel}
     check_security(keys.kafka, path.at("kafka"), folder)
     check_channels(channels, path.at("channels"), keys.kafka.lanes)
     if path.notes:
@@ -146,8 +138,8 @@ def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settin
         dedup_for_ms=keys.dedup_for_ms,
         templates=folder / keys.templates,
         kafka=absolute_paths(keys.kafka, folder),
-        channels={channel: channel_policy(channel, getattr(channels, channel.value)) for channel in Channel},
-        waha={each.name: waha_account(each) for each in channels.whatsapp.senders},
-        resend={each.name: resend_account(each) for each in channels.email.senders},
-        twilio={each.name: twilio_account(each) for each in channels.sms.senders},
+        channels={channel: channel_policy(channel, own) for channel, own in by_channel.items()},
+        accounts={
+            (channel, sender.name): sender.account() for channel, own in by_channel.items() for sender in own.senders
+        },
     )

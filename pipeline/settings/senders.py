@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import ClassVar
 
+from pipeline.domain.account import Account, ResendAccount, TwilioAccount, WahaAccount
+from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.work import Channel
 from pipeline.secret import Address, Secret
 from pipeline.settings.kinds import (
@@ -30,6 +33,9 @@ _TWILIO_FROM = r"\+[1-9]\d{4,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}"
 class SenderKeys:
     """The keys of every sender."""
 
+    SWITCHES: ClassVar[tuple[str, ...]]
+    """Without a file, the channel is on when at least one of these variables is set."""
+
     name: str = key(
         NAME, "default", "Name of the sender, in `Status.sender` and in a touch that pins it. Unique in its channel."
     )
@@ -50,10 +56,30 @@ class SenderKeys:
         whole(1, MOST_A_DAY), ABSENT, "Most messages per calendar day; left out: the channel's `daily_cap`."
     )
 
+    def account(self) -> Account:
+        """Return what the provider's client needs."""
+        raise NotImplementedError
+
+    def policy(self, cap: int | None) -> SenderPolicy:
+        """Return what the lane needs; `cap` is the channel's daily cap."""
+        return SenderPolicy(
+            self.name,
+            self.lane or 0,
+            started_on_ms=_midnight_ms(self.started_on),
+            is_enabled=self.enabled,
+            daily_cap=self.daily_cap or cap,
+        )
+
+
+def _midnight_ms(day: date | None) -> int | None:
+    return None if day is None else int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WahaKeys(SenderKeys):
     """`[[channels.whatsapp.senders]]`: a session of a WAHA server."""
+
+    SWITCHES: ClassVar = ("WAHA_BASE_URL", "WAHA_API_KEY", "WAHA_SESSION_NAME")
 
     session: str = key(
         text(r"[A-Za-z0-9_.@-]{1,128}", "a session's name"),
@@ -72,10 +98,20 @@ class WahaKeys(SenderKeys):
         variable="WAHA_ENGINE",
     )
 
+    def account(self) -> WahaAccount:
+        """Return what the WAHA client needs."""
+        return WahaAccount(self.session, self.base_url, self.api_key, self.engine)
+
+    def policy(self, cap: int | None) -> SenderPolicy:
+        """Return what the lane needs; `cap` is the channel's daily cap."""
+        return replace(SenderKeys.policy(self, cap), addresses=(self.session,), engine=self.engine)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResendKeys(SenderKeys):
     """`[[channels.email.senders]]`: a Resend account."""
+
+    SWITCHES: ClassVar = ("RESEND_API_KEY", "RESEND_FROM")
 
     api_key: Secret = key(
         SECRET, REQUIRED, "API key; one with sending access is enough.", secret=True, variable="RESEND_API_KEY"
@@ -88,10 +124,20 @@ class ResendKeys(SenderKeys):
     )
     base_url: str = key(URL, "https://api.resend.com", "Base URL of the API.", variable="RESEND_API_URL")
 
+    def account(self) -> ResendAccount:
+        """Return what the Resend client needs."""
+        return ResendAccount(self.api_key, self.base_url)
+
+    def policy(self, cap: int | None) -> SenderPolicy:
+        """Return what the lane needs; `cap` is the channel's daily cap."""
+        return replace(SenderKeys.policy(self, cap), addresses=self.from_)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwilioKeys(SenderKeys):
     """`[[channels.sms.senders]]`: a Twilio number or Messaging Service. Either `from` or `messaging_service_sid`."""
+
+    SWITCHES: ClassVar = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID")
 
     account_sid: str = key(text(_SID, 'an account SID, "AC…"'), REQUIRED, "Account SID.", variable="TWILIO_ACCOUNT_SID")
     auth_token: Secret = key(SECRET, REQUIRED, "Auth token of the account.", secret=True, variable="TWILIO_AUTH_TOKEN")
@@ -114,6 +160,23 @@ class TwilioKeys(SenderKeys):
         variable="TWILIO_STATUS_CALLBACK",
     )
     base_url: str = key(URL, "https://api.twilio.com", "Base URL of the API.", variable="TWILIO_API_URL")
+
+    def account(self) -> TwilioAccount:
+        """Return what the Twilio client needs."""
+        return TwilioAccount(
+            self.account_sid,
+            self.auth_token,
+            self.from_,
+            self.messaging_service_sid,
+            self.base_url,
+            self.status_callback,
+        )
+
+    def policy(self, cap: int | None) -> SenderPolicy:
+        """Return what the lane needs; `cap` is the channel's daily cap."""
+        address = self.from_ or self.messaging_service_sid or ""
+        callback = None if self.status_callback is None else self.status_callback.url
+        return replace(SenderKeys.policy(self, cap), addresses=(address,), status_callback=callback)
 
 
 SENDERS: dict[Channel, type[SenderKeys]] = {

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from pipeline.composer import Composer, NotComposable
 from pipeline.domain.address import BadAddress
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.domain.link import link_faults
-from pipeline.domain.mailbox import normal_email, normal_header, normal_mailbox
-from pipeline.domain.phone import normal_phone
+from pipeline.domain.mailbox import normal_header, normal_mailbox
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.reading import parse_touch
-from pipeline.domain.rules import SMS_CHARACTERS, is_touch_id
+from pipeline.domain.rules import is_touch_id
 from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.touch import InvalidTouch, Story, Touch, digest
@@ -205,10 +205,8 @@ class _Arrival:
                 faults.append(f"{name}: {error}")
                 return ""
 
-        if touch.channel is Channel.EMAIL:
-            touch = replace(touch, to=normal("to", normal_email, touch.to))
-        else:
-            touch = replace(touch, to=normal("to", normal_phone, touch.to, policy.region, policy.numbers))
+        to = partial(policy.spec.normalise, region=policy.region, numbers=policy.numbers)
+        touch = replace(touch, to=normal("to", to, touch.to))
         mark = digest(touch)
         reply_to = None if touch.reply_to is None else normal("reply_to", normal_mailbox, touch.reply_to)
         headers = {name: normal(f"headers.{name}", normal_header, name, value) for name, value in touch.headers.items()}
@@ -249,10 +247,10 @@ class _Arrival:
         except Exception as error:
             log.exception("touch %s cannot be composed", touch.touch_id)
             raise InvalidTouch([f"it cannot be composed: {error!r:.300}"], _story(touch)) from None
-        if touch.channel is Channel.SMS and len(content.body or "") > SMS_CHARACTERS:
+        spec, length = self._door.policies[touch.channel].spec, len(content.body or "")
+        if spec.longest_text is not None and length > spec.longest_text:
             raise InvalidTouch(
-                [f"the text has {len(content.body or '')} characters; an SMS has at most {SMS_CHARACTERS}"],
-                _story(touch),
+                [f"the text has {length} characters; {spec.message} has at most {spec.longest_text}"], _story(touch)
             )
         return content
 

@@ -33,7 +33,7 @@ WRONG = [
     ("records/codec.py", "import pipeline.composer.template", LAYERS),
     ("composer/template.py", "import pipeline.settings", LAYERS),
     ("channels/http.py", "import pipeline.settings", LAYERS),
-    ("settings/load.py", "import pipeline.channels.http", LAYERS),
+    ("settings/load.py", "import pipeline.stages.route", LAYERS),
     ("metrics.py", "import pipeline.stages.route", LAYERS),
     ("stages/route.py", "import pipeline.channels.http", DECIDING),
     ("stages/lane/lane.py", "import pipeline.engine.partition", DECIDING),

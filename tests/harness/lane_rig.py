@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from pipeline.channels.registry import SPECS
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.retry import Retry
 from pipeline.domain.story import TERMINAL, Event
@@ -27,7 +28,7 @@ def build(works, claim_id, lease_until_ms, closes_ms):
 
 def policy(channel=Channel.SMS, **more) -> ChannelPolicy:
     base = ChannelPolicy(
-        channel=channel,
+        spec=SPECS[channel],
         senders=(SenderPolicy("default", 0),),
         window=None,
         limit=None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.channels.registry import SPECS
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
@@ -126,7 +127,7 @@ def draw(dice: random.Random) -> Scenario:
     closes_s = OPENS_S + dice.randrange(3, 8) * MINUTE
     gap = Window(closes_s + dice.randrange(4, 15) * MINUTE, closes_s, "UTC")
     whatsapp = ChannelPolicy(
-        channel=Channel.WHATSAPP,
+        spec=SPECS[Channel.WHATSAPP],
         senders=(_waha(0), _waha(1)),
         window=gap,
         limit=dice.choice([Limit(6, 60_000), Limit(4, 60_000, 3), Limit(60, 60_000, 60)]),
@@ -135,7 +136,7 @@ def draw(dice: random.Random) -> Scenario:
         in_flight=1,
     )
     email = ChannelPolicy(
-        channel=Channel.EMAIL,
+        spec=SPECS[Channel.EMAIL],
         senders=(SenderPolicy("mail", 0, ("me@example.com",)),),
         window=None,
         limit=Limit(2, 20_000),
@@ -146,7 +147,7 @@ def draw(dice: random.Random) -> Scenario:
         gather_ms=50,
     )
     sms = ChannelPolicy(
-        channel=Channel.SMS,
+        spec=SPECS[Channel.SMS],
         senders=tuple(SenderPolicy(f"n{n}", n, (f"+1500555000{n}",)) for n in range(2)),
         window=dice.choice([None, gap]),
         limit=Limit(1, 10_000),

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from pipeline.channels.registry import SPECS
 from pipeline.composer import TemplateComposer
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
 from pipeline.domain.work import Channel
@@ -38,7 +39,7 @@ class Entrance:
             Channel.WHATSAPP: senders.get("whatsapp", ()),
         }
         urls = senders.get("attachment_urls", "public")
-        policies = {c: ChannelPolicy(c, s, None, None, None, attachment_urls=urls) for c, s in policies.items()}
+        policies = {c: ChannelPolicy(SPECS[c], s, None, None, None, attachment_urls=urls) for c, s in policies.items()}
         self.router = Router(
             Door(
                 policies,

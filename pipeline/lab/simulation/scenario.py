@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.channels.registry import SPECS
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
@@ -144,7 +145,7 @@ def _policy(
     gap = Window(OPENS_S + closes_s + dice.randrange(5, 30), OPENS_S + closes_s, "UTC")
     is_mail = channel is Channel.EMAIL
     return ChannelPolicy(
-        channel=channel,
+        spec=SPECS[channel],
         senders=senders,
         window=dice.choice([None, None, gap]),
         limit=dice.choice([None, None, Limit(4, 2_000), Limit(10, 5_000, 3), Limit(3, 6_000, 3)]),

@@ -8,6 +8,7 @@ import time
 import faust
 
 from pipeline import flow
+from pipeline.channels.registry import SPECS
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
 from pipeline.console import forecast_command as _forecast_command  # noqa: F401 - likewise
@@ -40,7 +41,7 @@ def desk() -> Desk:
         Reader("dead_letter"),
         Reader("touch"),
         lambda: Desired({topic.name: topic.partitions for topic in NEEDED}, 1, [], ["sms"], None, "environment", []),
-        {channel: ChannelPolicy(channel, (), window=None, limit=None, warm_up=None) for channel in Channel},
+        {channel: ChannelPolicy(SPECS[channel], (), window=None, limit=None, warm_up=None) for channel in Channel},
         time.time,
         lambda _channel, _name: None,
     )

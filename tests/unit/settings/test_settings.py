@@ -102,13 +102,13 @@ def test_the_environment_alone_makes_one_sender_per_channel(tmp_path: Path) -> N
         "test.",
         Address("http://registry:8081"),
     )
-    assert settings.waha == {"default": WahaAccount("sales", "http://waha:3000", Secret("waha-secret"), "GOWS")}
-    assert settings.resend == {"default": ResendAccount(Secret("re_secret"), "http://127.0.0.1:4000/resend")}
     callback = "https://example.com/status/{touch_id}?from=twilio"
-    assert settings.twilio == {
-        "default": TwilioAccount(
+    assert settings.accounts == {
+        (Channel.WHATSAPP, "default"): WahaAccount("sales", "http://waha:3000", Secret("waha-secret"), "GOWS"),
+        (Channel.EMAIL, "default"): ResendAccount(Secret("re_secret"), "http://127.0.0.1:4000/resend"),
+        (Channel.SMS, "default"): TwilioAccount(
             "AC0123", Secret("twilio-secret"), "+15005550006", None, "http://127.0.0.1:4000/twilio", Address(callback)
-        )
+        ),
     }
     senders = [policy.senders[0] for policy in settings.channels.values()]
     assert [sender.lane for sender in senders] == [0, 1, 2]
@@ -135,7 +135,7 @@ def test_with_a_file_the_variables_do_not_count(tmp_path: Path) -> None:
     settings = load_text(tmp_path, '[kafka]\ntopic_prefix = "mine."', **EVERYTHING)
     assert settings.kafka.topic_prefix == "mine."
     assert settings.kafka.bootstrap_servers == ("127.0.0.1:9092",)
-    assert (settings.waha, settings.resend, settings.twilio) == ({}, {}, {})
+    assert settings.accounts == {}
 
 
 def test_any_value_may_come_from_the_environment(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_several_senders_have_their_own_names_lanes_and_accounts(tmp_path: Path)
         ("a", 3, ("one",)),
         ("b", 0, ("two",)),
     ]
-    assert settings.waha["b"] == WahaAccount("two", "http://127.0.0.1:3000", None, "WEBJS")
+    assert settings.accounts[Channel.WHATSAPP, "b"] == WahaAccount("two", "http://127.0.0.1:3000", None, "WEBJS")
 
 
 def test_no_secret_is_in_a_repr(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_no_secret_is_in_a_repr(tmp_path: Path) -> None:
     settings = load_text(
         tmp_path, text.replace("[[channels.whatsapp.senders]]", '[[channels.whatsapp.senders]]\napi_key = "hidden-5"')
     )
-    assert settings.waha["default"].api_key == Secret("hidden-5")
+    assert settings.accounts[Channel.WHATSAPP, "default"].api_key == Secret("hidden-5")
     assert settings.kafka.sasl_password == Secret("hidden-1")
     assert "hidden" not in repr(settings)
 
