@@ -110,9 +110,13 @@ class PartitionRecords(stock.PartitionRecords):
                 yield self._unreadable_batch(raw, error)
 
     def _one_by_one(self, raw: memoryview) -> Iterator[Any]:
-        """Yield the remaining records of a batch in which one cannot be parsed; each record has its length in front."""
+        """Yield the remaining records of a batch in which one cannot be parsed; each record has its length in front.
+
+        Damaged bytes may look like more records than the batch has: an offset behind its last one is another batch's.
+        """
+        last = _last_offset(raw)
         for row in parse_records(raw, _body(raw)):
-            if row.offset >= self.next_fetch_offset:
+            if self.next_fetch_offset <= row.offset <= last:
                 self.next_fetch_offset = row.offset + 1
                 yield row
 

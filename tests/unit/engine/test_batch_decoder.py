@@ -14,7 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.engine import codecs
@@ -211,6 +211,7 @@ def test_aborted_records_are_passed_over():
     assert position == 5
 
 
+@example(b"\x00\x00\x00\x00", 0)
 @given(st.binary(max_size=300), st.integers(0, 4))
 def test_no_bytes_stop_the_reading(noise, codec):
     rows, position = read(sealed(WHOLE[:HEADER_BYTES] + noise, attributes=codec), start=7)
