@@ -120,7 +120,7 @@ def test_variables_are_filled_in_as_compose_does(text: str, environ: dict[str, s
 def test_compose_up_is_the_sandbox_as_a_whole_whatever_the_shell_has(shell: dict[str, str]):
     found, plain = worker_settings("docker-compose.yml", shell), worker_settings("docker-compose.yml", {})
     assert found == plain
-    addresses = [each.base_url for accounts in (found.waha, found.resend, found.twilio) for each in accounts.values()]
+    addresses = [each.base_url for each in found.accounts.values()]
     assert addresses == [f"http://sandbox:4010/{name}" for name in ("waha", "resend", "twilio")]
     assert found.kafka.bootstrap_servers == ("kafka:9092",)
     assert half(found) is None
@@ -140,15 +140,21 @@ def test_compose_up_says_which_variables_of_the_shell_it_left_out_and_no_value()
 
 def test_the_real_workers_get_the_shell_s_accounts_and_nothing_of_a_sandbox():
     found = worker_settings("docker-compose.real.yml", REAL)
-    assert [each.base_url for each in (found.waha["default"], found.resend["default"], found.twilio["default"])] == [
-        "https://waha.example",
-        "https://api.resend.com",
-        "https://api.twilio.com",
-    ]
-    assert (found.waha["default"].engine, found.waha["default"].api_key.reveal()) == ("GOWS", "real-waha")
+    assert [
+        each.base_url
+        for each in (
+            found.accounts["whatsapp", "default"],
+            found.accounts["email", "default"],
+            found.accounts["sms", "default"],
+        )
+    ] == ["https://waha.example", "https://api.resend.com", "https://api.twilio.com"]
+    assert (found.accounts["whatsapp", "default"].engine, found.accounts["whatsapp", "default"].api_key.reveal()) == (
+        "GOWS",
+        "real-waha",
+    )
     assert (found.kafka.bootstrap_servers, found.kafka.topic_prefix) == (("kafka.example:9093",), "shop.")
-    assert found.twilio["default"].messaging_service_sid == "MGreal"
-    assert found.twilio["default"].status_callback.url == "https://shop.example/{touch_id}"
+    assert found.accounts["sms", "default"].messaging_service_sid == "MGreal"
+    assert found.accounts["sms", "default"].status_callback.url == "https://shop.example/{touch_id}"
     assert half(found) is None
     assert "sandbox" not in str(services("docker-compose.real.yml", REAL))
 

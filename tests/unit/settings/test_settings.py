@@ -319,5 +319,5 @@ def test_the_committed_reference_is_up_to_date() -> None:
 
 def test_every_key_of_a_channel_reaches_its_policy_and_the_policy_has_no_other_rule():
     declared = {each.field for each in keys_of(SmsKeys)}
-    in_policy = {each.name for each in fields(ChannelPolicy)} - {"channel"}
+    in_policy = {each.name for each in fields(ChannelPolicy)} - {"spec"}
     assert in_policy == declared - {"daily_cap"}, "the cap is each sender's"

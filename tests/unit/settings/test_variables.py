@@ -78,7 +78,7 @@ def test_what_other_programs_read_stops_nothing():
 
 def test_what_resembles_a_variable_that_is_set_is_only_said():
     environ = {"RESEND_API_KEY": "re_secret", "RESEND_API_KEY2": "re_other", "RESEND_FROM": "a@example.com"}
-    assert load(environ, Path("/")).resend
+    assert load(environ, Path("/")).accounts
     assert unread_variables(environ) == [
         "set in the environment and not read: RESEND_API_KEY2 (did you mean RESEND_API_KEY?)"
     ]
