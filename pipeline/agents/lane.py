@@ -118,9 +118,11 @@ class LaneAgent:
         if step.breaker_error is not None and step.breaker_error != before:
             if before is None or self._now_ms() >= self._logged_outage_ms + REPORT_MS:
                 self._logged_outage_ms = self._now_ms()
-                log.warning("%s lane of %s is paused, %d wait: %s", *self._labels, step.waiting, step.breaker_error)
+                log.warning(
+                    "%s lane of %s: the breaker is open, %d wait: %s", *self._labels, step.waiting, step.breaker_error
+                )
         elif step.breaker_error is None and before is not None:
-            log.warning("%s lane of %s is at work again, %d wait", *self._labels, step.waiting)
+            log.warning("%s lane of %s: the breaker is closed again, %d wait", *self._labels, step.waiting)
 
     def _log_holds(self) -> None:
         """Log once a minute what has held the lane back, and how many touches wait; look again while it is held back."""

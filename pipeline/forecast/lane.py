@@ -126,7 +126,7 @@ class LaneAtWork:
         if last.hold is not None:
             return last.hold.why
         if last.breaker_until_ms is not None:
-            return f"paused: {last.breaker_error}"
+            return f"outage: {last.breaker_error}"
         return ANSWERS if last.waiting or last.open_claims else NOT_DUE
 
     def _later(self, at_ms: int, what: Record | Outcome) -> None:

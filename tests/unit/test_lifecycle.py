@@ -170,20 +170,20 @@ class TestIllegalTransitionsFailLoudly:
     def test_a_closed_breaker_is_never_half_open(self):
         draft = self.draft()
         (claim,) = draft.index.claims.values()
-        over = Breaker().opened(T0 - 5_000, "429", "slow down", None)
+        over = Breaker().opened(T0 - 5_000, code="429", error="slow down")
         assert over.state_at(draft.now_ms) is BreakerState.HALF_OPEN
         with pytest.raises(IllegalTransition, match="CLOSED to HALF_OPEN"):
             draft.apply(Settlement(claim, None, (), over))
 
 
 def test_a_breaker_opens_for_a_while_is_half_open_and_closes() -> None:
-    opened = CLOSED.opened(T0, "429", "slow down", None)
+    opened = CLOSED.opened(T0, code="429", error="slow down")
     assert opened.state_at(T0 + 999) is BreakerState.OPEN
     assert opened.state_at(T0 + 1_000) is BreakerState.HALF_OPEN
     waits = []
     for _ in range(5):
         waits.append(opened.until_ms - T0)
-        opened = opened.opened(T0, "429", "slow down", None)
+        opened = opened.opened(T0, code="429", error="slow down")
     assert waits == [1_000, 2_000, 3_000, 3_000, 3_000]
-    assert CLOSED.opened(T0, "429", "slow down", 7.0).until_ms == T0 + 7_000
+    assert CLOSED.opened(T0, code="429", error="slow down", retry_after_s=7.0).until_ms == T0 + 7_000
     assert CLOSED.state_at(T0) is BreakerState.CLOSED

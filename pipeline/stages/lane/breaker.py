@@ -14,7 +14,7 @@ LONGEST_RETRY_AFTER_MS: Final = 3_600_000
 """The longest Retry-After that is followed (`channels.http`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
     """Why and until when a breaker is open. Instants are epoch milliseconds."""
 
@@ -48,7 +48,7 @@ class Breaker:
         """The instant from which a call may be made, as far as the breaker is concerned; 0 if it is closed."""
         return 0 if self.outage is None else self.outage.until_ms
 
-    def opened(self, now_ms: int, code: str, error: str, retry_after_s: float | None) -> Breaker:
+    def opened(self, now_ms: int, *, code: str, error: str, retry_after_s: float | None = None) -> Breaker:
         """Return the breaker opened for the provider's Retry-After, or else for 1, 2, 3, 3 … s."""
         tries = 1 if self.outage is None else self.outage.tries + 1
         since_ms = now_ms if self.outage is None else self.outage.since_ms
@@ -57,7 +57,14 @@ class Breaker:
             wait_ms = max(1, round(retry_after_s * 1000))
         return replace(
             self,
-            outage=Outage(since_ms, now_ms + wait_ms, tries, code, error, is_retry_after=retry_after_s is not None),
+            outage=Outage(
+                since_ms=since_ms,
+                until_ms=now_ms + wait_ms,
+                tries=tries,
+                code=code,
+                error=error,
+                is_retry_after=retry_after_s is not None,
+            ),
         )
 
     def lost(self) -> Breaker:

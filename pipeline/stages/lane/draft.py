@@ -141,12 +141,12 @@ class StepDraft:
                 event = event_of(work, State.DEFERRED, self.now_ms, reason=reason, next_attempt_at_ms=at_ms)
                 self._produce(outputs.results(self.view, work, encode_event(event)))
                 self._schedule(work, at_ms)
-            case RetryAt(work, reason, at_ms, code, error):
+            case RetryAt(work, reason, at_ms, error_code=code, error=error):
                 self._retrying(work, reason, at_ms, code, error)
                 self._schedule(work, at_ms)
             case Requeued():
                 self._requeue(fate)
-            case LookedUp(work, at_ms, look_code, look_error):
+            case LookedUp(work, at_ms, error_code=look_code, error=look_error):
                 self._retrying(work, Reason.LOOKING_UP, at_ms, look_code, look_error)
             case _:
                 assert_never(fate)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, NamedTuple, assert_never
+from dataclasses import KW_ONLY, dataclass
+from typing import Final, assert_never
 
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.story import Reason, State
@@ -20,6 +20,7 @@ class Ended:
     work: Work
     state: State
     reason: Reason | None = None
+    _: KW_ONLY
     error_code: str | None = None
     error: str | None = None
     provider_message_id: str | None = None
@@ -41,11 +42,13 @@ class RetryAt:
     work: Work
     reason: Reason
     at_ms: int
+    _: KW_ONLY
     error_code: str
     error: str
 
 
-class OutageNotice(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageNotice:
     """The event `retrying`/`outage` of a touch."""
 
     next_attempt_at_ms: int
@@ -68,6 +71,7 @@ class LookedUp:
 
     work: Work
     next_look_ms: int
+    _: KW_ONLY
     error_code: str | None = None
     error: str | None = None
 
@@ -89,9 +93,9 @@ def turned_away(work: Work, decision: Wait | Expired | NeverOpen) -> Ended | Def
             assert_never(decision)
 
 
-def exhausted(work: Work, code: str | None, error: str) -> Ended:
+def exhausted(work: Work, *, error_code: str | None, error: str) -> Ended:
     """Return the fate of a touch after its last attempt, or the end of `retry_for`."""
-    return Ended(work, State.FAILED, Reason.ATTEMPTS_EXHAUSTED, code, error)
+    return Ended(work, State.FAILED, Reason.ATTEMPTS_EXHAUSTED, error_code=error_code, error=error)
 
 
 def requeued(
@@ -100,12 +104,12 @@ def requeued(
     now_ms: int,
     *,
     is_at_head: bool,
-    code: str | None = None,
+    error_code: str | None = None,
     error: str = OUT_OF_TIME,
 ) -> Requeued | Ended:
-    """Return `work` to the queue, or fail it with `code` and `error` if `retry_for` has expired."""
+    """Return `work` to the queue, or fail it with `error_code` and `error` if `retry_for` has expired."""
     if is_out_of_time(policy, work, now_ms):
-        return exhausted(work, code, error)
+        return exhausted(work, error_code=error_code, error=error)
     return Requeued(work, is_at_head=is_at_head)
 
 

@@ -143,7 +143,7 @@ def _end_of(work: Work, why: str, outcome: Outcome | None, at: int) -> Ended:
         message_id = answer.message_ids[at] if at < len(answer.message_ids) else None
         return Ended(work, State.SENT, provider_message_id=message_id)
     if isinstance(answer, Rejected):
-        return Ended(work, State.FAILED, Reason.REJECTED, answer.code, answer.error)
+        return Ended(work, State.FAILED, Reason.REJECTED, error_code=answer.code, error=answer.error)
     if answer is None or isinstance(answer, Unknown):
         return Ended(work, State.UNCONFIRMED, Reason.NO_ANSWER, error=why)
     return _invalid(work, why)

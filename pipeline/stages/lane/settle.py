@@ -89,7 +89,10 @@ def unconfirmed(claim: Claim, error: str, facts: Facts) -> Settlement:
             requeued(policy, _attempted(work, claim), facts.now_ms, is_at_head=False) for work in claim.works
         )
     else:
-        fates = tuple(Ended(work, State.UNCONFIRMED, Reason.NO_ANSWER, claim.error_code, error) for work in claim.works)
+        fates = tuple(
+            Ended(work, State.UNCONFIRMED, Reason.NO_ANSWER, error_code=claim.error_code, error=error)
+            for work in claim.works
+        )
     return Settlement(claim, None, fates, facts.breaker)
 
 
@@ -102,7 +105,7 @@ def _sent(claim: Claim, answer: Sent) -> Settlement:
 
 
 def _rejected(work: Work, answer: Rejected | Split) -> Ended:
-    return Ended(work, State.FAILED, Reason.REJECTED, answer.code, answer.error)
+    return Ended(work, State.FAILED, Reason.REJECTED, error_code=answer.code, error=answer.error)
 
 
 def _split(claim: Claim, answer: Split, facts: Facts) -> Settlement:
@@ -126,7 +129,7 @@ def _backed_off(work: Work, answer: Refused, at_ms: int, facts: Facts) -> Fate:
     policy = facts.config.policy
     work = replace(work, refusals=work.refusals + 1)
     if work.refusals >= policy.attempts:
-        return exhausted(work, answer.code, answer.error)
+        return exhausted(work, error_code=answer.code, error=answer.error)
     retry_after_ms = 0 if answer.retry_after_s is None else round(answer.retry_after_s * 1000)
     wait_ms = max(backoff_ms(policy.retry, work.refusals, facts.draw()), retry_after_ms)
     return _retry_at(work, answer, Reason.BACKOFF, max(at_ms, facts.now_ms) + wait_ms, facts)
@@ -137,10 +140,10 @@ def _retry_at(work: Work, answer: Refused | Paused, reason: Reason, at_ms: int, 
     policy = facts.config.policy
     again_ms = open_from(policy, work, at_ms)
     if again_ms is None:
-        return Ended(work, State.EXPIRED, Reason.EXPIRES_AT, answer.code, answer.error)
+        return Ended(work, State.EXPIRED, Reason.EXPIRES_AT, error_code=answer.code, error=answer.error)
     if is_out_of_time(policy, work, again_ms):
-        return exhausted(work, answer.code, answer.error)
-    return RetryAt(work, reason, again_ms, answer.code, answer.error)
+        return exhausted(work, error_code=answer.code, error=answer.error)
+    return RetryAt(work, reason, again_ms, error_code=answer.code, error=answer.error)
 
 
 def _outage(claim: Claim, answer: Paused, ended_ms: int, facts: Facts) -> Settlement:
@@ -148,7 +151,9 @@ def _outage(claim: Claim, answer: Paused, ended_ms: int, facts: Facts) -> Settle
     is_call = claim.phase is Phase.CALLING
     if answer.may_be_the_touch and is_call and all(_is_to_blame(work, facts) for work in claim.works):
         return _isolated(claim, answer, ended_ms, facts)
-    breaker = facts.breaker.opened(facts.now_ms, answer.code, answer.error, answer.retry_after_s)
+    breaker = facts.breaker.opened(
+        facts.now_ms, code=answer.code, error=answer.error, retry_after_s=answer.retry_after_s
+    )
     if not is_call:
         return Settlement(claim, _look_at(claim, breaker.until_ms), (), breaker)
     fates = tuple(_fate_in_outage(work, claim, answer, breaker, facts) for work in claim.works)
@@ -182,12 +187,16 @@ def _fate_in_outage(before: Work, claim: Claim, answer: Paused, breaker: Breaker
     assert breaker.outage is not None
     is_anothers_turn = breaker.outage.tries % PROBES_EACH == 0
     is_at_head = not (is_anothers_turn or answer.may_be_the_touch)
-    fate = requeued(policy, work, facts.now_ms, is_at_head=is_at_head, code=answer.code, error=answer.error)
+    fate = requeued(policy, work, facts.now_ms, is_at_head=is_at_head, error_code=answer.code, error=answer.error)
     if isinstance(fate, Ended) or work.outage_noted_ms == breaker.outage.since_ms:
         return fate
     next_ms = open_from(policy, work, breaker.until_ms) or breaker.until_ms
     noted = replace(work, outage_noted_ms=breaker.outage.since_ms)
-    return Requeued(noted, is_at_head=is_at_head, notice=OutageNotice(next_ms, answer.code, answer.error))
+    return Requeued(
+        noted,
+        is_at_head=is_at_head,
+        notice=OutageNotice(next_attempt_at_ms=next_ms, error_code=answer.code, error=answer.error),
+    )
 
 
 def _unbegun(claim: Claim, facts: Facts) -> Settlement:
@@ -206,11 +215,18 @@ def _unknown(claim: Claim, answer: Unknown, outcome: Outcome, facts: Facts) -> S
         # The batch keeps its key, so a 5xx counts against all of it.
         works = tuple(replace(work, refusals=work.refusals + 1) for work in after.works)
         if works[0].refusals >= facts.config.policy.attempts:
-            return Settlement(claim, None, tuple(exhausted(work, answer.code, answer.error) for work in works), breaker)
+            return Settlement(
+                claim,
+                None,
+                tuple(exhausted(work, error_code=answer.code, error=answer.error) for work in works),
+                breaker,
+            )
         after = replace(after, works=works)
     fates: tuple[Fate, ...] = ()
     if claim.phase is Phase.CALLING:
-        fates = tuple(LookedUp(work, after.next_look_ms, answer.code, answer.error) for work in after.works)
+        fates = tuple(
+            LookedUp(work, after.next_look_ms, error_code=answer.code, error=answer.error) for work in after.works
+        )
     return Settlement(claim, after, fates, breaker)
 
 
@@ -223,7 +239,7 @@ def _breaker_after(answer: Unknown, facts: Facts, *, counts: bool) -> Breaker:
     """Open the breaker after a 5xx that counts against no touch, or after too many lost answers in a row."""
     breaker = facts.breaker if answer.refused else facts.breaker.lost()
     if (answer.refused and not counts) or breaker.lost_in_a_row >= LOST_IN_A_ROW:
-        return breaker.opened(facts.now_ms, answer.code, answer.error, None)
+        return breaker.opened(facts.now_ms, code=answer.code, error=answer.error)
     return breaker
 
 

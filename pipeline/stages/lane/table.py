@@ -32,7 +32,7 @@ DECODED: Final = 64
 """Waiting records kept decoded: each step looks at the head of the queue again."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class LaneState:
     """The counters and instants of a lane. Instants are epoch milliseconds."""
 

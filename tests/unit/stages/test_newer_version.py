@@ -60,7 +60,9 @@ EVENT = encode_event(Event("t", "c", "l", "sms", State.ACCEPTED, T0, Reason.WIND
 DUE = encode_scheduled(Scheduled(T0, Channel.SMS, 3, "t", WORK))
 CLAIM = encode_claim(Claim("k", (work("t"),), Request("/send", b"", "text/plain", "k"), T0, T0 + 5_000, Phase.CALLING))
 STATE = table.LaneState().pack()
-PAUSED = table.LaneState(breaker=Breaker(Outage(T0, T0 + 1, 1, "503", "down"))).pack()
+PAUSED = table.LaneState(
+    breaker=Breaker(Outage(since_ms=T0, until_ms=T0 + 1, tries=1, code="503", error="down"))
+).pack()
 
 
 def dedup(value: bytes | None, rows: dict[bytes, bytes]) -> Any:

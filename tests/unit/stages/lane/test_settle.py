@@ -62,7 +62,7 @@ def test_only_what_was_surely_not_accepted_is_void(answer, is_void):
 
 
 def test_an_answer_about_the_touches_closes_the_breaker_and_none_about_them_leaves_it():
-    opened = CLOSED.opened(T0, "503", "down", None)
+    opened = CLOSED.opened(T0, code="503", error="down")
     assert settle(CLAIM, outcome(Refused("409", "later")), facts(breaker=opened)).breaker == CLOSED
     assert settle(LOOKED_UP, outcome(Absent()), facts(breaker=opened)).breaker == opened
     again = settle(CLAIM, outcome(Paused("503", "still down")), facts(breaker=opened)).breaker

@@ -23,7 +23,7 @@ def test_a_state_is_the_bytes_that_earlier_versions_wrote():
         gap_ms=6,
         day=7,
         messages=8,
-        breaker=Breaker(Outage(1, 2, 3, "429", "slow", is_retry_after=True), 1),
+        breaker=Breaker(Outage(since_ms=1, until_ms=2, tries=3, code="429", error="slow", is_retry_after=True), 1),
         served={"5": 9},
     )
     assert state.pack() == STATE
@@ -33,7 +33,7 @@ def test_a_state_is_the_bytes_that_earlier_versions_wrote():
 def test_a_state_without_later_fields_is_read():
     old = STATE.replace(b',"is_said":true', b"").replace(b'"lost_in_a_row":1,', b"").replace(b'"gap_ms":6,', b"")
     state = LaneState.unpack(old)
-    assert state.breaker == Breaker(Outage(1, 2, 3, "429", "slow"))
+    assert state.breaker == Breaker(Outage(since_ms=1, until_ms=2, tries=3, code="429", error="slow"))
     assert state.gap_ms == 0
 
 
