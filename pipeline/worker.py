@@ -22,13 +22,13 @@ from pipeline.connection import Connection, TokenCommand, TokenFile, TokenProvid
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
 from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
 from pipeline.console import forecast_command as _forecast_command  # noqa: F401 - likewise
-from pipeline.console import place as console_place
 from pipeline.console import reading
 from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
 from pipeline.console.announce import half, introduction
 from pipeline.console.check import Desired
+from pipeline.console.cluster import Cluster
+from pipeline.console.command_context import CommandContext
 from pipeline.console.command_line import make_ours, versions
-from pipeline.console.desk import Desk
 from pipeline.console.shell import install
 from pipeline.console.typed import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
@@ -151,7 +151,7 @@ class Worker:
             app.watchdog.ended_task,
         )
         make_ours()
-        install(partial(make_desk, self.settings))
+        install(partial(make_context, self.settings))
         return app
 
     def _crew(self) -> Crew:
@@ -285,7 +285,7 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
     return policy.spec.make_sender(account, own, request_timeout_ms=policy.request_timeout_ms, now_ms=now_ms)
 
 
-def make_desk(settings: Settings) -> Desk:
+def make_context(settings: Settings) -> CommandContext:
     """Return what the commands need."""
     connection, prefix = connection_of(settings), settings.kafka.topic_prefix
     topics = needed_topics(settings)
@@ -316,16 +316,16 @@ def make_desk(settings: Settings) -> Desk:
     def sender_of(channel: Channel, name: str) -> Sender | None:
         return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
 
-    return Desk(
-        console_place.Place(connection, prefix, settings.kafka.partitions),
-        lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
-        reading.Reader("status", fetch),
-        reading.Reader("dead_letter", fetch),
-        reading.Reader("touch", fetch),
-        desired,
-        settings.channels,
-        time.time,
-        sender_of,
+    return CommandContext(
+        cluster=Cluster(connection, prefix, settings.kafka.partitions),
+        create_topics=lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
+        read_status=reading.ValueReader("status", fetch),
+        read_dead_letter=reading.ValueReader("dead_letter", fetch),
+        read_touch=reading.ValueReader("touch", fetch),
+        desired=desired,
+        policies=settings.channels,
+        now_s=time.time,
+        sender_of=sender_of,
     )
 
 

@@ -229,15 +229,15 @@ MUTANTS = [
     (
         "its twin's message is found",
         "pipeline/console/unconfirmed.py",
-        "known = _ids_told_later(found, left) | await _ids_sent(desk, left, complain, progress)",
+        "known = _ids_told_later(found, left) | await _ids_sent(context, left, complain, progress)",
         "known = frozenset()",
         "tests/flow/test_unconfirmed.py -k twin",
     ),
     (
         "whoever resolves is alone",
         "pipeline/console/unconfirmed.py",
-        'transactional_id=place.topic_name("pipeline-unconfirmed")',
-        'transactional_id=place.topic_name(f"pipeline-unconfirmed-{id(place)}-{asyncio.get_running_loop().time()}")',
+        'transactional_id=cluster.topic_name("pipeline-unconfirmed")',
+        'transactional_id=cluster.topic_name(f"pipeline-unconfirmed-{id(place)}-{asyncio.get_running_loop().time()}")',
         "tests/flow/test_unconfirmed.py -k overtaken",
     ),
     (

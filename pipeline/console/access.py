@@ -18,7 +18,7 @@ from aiokafka.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
 
 PATIENCE_S = 15.0
 FETCH_MS = 500
@@ -29,13 +29,13 @@ class NotAllowed(Exception):
     """Something a worker does is refused to this principal; the message names the permission."""
 
 
-async def ask_permissions(place: Place, application: str, topics: Iterable[str]) -> None:
+async def ask_permissions(cluster: Cluster, application: str, topics: Iterable[str]) -> None:
     """Ask as a worker would, without joining, committing or fencing. Raises NotAllowed; `topics` exist, named as in Kafka."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await _ask_coordinators(place, application)
+            await _ask_coordinators(cluster, application)
             if partitions := [TopicPartition(name, 0) for name in topics]:
-                await _ask_group(place, application, partitions)
+                await _ask_group(cluster, application, partitions)
     except GroupAuthorizationFailedError:
         raise NotAllowed(f"the group {application} may not be used: grant Read on group {application}") from None
     except TopicAuthorizationFailedError as error:
@@ -50,8 +50,8 @@ async def ask_permissions(place: Place, application: str, topics: Iterable[str])
         raise NotAllowed(f"{type(error).__name__}: {error}") from None
 
 
-async def _ask_coordinators(place: Place, application: str) -> None:
-    client = AIOKafkaClient(**place.connection)
+async def _ask_coordinators(cluster: Cluster, application: str) -> None:
+    client = AIOKafkaClient(**cluster.connection)
     try:
         await client.bootstrap()
         await _look_up(client, CoordinationType.GROUP, application)
@@ -70,9 +70,9 @@ async def _look_up(client: AIOKafkaClient, kind: CoordinationType, name: str) ->
             return
 
 
-async def _ask_group(place: Place, application: str, partitions: list[TopicPartition]) -> None:
+async def _ask_group(cluster: Cluster, application: str, partitions: list[TopicPartition]) -> None:
     consumer = AIOKafkaConsumer(
-        **place.connection,
+        **cluster.connection,
         group_id=application,
         enable_auto_commit=False,
         isolation_level="read_committed",

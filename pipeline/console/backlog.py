@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline import flow
-from pipeline.console.place import Failed, partition_counts, unreached
+from pipeline.console.cluster import Failed, partition_counts, unreached
 from pipeline.domain.work import Channel
 from pipeline.engine.table import INPUT_POSITION
 from pipeline.forecast import Backlog, LaneRows
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
     from pipeline.domain.work import Scheduled
 
     Rows = dict[bytes, bytes]
@@ -39,27 +39,27 @@ TABLES = {stretch.topic: stretch.table for stretch in flow.ROAD if stretch.table
 
 
 async def read_backlog(
-    place: Place, channels: Iterable[Channel], *, progress: Callable[[int], None], complain: Callable[[str], None]
+    cluster: Cluster, channels: Iterable[Channel], *, progress: Callable[[int], None], complain: Callable[[str], None]
 ) -> Backlog:
     """Return what is on the road to `channels`, as committed at one moment; `progress` is told how many records were read.
 
     Takes no part in any group or transaction. Raises Failed when Kafka or a topic is away.
     """
-    counts = await partition_counts(place)
+    counts = await partition_counts(cluster)
     try:
-        async with _Log(place, counts, progress) as log:
-            return await _Reading(log, complain).backlog(list(channels))
+        async with _Log(cluster, counts, progress) as log:
+            return await _BacklogReading(log, complain).backlog(list(channels))
     except (KafkaError, OSError) as error:
-        raise await unreached(place, error) from error
+        raise await unreached(cluster, error) from error
 
 
 class _Log:
     """All topics of the road, up to where they ended when it was opened: what moves meanwhile is not seen twice."""
 
-    def __init__(self, place: Place, counts: Mapping[str, int], progress: Callable[[int], None]) -> None:
-        self._place, self._counts, self._progress = place, counts, progress
+    def __init__(self, cluster: Cluster, counts: Mapping[str, int], progress: Callable[[int], None]) -> None:
+        self._place, self._counts, self._progress = cluster, counts, progress
         self._kafka = AIOKafkaConsumer(
-            **place.connection,
+            **cluster.connection,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -116,7 +116,7 @@ class _Log:
                 raise Failed(f"Kafka gave nothing for {STALL_S:.0f} s, and the end is not reached")
 
 
-class _Reading:
+class _BacklogReading:
     def __init__(self, log: _Log, complain: Callable[[str], None]) -> None:
         self._log, self._complain = log, complain
 

@@ -12,14 +12,14 @@ from aiokafka.errors import KafkaError
 
 from pipeline.composer import TemplateFiles, described
 from pipeline.console.access import NotAllowed, ask_permissions
-from pipeline.console.place import Failed, broker_count, partition_counts
+from pipeline.console.cluster import Failed, broker_count, partition_counts
 from pipeline.domain.sender import CheckFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
     from pipeline.domain.sender import Sender
     from pipeline.secret import Address
 
@@ -65,12 +65,12 @@ class Desired:
     """The configuration names it: then it must be there."""
 
 
-async def check(place: Place, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
+async def check(cluster: Cluster, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
     """Yield a finding per item, as soon as it is known."""
     yield Finding("configuration", is_ok=True, what=desired.source)
     if desired.templates is not None:
         yield _templates(desired.templates, is_named=desired.templates_named)
-    for found in await _kafka(place, desired):
+    for found in await _kafka(cluster, desired):
         yield found
     if desired.registry_url is not None:
         yield await _registry(desired.registry_url)
@@ -101,15 +101,15 @@ def _templates(folder: Path, *, is_named: bool) -> Finding:
     )
 
 
-async def _kafka(place: Place, desired: Desired) -> list[Finding]:
+async def _kafka(cluster: Cluster, desired: Desired) -> list[Finding]:
     try:
-        brokers, counts = await asyncio.wait_for(_ask_kafka(place), SENDER_PATIENCE_S)
+        brokers, counts = await asyncio.wait_for(_ask_kafka(cluster), SENDER_PATIENCE_S)
     except (Failed, TimeoutError) as error:
         why = str(error) or f"no answer in {SENDER_PATIENCE_S:.0f} s"
         return [Finding("kafka", is_ok=False, what=f"{why}; check kafka.bootstrap_servers and that Kafka runs")]
-    findings = [_brokers(place, brokers, desired.replication_factor), _topics(counts, desired.partitions)]
+    findings = [_brokers(cluster, brokers, desired.replication_factor), _topics(counts, desired.partitions)]
     findings += await _topic_faults(desired)
-    return [*findings, await _permissions(place, desired, sorted(set(desired.partitions) & set(counts)))]
+    return [*findings, await _permissions(cluster, desired, sorted(set(desired.partitions) & set(counts)))]
 
 
 async def _topic_faults(desired: Desired) -> list[Finding]:
@@ -123,23 +123,23 @@ async def _topic_faults(desired: Desired) -> list[Finding]:
     return found or [Finding("topic settings", is_ok=True, what="as needed")]
 
 
-async def _permissions(place: Place, desired: Desired, topics: Sequence[str]) -> Finding:
+async def _permissions(cluster: Cluster, desired: Desired, topics: Sequence[str]) -> Finding:
     try:
-        await ask_permissions(place, desired.application, topics)
+        await ask_permissions(cluster, desired.application, topics)
     except NotAllowed as error:
         return Finding("permissions", is_ok=False, what=f"{error}; docs/operations.md lists what a worker needs")
     return Finding("permissions", is_ok=True, what=f"group and transactional ids of {desired.application} may be used")
 
 
-async def _ask_kafka(place: Place) -> tuple[int, dict[str, int]]:
-    return await broker_count(place), await partition_counts(place)
+async def _ask_kafka(cluster: Cluster) -> tuple[int, dict[str, int]]:
+    return await broker_count(cluster), await partition_counts(cluster)
 
 
-def _brokers(place: Place, brokers: int, replication_factor: int) -> Finding:
+def _brokers(cluster: Cluster, brokers: int, replication_factor: int) -> Finding:
     if brokers < replication_factor:
         fix = f"set kafka.replication_factor to at most {brokers}, or start more brokers"
         return Finding("kafka", is_ok=False, what=f"{brokers} brokers, replication factor {replication_factor}; {fix}")
-    return Finding("kafka", is_ok=True, what=f"{brokers} broker{'s' if brokers > 1 else ''} at {place.servers}")
+    return Finding("kafka", is_ok=True, what=f"{brokers} broker{'s' if brokers > 1 else ''} at {cluster.servers}")
 
 
 def _topics(found: Mapping[str, int], wanted: Mapping[str, int]) -> Finding:

@@ -16,7 +16,7 @@ from pipeline.console.shell import DONE, Shell
 from pipeline.console.typed import typed
 
 if TYPE_CHECKING:
-    from pipeline.console.desk import Desk
+    from pipeline.console.command_context import CommandContext
 
 DEFAULT_LOGLEVEL: Final = "INFO"
 DEFAULT_PORT: Final = 6066
@@ -71,9 +71,9 @@ class version(Shell):  # noqa: N801 - faust names the command after the class
 
     options: list[Any] = []  # noqa: RUF012 - faust reads it off the class
 
-    async def serve(self, desk: Desk) -> int:
+    async def serve(self, context: CommandContext) -> int:
         """Show it."""
-        del desk
+        del context
         click.echo(versions())
         return DONE
 

@@ -23,7 +23,7 @@ from pipeline.settings.kinds import duration_ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.console.desk import Desk
+    from pipeline.console.command_context import CommandContext
 
 
 def _open(_ctx: click.Context, _param: click.Parameter, path: str) -> FileIO:
@@ -62,25 +62,30 @@ class produce(Shell):  # noqa: N801 - faust names the command after the class
         ),
     ]
 
-    async def serve(self, desk: Desk, file: FileIO, form: str | None) -> int:
+    async def serve(self, context: CommandContext, file: FileIO, form: str | None) -> int:
         """Produce the file."""
         size = os.fstat(file.fileno()).st_size if file.seekable() else None
         how = Form(form) if form else Form.CSV if str(file.name).lower().endswith(".csv") else Form.NDJSON
         with file:
-            return await _produce(desk, file, how, size)
+            return await _produce(context, file, how, size)
 
 
-async def _produce(desk: Desk, stream: FileIO, form: Form, size: int | None) -> int:
+async def _produce(context: CommandContext, stream: FileIO, form: Form, size: int | None) -> int:
     with Counting("touches produced", lambda: stream.tell() / size if size else None) as counting:
         try:
             produced = await producing.produce(
-                desk.place, stream, form, complain=counting.say, progress=counting, create_topics=desk.create_topics
+                context.cluster,
+                stream,
+                form,
+                complain=counting.say,
+                progress=counting,
+                create_topics=context.create_topics,
             )
         except asyncio.CancelledError:
             counting.say(f"interrupted; {counting.count:,} touches are in; produce it again, repeats are dropped")
             raise
     skipped = f"; {produced.broken:,} lines skipped" if produced.broken else ""
-    click.echo(f"{produced.touches:,} touches produced to {desk.place.topic_name('touches')}{skipped}")
+    click.echo(f"{produced.touches:,} touches produced to {context.cluster.topic_name('touches')}{skipped}")
     return FAILED if produced.broken else DONE
 
 
@@ -126,7 +131,9 @@ class status(Shell):  # noqa: N801
         ),
     ]
 
-    async def serve(self, desk: Desk, touch_id: str | None, *, follow: bool, timeout_s: float | None) -> int:
+    async def serve(
+        self, context: CommandContext, touch_id: str | None, *, follow: bool, timeout_s: float | None
+    ) -> int:
         """Show the records."""
         if timeout_s is not None and not follow:
             raise click.UsageError("--timeout goes with --follow", self.ctx)
@@ -137,8 +144,8 @@ class status(Shell):  # noqa: N801
             click.secho(line, fg=None if self.json else COLOURS.get(told["state"]))
 
         seen = await telling.status(
-            desk.place,
-            desk.read_status,
+            context.cluster,
+            context.read_status,
             show=show,
             complain=complain,
             touch_id=touch_id,
@@ -169,10 +176,10 @@ class check(Shell):  # noqa: N801
 
     options: list[Any] = []  # noqa: RUF012 - faust reads it off the class
 
-    async def serve(self, desk: Desk) -> int:
+    async def serve(self, context: CommandContext) -> int:
         """Look at everything."""
         code = DONE
-        async for found in checking.check(desk.place, desk.desired(), desk.now_s):
+        async for found in checking.check(context.cluster, context.desired(), context.now_s):
             word = click.style("ok    ", fg="green") if found.is_ok else click.style("failed", fg="red")
             click.echo(f"{word}  {found.item}: {found.what}")
             code = code if found.is_ok else FAILED

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
 
     Read = Callable[[bytes | None], Mapping[str, Any]]
-    """Decodes a DeadLetter; raises Illegible."""
+    """Decodes a DeadLetter; raises UndecodableValue."""
 
 
 class DeadLetters:
     """The dead letters of a Kafka. Reading raises Failed when Kafka or the topic is away."""
 
-    def __init__(self, place: Place, read: Read, complain: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, read: Read, complain: Callable[[str], None]) -> None:
         """Read with `read`; `complain` gets one line per record that is no dead letter."""
-        self.place, self._read, self._complain = place, read, complain
+        self.cluster, self._read, self._complain = cluster, read, complain
 
     def all(self, only: Collection[Spot] | None = None) -> AsyncGenerator[Letter, None]:
         """Yield the letters that are there now, merged by time; of them `only` those at these places."""
@@ -39,4 +39,6 @@ class DeadLetters:
             spot = Spot(record.partition, record.offset)
             return letter_of(spot, self._read(record.value)) if is_wanted(spot) else None
 
-        return Source(self.place, DEAD_LETTERS, read_record, lambda letter: letter.dead.occurred_at_ms, self._complain)
+        return Source(
+            self.cluster, DEAD_LETTERS, read_record, lambda letter: letter.dead.occurred_at_ms, self._complain
+        )

@@ -10,9 +10,9 @@ import click
 from faust.cli.base import argument, cli, option
 
 from pipeline.console import replay as replaying
+from pipeline.console.cluster import Failed
 from pipeline.console.dead_letters import DeadLetters
 from pipeline.console.letter import Wanted, json_of, line_of, moment_ms, page
-from pipeline.console.place import Failed
 from pipeline.console.report import Counting
 from pipeline.console.shell import DONE, FAILED, Verb, complain
 from pipeline.console.topic import Spot
@@ -23,7 +23,7 @@ from pipeline.flow import TOUCHES
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
 
-    from pipeline.console.desk import Desk
+    from pipeline.console.command_context import CommandContext
     from pipeline.console.letter import Letter
     from pipeline.console.replay import Chosen
 
@@ -42,15 +42,15 @@ def _dead_letters() -> None:
     """  # noqa: D301 - \b is click's
 
 
-class _Verb(Verb):
+class _DeadLettersVerb(Verb):
     """A command below `dead-letters`."""
 
     abstract: ClassVar[bool] = True
     group = _dead_letters
 
-    def wanted(self, desk: Desk, reasons: Collection[str], since: str | None, until: str | None) -> Wanted:
+    def wanted(self, context: CommandContext, reasons: Collection[str], since: str | None, until: str | None) -> Wanted:
         """Return what the filters mean now. Raises UsageError."""
-        now_ms = desk.now_ms()
+        now_ms = context.now_ms()
 
         def moment(name: str, text: str | None) -> int | None:
             try:
@@ -91,7 +91,7 @@ FILTERS: list[Any] = [
 ]
 
 
-class ListLetters(_Verb):
+class ListLetters(_DeadLettersVerb):
     """Show a line per dead letter: time, place, reason, source as topic/partition/offset, touch_id or -, error.
 
     `faust -A pipeline --json dead-letters list` prints a JSON object per letter.
@@ -112,18 +112,20 @@ class ListLetters(_Verb):
     interrupted = DONE
     options: list[Any] = FILTERS
 
-    async def serve(self, desk: Desk, reasons: tuple[str, ...], since: str | None, until: str | None) -> int:
+    async def serve(
+        self, context: CommandContext, reasons: tuple[str, ...], since: str | None, until: str | None
+    ) -> int:
         """Show the lines."""
-        wanted = self.wanted(desk, reasons, since, until)
+        wanted = self.wanted(context, reasons, since, until)
         form = json_of if self.json else line_of
-        async with aclosing(DeadLetters(desk.place, desk.read_dead_letter, complain).all()) as letters:
+        async with aclosing(DeadLetters(context.cluster, context.read_dead_letter, complain).all()) as letters:
             async for letter in letters:
                 if letter in wanted:
                     click.echo(form(letter))
         return DONE
 
 
-class ShowLetter(_Verb):
+class ShowLetter(_DeadLettersVerb):
     """Show all of one dead letter: reason, error, source, key, headers, value.
 
     The value is shown as JSON where it is JSON or an Avro Touch, else as text or as a dump of its bytes, always with
@@ -148,9 +150,9 @@ class ShowLetter(_Verb):
         option("--raw", "is_raw", is_flag=True, help="Write the value's bytes, and nothing else."),
     ]
 
-    async def serve(self, desk: Desk, spot: Spot, *, is_raw: bool) -> int:
+    async def serve(self, context: CommandContext, spot: Spot, *, is_raw: bool) -> int:
         """Show the letter."""
-        async with aclosing(DeadLetters(desk.place, desk.read_dead_letter, complain).at([spot])) as found:
+        async with aclosing(DeadLetters(context.cluster, context.read_dead_letter, complain).at([spot])) as found:
             letter = await anext(found, None)
         if letter is None:
             raise Failed(f"there is no dead letter at {spot}")
@@ -161,12 +163,12 @@ class ShowLetter(_Verb):
         elif self.json:
             click.echo(json_of(letter, whole=True))
         else:
-            for line in page(letter, desk.read_touch):
+            for line in page(letter, context.read_touch):
                 click.echo(line)
         return DONE
 
 
-class ReplayLetters(_Verb):
+class ReplayLetters(_DeadLettersVerb):
     """Produce dead letters again to touches: key, value and headers as they were, to the partition they came from.
 
     A header pipeline-replay-of says which letter it was. Choose them by PLACE, by filters, or --all. Replaying again
@@ -207,7 +209,7 @@ class ReplayLetters(_Verb):
 
     async def serve(
         self,
-        desk: Desk,
+        context: CommandContext,
         spots: tuple[Spot, ...],
         *,
         reasons: tuple[str, ...],
@@ -220,8 +222,8 @@ class ReplayLetters(_Verb):
         """Choose the letters, and replay them."""
         if sum(map(bool, (spots, reasons or since or until, is_all))) != 1:
             raise click.UsageError("choose by PLACE, or by --reason, --since, --until, or --all", self.ctx)
-        letters = DeadLetters(desk.place, desk.read_dead_letter, complain)
-        wanted = self.wanted(desk, reasons, since, until)
+        letters = DeadLetters(context.cluster, context.read_dead_letter, complain)
+        wanted = self.wanted(context, reasons, since, until)
         chosen = await replaying.choose(letters.at(spots) if spots else letters.all(), wanted)
         missing = set(spots) - chosen.seen
         for spot in sorted(missing):
@@ -229,7 +231,7 @@ class ReplayLetters(_Verb):
         if chosen.taken and new_id is None:
             complain(TAKEN.format(taken=len(chosen.taken), letters=len(chosen.letters)))
         again = letters.at(chosen.letters) if spots else letters.all(only=chosen.letters)
-        refused = await (_rehearse if is_dry else _replay)(desk, chosen, again, new_id)
+        refused = await (_rehearse if is_dry else _replay)(context, chosen, again, new_id)
         return FAILED if missing or refused else DONE
 
 
@@ -239,34 +241,38 @@ TAKEN = (
 )
 
 
-async def _replay(desk: Desk, chosen: Chosen, letters: AsyncGenerator[Letter, None], new_id: str | None) -> int:
+async def _replay(
+    context: CommandContext, chosen: Chosen, letters: AsyncGenerator[Letter, None], new_id: str | None
+) -> int:
     """Replay, and return how many were refused."""
     total, refused = len(chosen.letters), []
     with Counting(f"of {total:,} letters replayed", lambda: counting.count / total if total else None) as counting:
 
-        def refuse(place: str, why: str) -> None:
-            refused.append(place)
-            counting.say(f"{place}: {why}; skipped")
+        def refuse(cluster: str, why: str) -> None:
+            refused.append(cluster)
+            counting.say(f"{cluster}: {why}; skipped")
 
         try:
-            count = await replaying.replay(desk.place, letters, new_id=new_id, refuse=refuse, progress=counting)
+            count = await replaying.replay(context.cluster, letters, new_id=new_id, refuse=refuse, progress=counting)
         except asyncio.CancelledError:
             counting.say(f"interrupted; {counting.count:,} letters are replayed; replay again, repeats are dropped")
             raise
-    click.echo(f"{count:,} letters replayed to {desk.place.topic_name(TOUCHES)}{_rest(chosen, refused)}")
+    click.echo(f"{count:,} letters replayed to {context.cluster.topic_name(TOUCHES)}{_rest(chosen, refused)}")
     return len(refused)
 
 
-async def _rehearse(desk: Desk, chosen: Chosen, letters: AsyncGenerator[Letter, None], new_id: str | None) -> int:
+async def _rehearse(
+    context: CommandContext, chosen: Chosen, letters: AsyncGenerator[Letter, None], new_id: str | None
+) -> int:
     """Say what would be replayed, and return how many would be refused."""
     refused: list[str] = []
 
-    def refuse(place: str, why: str) -> None:
-        refused.append(place)
-        complain(f"{place}: {why}; would be skipped")
+    def refuse(cluster: str, why: str) -> None:
+        refused.append(cluster)
+        complain(f"{cluster}: {why}; would be skipped")
 
-    count = await replaying.rehearse(desk.place, letters, new_id=new_id, refuse=refuse)
-    click.echo(f"{count:,} letters would be replayed to {desk.place.topic_name(TOUCHES)}{_rest(chosen, refused)}")
+    count = await replaying.rehearse(context.cluster, letters, new_id=new_id, refuse=refuse)
+    click.echo(f"{count:,} letters would be replayed to {context.cluster.topic_name(TOUCHES)}{_rest(chosen, refused)}")
     return len(refused)
 
 

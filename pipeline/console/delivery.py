@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from pipeline.console.place import reach, unreached
+from pipeline.console.cluster import reach, unreached
 from pipeline.console.rows import LARGEST_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
 
 UNDELIVERED = 5_000
 """Records handed to the producer and not yet acknowledged."""
@@ -32,20 +32,20 @@ class Lost(Exception):
 
 
 @asynccontextmanager
-async def open_producer(place: Place) -> AsyncIterator[AIOKafkaProducer]:
+async def open_producer(cluster: Cluster) -> AsyncIterator[AIOKafkaProducer]:
     """Yield a started producer. Raises Failed when Kafka cannot be reached."""
-    await reach(place)
+    await reach(cluster)
     producer = AIOKafkaProducer(
-        **place.connection,
+        **cluster.connection,
         acks="all",
         enable_idempotence=True,
         linger_ms=5,
-        partitioner=place.partitioner(),
+        partitioner=cluster.partitioner(),
         max_batch_size=256 * 1024,
         max_request_size=2 * LARGEST_VALUE,
     )
     try:
-        await _reach(producer, place)
+        await _reach(producer, cluster)
         yield producer
     finally:
         # After a failure stop() would wait for deliveries that never come.
@@ -53,11 +53,11 @@ async def open_producer(place: Place) -> AsyncIterator[AIOKafkaProducer]:
             await asyncio.wait_for(producer.stop(), 5.0)
 
 
-async def _reach(producer: AIOKafkaProducer, place: Place) -> None:
+async def _reach(producer: AIOKafkaProducer, cluster: Cluster) -> None:
     try:
         await producer.start()
     except (KafkaError, OSError) as error:
-        raise await unreached(place, error) from error
+        raise await unreached(cluster, error) from error
 
 
 class Delivery:

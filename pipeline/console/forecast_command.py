@@ -18,7 +18,7 @@ from pipeline.forecast import AT_MOST_MS, Rehearsal
 from pipeline.settings.kinds import duration_ms
 
 if TYPE_CHECKING:
-    from pipeline.console.desk import Desk
+    from pipeline.console.command_context import CommandContext
     from pipeline.forecast import Backlog, Forecast
 
 
@@ -76,11 +76,13 @@ class forecast(Shell):  # noqa: N801 - faust names the command after the class
         ),
     ]
 
-    async def serve(self, desk: Desk, channel: str | None, at_most_ms: int | None, latency_ms: int | None) -> int:
+    async def serve(
+        self, context: CommandContext, channel: str | None, at_most_ms: int | None, latency_ms: int | None
+    ) -> int:
         """Foresee it."""
         channels = list(Channel) if channel is None else [Channel(channel)]
-        backlog = await _read(desk, channels)
-        foreseen = await _foresee(desk, backlog, AT_MOST_MS if at_most_ms is None else at_most_ms, latency_ms)
+        backlog = await _read(context, channels)
+        foreseen = await _foresee(context, backlog, AT_MOST_MS if at_most_ms is None else at_most_ms, latency_ms)
         if self.json:
             click.echo(forecast_view.json_of(foreseen))
         else:
@@ -88,13 +90,13 @@ class forecast(Shell):  # noqa: N801 - faust names the command after the class
         return DONE
 
 
-async def _read(desk: Desk, channels: list[Channel]) -> Backlog:
+async def _read(context: CommandContext, channels: list[Channel]) -> Backlog:
     with Counting("records read", lambda: None) as counting:
-        return await read_backlog(desk.place, channels, progress=counting, complain=complain)
+        return await read_backlog(context.cluster, channels, progress=counting, complain=complain)
 
 
-async def _foresee(desk: Desk, backlog: Backlog, at_most_ms: int, latency_ms: int | None) -> Forecast:
-    rehearsal = Rehearsal(backlog, desk.policies, desk.now_ms(), at_most_ms=at_most_ms, latency_ms=latency_ms)
+async def _foresee(context: CommandContext, backlog: Backlog, at_most_ms: int, latency_ms: int | None) -> Forecast:
+    rehearsal = Rehearsal(backlog, context.policies, context.now_ms(), at_most_ms=at_most_ms, latency_ms=latency_ms)
     with Counting("touches foreseen", lambda: rehearsal.ended / (rehearsal.left or 1)) as counting:
         for ended in rehearsal.run():
             counting(ended)

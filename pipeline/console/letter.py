@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pipeline.console.legible import as_base64, escaped, json_escaped, legible, short
-from pipeline.console.reading import Illegible
+from pipeline.console.printing import as_base64, escaped, json_escaped, legible, short
+from pipeline.console.reading import UndecodableValue
 from pipeline.console.story import epoch_ms, printable, time_of
 from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
@@ -20,7 +20,7 @@ from pipeline.settings.kinds import duration_ms
 from pipeline.stages.hop import REPLAY_OF
 
 if TYPE_CHECKING:
-    from pipeline.console.legible import ReadTouch
+    from pipeline.console.printing import ReadTouch
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Wanted:
 
 
 def letter_of(spot: Spot, datum: Mapping[str, Any]) -> Letter:
-    """Return the letter that a record of `touches.dead-letters` holds, in any of its forms. Raises Illegible."""
+    """Return the letter that a record of `touches.dead-letters` holds, in any of its forms. Raises UndecodableValue."""
     try:
         headers = [(str(each["name"]), _bytes(each["value"])) for each in datum["headers"]]
         return Letter(
@@ -74,7 +74,7 @@ def letter_of(spot: Spot, datum: Mapping[str, Any]) -> Letter:
             ),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise Illegible(f"no dead_letter: {type(error).__name__}: {error}") from error
+        raise UndecodableValue(f"no dead_letter: {type(error).__name__}: {error}") from error
 
 
 def _bytes(value: Any) -> bytes | None:

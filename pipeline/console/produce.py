@@ -6,17 +6,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.console.ahead import read_ahead
+from pipeline.console.cluster import Failed
 from pipeline.console.delivery import UNDELIVERED, Delivery, Lost, open_producer
-from pipeline.console.place import Failed
-from pipeline.console.rows import Broken, Row, Unreadable
+from pipeline.console.read_ahead import read_ahead
+from pipeline.console.rows import Broken, InputRow, UnreadableInput
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiokafka import AIOKafkaProducer
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
     from pipeline.console.rows import Form, Stream
 
 
@@ -30,7 +30,7 @@ class Produced:
 
 
 async def produce(
-    place: Place,
+    cluster: Cluster,
     stream: Stream,
     form: Form,
     *,
@@ -43,20 +43,20 @@ async def produce(
     `complain` gets one line per broken line, `progress` the touches acknowledged so far; `create_topics` is awaited if
     the topic is missing. Raises Failed when Kafka is away or refuses, naming the first line that is not in.
     """
-    topic = place.topic_name("touches")
-    async with open_producer(place) as producer:
-        await _see_to_topic(producer, topic, place, create_topics)
+    topic = cluster.topic_name("touches")
+    async with open_producer(cluster) as producer:
+        await _see_to_topic(producer, topic, cluster, create_topics)
         return await _FileDelivery(producer, topic, complain, progress).run(stream, form)
 
 
 async def _see_to_topic(
-    producer: AIOKafkaProducer, topic: str, place: Place, create_topics: Callable[[], Awaitable[object]] | None
+    producer: AIOKafkaProducer, topic: str, cluster: Cluster, create_topics: Callable[[], Awaitable[object]] | None
 ) -> None:
     # All topics are asked for: asking for one could create it, with the broker's partition count.
     if topic in (await producer.client.fetch_all_metadata()).topics():
         return
     if create_topics is None:
-        raise Failed(f"topic {topic} does not exist on {place.servers}: start a worker once, it creates its topics")
+        raise Failed(f"topic {topic} does not exist on {cluster.servers}: start a worker once, it creates its topics")
     await create_topics()
 
 
@@ -77,7 +77,7 @@ class _FileDelivery:
                     await self._send(batch)
                     await self._settle(keep=UNDELIVERED)
             await self._settle(keep=0)
-        except Unreadable as error:
+        except UnreadableInput as error:
             raise Failed(str(error)) from error
         except Lost as error:
             # Producing all of it again is right: the pipeline drops what it has already.
@@ -87,7 +87,7 @@ class _FileDelivery:
             self._delivery.abandon()
         return Produced(self._delivery.delivered, self._broken)
 
-    async def _send(self, batch: list[Row | Broken]) -> None:
+    async def _send(self, batch: list[InputRow | Broken]) -> None:
         for row in batch:
             if isinstance(row, Broken):
                 self._name(f"line {row.line}", row.why)

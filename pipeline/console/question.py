@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pipeline.console.legible import json_escaped
+from pipeline.console.printing import json_escaped
 from pipeline.console.story import printable, time_of
 from pipeline.domain.unconfirmed import Resolved
 

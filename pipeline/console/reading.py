@@ -9,7 +9,7 @@ import httpx
 import orjson
 from fastavro import schemaless_reader
 
-from pipeline.console.place import Failed
+from pipeline.console.cluster import Failed
 from pipeline.records import schemas
 from pipeline.records.codec import MARKER, UnknownVersion, decode
 
@@ -26,11 +26,11 @@ CONFLUENT_HEADER_BYTES = 5
 REGISTRY_PATIENCE_S = 10.0
 
 
-class Illegible(Exception):
+class UndecodableValue(Exception):
     """A record that is none of ours; the message says why."""
 
 
-class Reader:
+class ValueReader:
     """Decodes the values of one topic. Instants come as epoch milliseconds, or as what an older writer gave."""
 
     def __init__(self, name: str, fetch_schema: FetchSchema | None = None) -> None:
@@ -40,17 +40,17 @@ class Reader:
         self._writers: dict[int, Any] = {}
 
     def __call__(self, value: bytes | None) -> dict[str, Any]:
-        """Return the record. Raises Illegible, or Failed when the registry is away."""
+        """Return the record. Raises UndecodableValue, or Failed when the registry is away."""
         if not value:
-            raise Illegible("no value")
+            raise UndecodableValue("no value")
         try:
             if value.startswith(MARKER):
                 return decode(self._name, value)
             datum = self._confluent(value) if value.startswith(CONFLUENT_MARKER) else orjson.loads(value)
         except (UnknownVersion, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
-            raise Illegible(f"no {self._name}: {error}") from error
+            raise UndecodableValue(f"no {self._name}: {error}") from error
         if not isinstance(datum, dict):
-            raise Illegible(f"no {self._name}: {type(datum).__name__}")
+            raise UndecodableValue(f"no {self._name}: {type(datum).__name__}")
         return datum
 
     def _confluent(self, value: bytes) -> Any:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pipeline.console.cluster import Failed, partition_count
 from pipeline.console.delivery import UNDELIVERED, Delivery, Lost, open_producer
 from pipeline.console.letter import Letter, Wanted
-from pipeline.console.place import Failed, partition_count
 from pipeline.domain.rules import is_touch_id
 from pipeline.flow import TOUCHES
 from pipeline.records.plain_json import read_json
@@ -20,7 +20,7 @@ from pipeline.stages.hop import REPLAY_OF
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Container
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
     from pipeline.console.topic import Spot
     from pipeline.domain.dead_letter import DeadReason
 
@@ -74,7 +74,7 @@ async def choose(letters: AsyncGenerator[Letter, None], wanted: Wanted) -> Chose
 
 
 async def replay(
-    place: Place,
+    cluster: Cluster,
     letters: AsyncGenerator[Letter, None],
     *,
     new_id: str | None,
@@ -86,10 +86,10 @@ async def replay(
     `refuse` gets the place of a letter that cannot be replayed, and why; `progress` how many are in so far. Raises
     Failed when Kafka is away or refuses.
     """
-    async with open_producer(place) as producer:
-        delivery = Delivery(producer, place.topic_name(TOUCHES), refuse)
+    async with open_producer(cluster) as producer:
+        delivery = Delivery(producer, cluster.topic_name(TOUCHES), refuse)
         try:
-            async for label, record in _records(place, letters, new_id, refuse):
+            async for label, record in _records(cluster, letters, new_id, refuse):
                 await delivery.send(label, **record)
                 await delivery.settle(keep=UNDELIVERED)
                 progress(delivery.delivered)
@@ -104,19 +104,21 @@ async def replay(
     return delivery.delivered
 
 
-async def rehearse(place: Place, letters: AsyncGenerator[Letter, None], *, new_id: str | None, refuse: Refuse) -> int:
+async def rehearse(
+    cluster: Cluster, letters: AsyncGenerator[Letter, None], *, new_id: str | None, refuse: Refuse
+) -> int:
     """Return how many of `letters` would be produced; nothing is."""
-    return len([label async for label, _ in _records(place, letters, new_id, refuse)])
+    return len([label async for label, _ in _records(cluster, letters, new_id, refuse)])
 
 
 async def _records(
-    place: Place, letters: AsyncGenerator[Letter, None], new_id: str | None, refuse: Refuse
+    cluster: Cluster, letters: AsyncGenerator[Letter, None], new_id: str | None, refuse: Refuse
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    partitions = place.partitions or await partition_count(place, TOUCHES)
+    partitions = cluster.partitions or await partition_count(cluster, TOUCHES)
     async with aclosing(letters):
         async for letter in letters:
             try:
-                yield str(letter.spot), record_of(letter, place.topic_name(TOUCHES), partitions, new_id)
+                yield str(letter.spot), record_of(letter, cluster.topic_name(TOUCHES), partitions, new_id)
             except NotReplayable as error:
                 refuse(str(letter.spot), str(error))
 

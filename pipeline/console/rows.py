@@ -40,7 +40,7 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InputRow:
     """One touch, ready to produce."""
 
     line: int
@@ -57,14 +57,14 @@ class Broken:
     why: str
 
 
-class Unreadable(Exception):
+class UnreadableInput(Exception):
     """The file as a whole cannot be read; the message says why."""
 
 
-def rows(stream: Stream, form: Form, before_read: Callable[[], None] = lambda: None) -> Iterator[Row | Broken]:
+def rows(stream: Stream, form: Form, before_read: Callable[[], None] = lambda: None) -> Iterator[InputRow | Broken]:
     """Yield what each line holds; `before_read` is called before each read that may have to wait.
 
-    Raises Unreadable for a CSV whose header is unusable.
+    Raises UnreadableInput for a CSV whose header is unusable.
     """
     lines = _lines(stream, before_read)
     match form:
@@ -116,13 +116,13 @@ def _read(read: Callable[[int], bytes], before_read: Callable[[], None]) -> byte
     return read(CHUNK)
 
 
-def _ndjson(lines: Iterator[bytes]) -> Iterator[Row | Broken]:
+def _ndjson(lines: Iterator[bytes]) -> Iterator[InputRow | Broken]:
     for number, line in enumerate(lines, 1):
         if value := line.strip():
             yield _judge(number, value)
 
 
-def _judge(number: int, value: bytes) -> Row | Broken:
+def _judge(number: int, value: bytes) -> InputRow | Broken:
     if len(value) > LARGEST_VALUE:
         return Broken(number, "larger than 1 MiB")
     try:
@@ -143,7 +143,7 @@ def _exact(value: bytes) -> Any:
         return None
 
 
-def _row(number: int, touch: Any, value: bytes) -> Row | Broken:
+def _row(number: int, touch: Any, value: bytes) -> InputRow | Broken:
     if not isinstance(touch, dict):
         return Broken(number, "no JSON object")
     touch_id = touch.get("touch_id")
@@ -151,10 +151,10 @@ def _row(number: int, touch: Any, value: bytes) -> Row | Broken:
         return Broken(number, "no touch_id")
     if not isinstance(touch_id, str) or not touch_id:
         return Broken(number, "touch_id is empty or no text")
-    return Row(number, touch_id.encode(), value)
+    return InputRow(number, touch_id.encode(), value)
 
 
-def _csv(lines: Iterator[bytes]) -> Iterator[Row | Broken]:
+def _csv(lines: Iterator[bytes]) -> Iterator[InputRow | Broken]:
     csv.field_size_limit(LONGEST_LINE)
     before = _Before(lines)
     columns = _columns(before.header, before.delimiter, before.number)
@@ -200,11 +200,11 @@ def _columns(header: str, delimiter: str, number: int) -> list[str]:
     try:
         columns = [_column(name) for name in next(csv.reader([header], delimiter=delimiter, strict=True), [])]
     except csv.Error as error:
-        raise Unreadable(f"line {number}: no CSV header: {error}") from None
+        raise UnreadableInput(f"line {number}: no CSV header: {error}") from None
     if "touch_id" not in columns:
-        raise Unreadable(f"line {number}: the CSV header has no column touch_id")
+        raise UnreadableInput(f"line {number}: the CSV header has no column touch_id")
     if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
-        raise Unreadable(f"line {number}: the CSV header has columns twice: {', '.join(map(repr, repeated))}")
+        raise UnreadableInput(f"line {number}: the CSV header has columns twice: {', '.join(map(repr, repeated))}")
     return columns
 
 
@@ -216,7 +216,7 @@ def _column(name: str) -> str:
     return known if (known := plain.lower().replace(" ", "_")) in _MEMBERS else plain
 
 
-def _touch_of(number: int, columns: list[str], cells: list[str]) -> Row | Broken:
+def _touch_of(number: int, columns: list[str], cells: list[str]) -> InputRow | Broken:
     """Return the touch of a row. Empty cells at the end may be missing, or be too many: programs differ."""
     more = cells[len(columns) :]
     if any(cell.strip() for cell in more):

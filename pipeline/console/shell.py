@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import click
 from faust.cli.base import AppCommand, cli
 
-from pipeline.console.place import Failed
+from pipeline.console.cluster import Failed
 from pipeline.secret import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from pipeline.console.desk import Desk
+    from pipeline.console.command_context import CommandContext
 
 DONE, FAILED = 0, 1
 
-_desks: list[Callable[[], Desk]] = []
+_desks: list[Callable[[], CommandContext]] = []
 
 
-def install(make_desk: Callable[[], Desk]) -> None:
-    """Let the commands work with what `make_desk` makes; it is called when a command runs."""
-    _desks[:] = [make_desk]
+def install(make_context: Callable[[], CommandContext]) -> None:
+    """Let the commands work with what `make_context` makes; it is called when a command runs."""
+    _desks[:] = [make_context]
 
 
 class Shell(AppCommand):
@@ -44,7 +44,7 @@ class Shell(AppCommand):
             logging.getLogger(talker).setLevel(logging.CRITICAL)
         raise SystemExit(_run(self.serve(_desks[0](), *self.args, *args, **self.kwargs, **kwargs), self.interrupted))
 
-    async def serve(self, desk: Desk, *args: Any, **kwargs: Any) -> int:
+    async def serve(self, context: CommandContext, *args: Any, **kwargs: Any) -> int:
         """Do it, and return the exit code."""
         raise NotImplementedError
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
 
     Read = Callable[[bytes | None], Mapping[str, Any]]
-    """Decodes a Status; raises Illegible."""
+    """Decodes a Status; raises UndecodableValue."""
     Told = Mapping[str, Any]
 
 
@@ -33,7 +33,7 @@ class Seen:
 
 
 async def status(
-    place: Place,
+    cluster: Cluster,
     read: Read,
     *,
     show: Callable[[Told], None],
@@ -50,7 +50,7 @@ async def status(
     seen = Seen()
     try:
         async with asyncio.timeout(timeout_s):
-            async with aclosing(read_topic(_source(place, read, complain, touch_id), follow=follow)) as story:
+            async with aclosing(read_topic(_source(cluster, read, complain, touch_id), follow=follow)) as story:
                 async for told in story:
                     show(told)
                     seen.records += 1
@@ -63,10 +63,10 @@ async def status(
     return seen
 
 
-def _source(place: Place, read: Read, complain: Callable[[str], None], touch_id: str | None) -> Source[Told]:
+def _source(cluster: Cluster, read: Read, complain: Callable[[str], None], touch_id: str | None) -> Source[Told]:
     key = touch_id.encode() if touch_id is not None else None
 
     def read_record(record: ConsumerRecord) -> Told | None:
         return None if key is not None and record.key != key else read(record.value)
 
-    return Source(place, "touches.status", read_record, occurred_ms, complain)
+    return Source(cluster, "touches.status", read_record, occurred_ms, complain)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.console.place import Failed, partition_count, unreached
-from pipeline.console.reading import Illegible
+from pipeline.console.cluster import Failed, partition_count, unreached
+from pipeline.console.reading import UndecodableValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from aiokafka import ConsumerRecord
 
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
 
 T = TypeVar("T")
 
@@ -43,11 +43,11 @@ class Spot(NamedTuple):
 class Source(Generic[T]):
     """What is read, and as what."""
 
-    place: Place
+    cluster: Cluster
     topic: str
     """Without the prefix."""
     read: Callable[[ConsumerRecord], T | None]
-    """Turns a record into what it says, None if it is not asked for; raises Illegible."""
+    """Turns a record into what it says, None if it is not asked for; raises UndecodableValue."""
     at_ms: Callable[[T], int]
     """When it was said."""
     complain: Callable[[str], None]
@@ -60,7 +60,7 @@ async def read_topic(source: Source[T], *, follow: bool = False) -> AsyncGenerat
     Raises Failed when Kafka or the topic is away.
     """
     partitions = await _partitions(source)
-    kafka = _consumer(source.place)
+    kafka = _consumer(source.cluster)
     try:
         await kafka.start()
         async with aclosing(_to_the_end(kafka, source, partitions)) as before:
@@ -72,7 +72,7 @@ async def read_topic(source: Source[T], *, follow: bool = False) -> AsyncGenerat
             for said in sorted(fresh, key=source.at_ms):
                 yield said
     except (KafkaError, OSError) as error:
-        raise await unreached(source.place, error) from error
+        raise await unreached(source.cluster, error) from error
     finally:
         await kafka.stop()
 
@@ -80,31 +80,31 @@ async def read_topic(source: Source[T], *, follow: bool = False) -> AsyncGenerat
 async def read_spots(source: Source[T], spots: Iterable[Spot]) -> AsyncGenerator[T, None]:
     """Yield what stands at each of `spots`, nothing where nothing does; raises as `read_topic` does."""
     partitions = await _partitions(source)
-    kafka = _consumer(source.place)
+    kafka = _consumer(source.cluster)
     try:
         await kafka.start()
         starts, ends = await kafka.beginning_offsets(partitions), await kafka.end_offsets(partitions)
         for spot in spots:
-            tp = TopicPartition(source.place.topic_name(source.topic), spot.partition)
+            tp = TopicPartition(source.cluster.topic_name(source.topic), spot.partition)
             is_there = tp in starts and starts[tp] <= spot.offset < ends[tp]
             records = await _from(kafka, tp, spot.offset, ends[tp]) if is_there else []
             # Between records stand markers and aborted ones: the next legible record is not the one asked for.
             for said in _said(source, [record for record in records if record.offset == spot.offset]):
                 yield said
     except (KafkaError, OSError) as error:
-        raise await unreached(source.place, error) from error
+        raise await unreached(source.cluster, error) from error
     finally:
         await kafka.stop()
 
 
 async def _partitions(source: Source[T]) -> list[TopicPartition]:
-    count = await partition_count(source.place, source.topic)
-    return [TopicPartition(source.place.topic_name(source.topic), number) for number in range(count)]
+    count = await partition_count(source.cluster, source.topic)
+    return [TopicPartition(source.cluster.topic_name(source.topic), number) for number in range(count)]
 
 
-def _consumer(place: Place) -> AIOKafkaConsumer:
+def _consumer(cluster: Cluster) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
-        **place.connection,
+        **cluster.connection,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
@@ -162,7 +162,7 @@ def _said(source: Source[T], records: list[ConsumerRecord]) -> list[T]:
     for record in records:
         try:
             what = source.read(record)
-        except Illegible as error:
+        except UndecodableValue as error:
             source.complain(f"{record.topic}[{record.partition}] offset {record.offset}: {error}; skipped")
         else:
             if what is not None:

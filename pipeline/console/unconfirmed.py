@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, MessageSizeTooLargeError, ProducerFenced
 
-from pipeline.console.again import again_id, touch_again
-from pipeline.console.place import Failed, partition_count, unreached
+from pipeline.console.cluster import Failed, partition_count, unreached
 from pipeline.console.question import told
-from pipeline.console.reading import Illegible
+from pipeline.console.reading import UndecodableValue
+from pipeline.console.resubmit import again_id, touch_again
 from pipeline.console.status import status
 from pipeline.console.story import occurred_ms, time_of
 from pipeline.console.topic import Source, read_topic
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from pipeline.console.desk import Desk
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
+    from pipeline.console.command_context import CommandContext
     from pipeline.domain.sender import Sender
 
 REACHED_S = 30.0
@@ -41,7 +41,7 @@ CLOCKS_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OperatorAnswer:
     """What somebody found out of a touch."""
 
     resolution: Resolved
@@ -50,13 +50,13 @@ class Answer:
     """It counts, whatever was recorded before."""
 
 
-async def unconfirmed(place: Place, complain: Callable[[str], None]) -> dict[str, Unconfirmed]:
+async def unconfirmed(cluster: Cluster, complain: Callable[[str], None]) -> dict[str, Unconfirmed]:
     """Return the touches that ended unconfirmed, by touch_id, oldest first, each as it was told last.
 
     `complain` gets one line per record that is none of ours. Raises Failed when Kafka or the topic is away.
     """
     latest: dict[str, Unconfirmed] = {}
-    source = Source(place, UNCONFIRMED, _read, lambda left: left.occurred_at_ms, complain)
+    source = Source(cluster, UNCONFIRMED, _read, lambda left: left.occurred_at_ms, complain)
     async with aclosing(read_topic(source)) as records:
         async for left in records:
             latest[left.work.touch_id] = left
@@ -67,7 +67,7 @@ def _read(record: ConsumerRecord) -> Unconfirmed:
     try:
         return decode_unconfirmed(record.value or b"")
     except (UnknownVersion, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-        raise Illegible(f"no unconfirmed touch: {error}") from error
+        raise UndecodableValue(f"no unconfirmed touch: {error}") from error
 
 
 def named(found: Mapping[str, Unconfirmed], touch_id: str) -> Unconfirmed:
@@ -77,7 +77,7 @@ def named(found: Mapping[str, Unconfirmed], touch_id: str) -> Unconfirmed:
     return found[touch_id]
 
 
-def resolved(left: Unconfirmed, answer: Answer, now_ms: int) -> Unconfirmed | None:
+def resolved(left: Unconfirmed, answer: OperatorAnswer, now_ms: int) -> Unconfirmed | None:
     """Return `left` as `answer` says it is, None when that is recorded already. Raises Failed when another answer is."""
     is_same = left.resolution is answer.resolution
     if is_same and answer.message_id in {None, left.provider_message_id}:
@@ -99,20 +99,20 @@ def resolved(left: Unconfirmed, answer: Answer, now_ms: int) -> Unconfirmed | No
 
 
 async def record(
-    place: Place, touch_id: str, answer: Answer, now_ms: int, complain: Callable[[str], None]
+    cluster: Cluster, touch_id: str, answer: OperatorAnswer, now_ms: int, complain: Callable[[str], None]
 ) -> tuple[Unconfirmed, bool]:
     """Record `answer`, and produce the touch again if it was not sent: both or neither. Return it as recorded, and whether that is new.
 
     Raises Failed when another answer is recorded, or Kafka refuses.
     """
-    await partition_count(place, UNCONFIRMED)
+    await partition_count(cluster, UNCONFIRMED)
     try:
-        async with _alone(place) as producer:
-            left = named(await unconfirmed(place, complain), touch_id)
+        async with _alone(cluster) as producer:
+            left = named(await unconfirmed(cluster, complain), touch_id)
             new = resolved(left, answer, now_ms)
             if new is None:
                 return left, False
-            await _write(producer, place, new)
+            await _write(producer, cluster, new)
             return new, True
     except (ProducerFenced, InvalidProducerEpoch):
         raise Failed("somebody else is resolving at this moment, nothing was recorded: try again") from None
@@ -122,18 +122,18 @@ async def record(
             "produce it from its source under another touch_id, and record it with --sent"
         ) from None
     except (KafkaError, OSError, TimeoutError) as error:
-        raise await unreached(place, error) from error
+        raise await unreached(cluster, error) from error
 
 
 @asynccontextmanager
-async def _alone(place: Place) -> AsyncIterator[AIOKafkaProducer]:
+async def _alone(cluster: Cluster) -> AsyncIterator[AIOKafkaProducer]:
     """Yield a producer that has fenced every other one of this kind: what is read now is what will be written upon."""
     producer = AIOKafkaProducer(
-        **place.connection,
-        transactional_id=place.topic_name("pipeline-unconfirmed"),
+        **cluster.connection,
+        transactional_id=cluster.topic_name("pipeline-unconfirmed"),
         acks="all",
         max_request_size=CLAIM_BYTES,
-        partitioner=place.partitioner(),
+        partitioner=cluster.partitioner(),
     )
     try:
         await asyncio.wait_for(producer.start(), REACHED_S)
@@ -144,16 +144,16 @@ async def _alone(place: Place) -> AsyncIterator[AIOKafkaProducer]:
             await asyncio.wait_for(producer.stop(), GOODBYE_S)
 
 
-async def _write(producer: AIOKafkaProducer, place: Place, left: Unconfirmed) -> None:
+async def _write(producer: AIOKafkaProducer, cluster: Cluster, left: Unconfirmed) -> None:
     """Write what was found out, and the touch once more if it was not sent, in one transaction."""
     await producer.begin_transaction()
     try:
         async with asyncio.timeout(REACHED_S):
             key, value = left.work.touch_id.encode(), encode_unconfirmed(left)
-            await producer.send_and_wait(place.topic_name(UNCONFIRMED), value, key, partition=left.work.origin)
+            await producer.send_and_wait(cluster.topic_name(UNCONFIRMED), value, key, partition=left.work.origin)
             if left.resolution is Resolved.NOT_SENT and left.resent_as is not None:
                 again = encode("touch", touch_again(left.work))
-                await producer.send_and_wait(place.topic_name(TOUCHES), again, left.resent_as.encode())
+                await producer.send_and_wait(cluster.topic_name(TOUCHES), again, left.resent_as.encode())
             await producer.commit_transaction()
     except BaseException:
         # Left open, it would hide what comes behind it in `touches` from the router until Kafka gives it up.
@@ -166,7 +166,7 @@ async def _write(producer: AIOKafkaProducer, place: Place, left: Unconfirmed) ->
 
 
 async def ask(
-    desk: Desk,
+    context: CommandContext,
     found: Mapping[str, Unconfirmed],
     left: Unconfirmed,
     complain: Callable[[str], None],
@@ -176,8 +176,8 @@ async def ask(
 
     `progress` gets the number of statuses read. Raises Failed when the provider cannot tell.
     """
-    sender = _asked(desk, left)
-    known = _ids_told_later(found, left) | await _ids_sent(desk, left, complain, progress)
+    sender = _asked(context, left)
+    known = _ids_told_later(found, left) | await _ids_sent(context, left, complain, progress)
     await sender.open()
     try:
         answer = await sender.ask(left.claim, known)
@@ -194,10 +194,10 @@ async def ask(
             raise Failed(f"the provider cannot tell: {answer}")
 
 
-def _asked(desk: Desk, left: Unconfirmed) -> Sender:
+def _asked(context: CommandContext, left: Unconfirmed) -> Sender:
     """Return whom to ask. Raises Failed when nobody can be."""
     work, claim = left.work, left.claim
-    sender = desk.sender_of(work.channel, work.sender)
+    sender = context.sender_of(work.channel, work.sender)
     if sender is None:
         raise Failed(f"{work.channel} has no sender {work.sender!r} any more, whose account could be asked")
     if sender.replays:
@@ -205,7 +205,7 @@ def _asked(desk: Desk, left: Unconfirmed) -> Sender:
             "Resend can only be asked by sending the same request again, which may send: look for it at "
             f"https://resend.com/emails (to {work.to}, from {time_of(claim.claimed_ms)} on), then resolve with --sent or --not-sent"
         )
-    if not claim.request.handle and desk.now_ms() - claim.claimed_ms > STATUS_DAYS * DAY_MS:
+    if not claim.request.handle and context.now_ms() - claim.claimed_ms > STATUS_DAYS * DAY_MS:
         raise Failed(
             f"it is older than {STATUS_DAYS} days: the statuses that tell which message is whose are gone; "
             "look into the provider's console, then resolve with --sent or --not-sent"
@@ -219,7 +219,7 @@ def _ids_told_later(found: Mapping[str, Unconfirmed], left: Unconfirmed) -> froz
 
 
 async def _ids_sent(
-    desk: Desk, left: Unconfirmed, complain: Callable[[str], None], progress: Callable[[int], None]
+    context: CommandContext, left: Unconfirmed, complain: Callable[[str], None], progress: Callable[[int], None]
 ) -> frozenset[str]:
     """Return the message ids of all touches that were sent since. A status has no address: more than needed is right, ids are unique."""
     since_ms = left.claim.claimed_ms - CLOCKS_MS
@@ -232,5 +232,5 @@ async def _ids_sent(
         if said["state"] == "sent" and said["channel"] == left.work.channel and occurred_ms(said) >= since_ms:
             ids.add(said["provider_message_id"])
 
-    await status(desk.place, desk.read_status, show=see, complain=complain)
+    await status(context.cluster, context.read_status, show=see, complain=complain)
     return frozenset(ids - {None})

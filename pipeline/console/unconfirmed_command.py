@@ -11,11 +11,11 @@ from pipeline.console.question import json_of, line_of, told
 from pipeline.console.report import Counting
 from pipeline.console.shell import DONE, Verb, complain
 from pipeline.console.story import time_of
-from pipeline.console.unconfirmed import Answer, ask, named, record, resolved, unconfirmed
+from pipeline.console.unconfirmed import OperatorAnswer, ask, named, record, resolved, unconfirmed
 from pipeline.domain.unconfirmed import Resolved
 
 if TYPE_CHECKING:
-    from pipeline.console.desk import Desk
+    from pipeline.console.command_context import CommandContext
     from pipeline.domain.unconfirmed import Unconfirmed
 
 
@@ -39,12 +39,12 @@ def _unconfirmed() -> None:
     """  # noqa: D301 - \b is click's
 
 
-class _Verb(Verb):
+class _UnconfirmedVerb(Verb):
     abstract: ClassVar[bool] = True
     group = _unconfirmed
 
 
-class ListUnconfirmed(_Verb):
+class ListUnconfirmed(_UnconfirmedVerb):
     """Show a line per unresolved touch: time, touch_id, channel, sender, to, error. With --all also those resolved, and how.
 
     `faust -A pipeline --json unconfirmed list` prints a JSON object per touch.
@@ -64,16 +64,16 @@ class ListUnconfirmed(_Verb):
     verb = "list"
     options: list[Any] = [option("--all", "is_all", is_flag=True, help="Also those that are resolved.")]  # noqa: RUF012 - faust reads it off the class
 
-    async def serve(self, desk: Desk, *, is_all: bool) -> int:
+    async def serve(self, context: CommandContext, *, is_all: bool) -> int:
         """Show the lines."""
         form = json_of if self.json else line_of
-        for left in (await unconfirmed(desk.place, complain)).values():
+        for left in (await unconfirmed(context.cluster, complain)).values():
             if is_all or left.resolution is None:
                 click.echo(form(left))
         return DONE
 
 
-class ResolveUnconfirmed(_Verb):
+class ResolveUnconfirmed(_UnconfirmedVerb):
     """Record what became of a touch that ended unconfirmed.
 
     --ask-provider looks it up now, as its sender did, and sends nothing: if it is found it is recorded as sent, if not
@@ -108,7 +108,7 @@ class ResolveUnconfirmed(_Verb):
 
     async def serve(
         self,
-        desk: Desk,
+        context: CommandContext,
         touch_id: str,
         *,
         is_sent: bool,
@@ -123,31 +123,31 @@ class ResolveUnconfirmed(_Verb):
         if message_id is not None and not (is_sent and message_id.strip()):
             raise click.UsageError("--id goes with --sent", self.ctx)
         if is_asked:
-            answer = await self._asked(desk, touch_id, is_forced=is_forced)
+            answer = await self._asked(context, touch_id, is_forced=is_forced)
         else:
-            answer = Answer(Resolved.SENT if is_sent else Resolved.NOT_SENT, message_id, overrules=is_forced)
+            answer = OperatorAnswer(Resolved.SENT if is_sent else Resolved.NOT_SENT, message_id, overrules=is_forced)
         if answer is not None:
-            await self._record(desk, touch_id, answer)
+            await self._record(context, touch_id, answer)
         return DONE
 
-    async def _asked(self, desk: Desk, touch_id: str, *, is_forced: bool) -> Answer | None:
+    async def _asked(self, context: CommandContext, touch_id: str, *, is_forced: bool) -> OperatorAnswer | None:
         """Return what the provider says, None if it has no such message."""
-        found = await unconfirmed(desk.place, complain)
+        found = await unconfirmed(context.cluster, complain)
         left = named(found, touch_id)
-        known = Answer(Resolved.SENT, left.provider_message_id, overrules=is_forced)
+        known = OperatorAnswer(Resolved.SENT, left.provider_message_id, overrules=is_forced)
         # What is recorded otherwise is refused before anybody is asked; what is known to the last needs no asking.
         if resolved(left, known, 0) is None and left.provider_message_id is not None:
             return known
         with Counting("statuses read, for the message ids of other touches", lambda: None) as counting:
-            message = await ask(desk, found, left, complain, counting)
+            message = await ask(context, found, left, complain, counting)
         if message is None:
             click.echo(ABSENT.format(touch_id=touch_id), err=self.json)
             return None
-        return Answer(Resolved.SENT, message.message_ids[0], overrules=is_forced)
+        return OperatorAnswer(Resolved.SENT, message.message_ids[0], overrules=is_forced)
 
-    async def _record(self, desk: Desk, touch_id: str, answer: Answer) -> None:
-        now_ms = desk.now_ms()
-        left, is_new = await record(desk.place, touch_id, answer, now_ms, complain)
+    async def _record(self, context: CommandContext, touch_id: str, answer: OperatorAnswer) -> None:
+        now_ms = context.now_ms()
+        left, is_new = await record(context.cluster, touch_id, answer, now_ms, complain)
         if self.json:
             click.echo(json_of(left))
             return

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline.engine.config import EngineConfig
 from pipeline.engine.table_opening import KafkaTables
 from pipeline.engine.topics import RequiredTopic, ensure_topics
-from pipeline.lab.simulation.log import Broker, Tables
+from pipeline.lab.simulation.log import Broker, SimulatedTables
 from pipeline.lab.simulation.world import Process, World
 from pipeline.stage_io import Output
 
@@ -85,7 +85,7 @@ class SimulatedLog:
         self._broker, self._process, self._world = Broker(world), process, world
 
     async def open(self, wanted: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, OpenedTable]:
-        return await Tables(self._broker, self._process, lambda: self._world.now_ms).open(wanted)
+        return await SimulatedTables(self._broker, self._process, lambda: self._world.now_ms).open(wanted)
 
     async def produce(self, topic: str, partition: int, value: bytes) -> None:
         self._broker.log.append(Output(topic, partition, None, value), self._world.now_ms)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from pipeline.console.cluster import Cluster, Failed
 from pipeline.console.dead_letters import DeadLetters
 from pipeline.console.letter import Letter, Wanted
-from pipeline.console.place import Failed, Place
-from pipeline.console.reading import Reader
+from pipeline.console.reading import ValueReader
 from pipeline.console.replay import choose, rehearse, replay
 from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
@@ -38,15 +38,15 @@ class Box:
     """The topics `touches` and `touches.dead-letters`, without a worker."""
 
     def __init__(self, servers: list[str], prefix: str) -> None:
-        self.place = Place({"bootstrap_servers": servers}, prefix)
+        self.cluster = Cluster({"bootstrap_servers": servers}, prefix)
         self.complaints: list[str] = []
-        self.letters = DeadLetters(self.place, Reader("dead_letter"), self.complaints.append)
+        self.letters = DeadLetters(self.cluster, ValueReader("dead_letter"), self.complaints.append)
 
     def dead(self, **change: Any) -> DeadLetter:
         said = {
             "reason": DeadReason.UNDECODABLE,
             "error": "no touch",
-            "source_topic": self.place.topic_name("touches"),
+            "source_topic": self.cluster.topic_name("touches"),
             "source_partition": 1,
             "source_offset": 5,
             "key": b"k",
@@ -58,8 +58,8 @@ class Box:
         return DeadLetter(**{**said, **change})
 
     async def write(self, *letters: tuple[int, DeadLetter], form: Any = single_object, commit: bool = True) -> None:
-        topic = self.place.topic_name("touches.dead-letters")
-        producer = AIOKafkaProducer(**self.place.connection, transactional_id=f"{topic}-test")
+        topic = self.cluster.topic_name("touches.dead-letters")
+        producer = AIOKafkaProducer(**self.cluster.connection, transactional_id=f"{topic}-test")
         await producer.start()
         await producer.begin_transaction()
         for partition, letter in letters:
@@ -81,14 +81,14 @@ class Box:
         chosen = await choose(self.letters.at(spots) if spots else self.letters.all(), Wanted())
         progress: list[int] = []
         count = await replay(
-            self.place, self.letters.all(only=chosen.letters), new_id=new_id, refuse=refuse, progress=progress.append
+            self.cluster, self.letters.all(only=chosen.letters), new_id=new_id, refuse=refuse, progress=progress.append
         )
         assert progress[-1:] in ([], [count])
         return count
 
     async def touches(self) -> list[ConsumerRecord]:
-        partitions = [TopicPartition(self.place.topic_name("touches"), number) for number in range(PARTITIONS)]
-        consumer = AIOKafkaConsumer(**self.place.connection, auto_offset_reset="earliest", fetch_max_wait_ms=50)
+        partitions = [TopicPartition(self.cluster.topic_name("touches"), number) for number in range(PARTITIONS)]
+        consumer = AIOKafkaConsumer(**self.cluster.connection, auto_offset_reset="earliest", fetch_max_wait_ms=50)
         await consumer.start()
         try:
             consumer.assign(partitions)
@@ -104,8 +104,8 @@ class Box:
 @pytest.fixture
 async def box(kafka: list[str], topic_prefix: str) -> Box:
     box = Box(kafka, topic_prefix)
-    topics = [RequiredTopic(box.place.topic_name(name), PARTITIONS) for name in ("touches", "touches.dead-letters")]
-    await ensure_topics(box.place.connection, topics, 1)
+    topics = [RequiredTopic(box.cluster.topic_name(name), PARTITIONS) for name in ("touches", "touches.dead-letters")]
+    await ensure_topics(box.cluster.connection, topics, 1)
     return box
 
 
@@ -143,9 +143,9 @@ async def test_a_letter_is_found_at_its_place_and_nothing_at_others(box: Box):
 
 
 async def test_a_record_that_is_no_letter_is_named_and_the_rest_is_read(box: Box):
-    producer = AIOKafkaProducer(**box.place.connection)
+    producer = AIOKafkaProducer(**box.cluster.connection)
     await producer.start()
-    await producer.send_and_wait(box.place.topic_name("touches.dead-letters"), value=b"{}", partition=1)
+    await producer.send_and_wait(box.cluster.topic_name("touches.dead-letters"), value=b"{}", partition=1)
     await producer.stop()
     await box.write((1, box.dead()))
     assert len(await box.all()) == 1
@@ -172,15 +172,17 @@ async def test_many_letters_keep_their_order(box: Box):
 async def test_letters_of_another_prefix_are_refused_and_the_rest_is_replayed(box: Box):
     refused: list[tuple[str, str]] = []
     await box.write((0, box.dead(source_topic="elsewhere.touches")), (0, box.dead()))
-    assert await box.replay(refuse=lambda place, why: refused.append((place, why))) == 1
-    assert refused == [("0/0", f"it came from elsewhere.touches, not from {box.place.topic_name('touches')}")]
+    assert await box.replay(refuse=lambda cluster, why: refused.append((cluster, why))) == 1
+    assert refused == [("0/0", f"it came from elsewhere.touches, not from {box.cluster.topic_name('touches')}")]
     assert len(await box.touches()) == 1
 
 
 async def test_a_rehearsal_counts_what_would_be_replayed_and_produces_nothing(box: Box):
     refused: list[str] = []
     await box.write((0, box.dead(source_topic="elsewhere.touches")), (0, box.dead()))
-    count = await rehearse(box.place, box.letters.all(), new_id=None, refuse=lambda place, _: refused.append(place))
+    count = await rehearse(
+        box.cluster, box.letters.all(), new_id=None, refuse=lambda cluster, _: refused.append(cluster)
+    )
     assert (count, refused) == (1, ["0/0"])
     assert await box.touches() == []
 
@@ -223,7 +225,7 @@ async def test_list_filters_by_reason_and_time(box: Box, faust: Commands):
         ["0/1", "invalid"],
         ["1/0", "conflict"],
     ]
-    source = f"{box.place.topic_name('touches')}/1/5"
+    source = f"{box.cluster.topic_name('touches')}/1/5"
     line = faust("list", "--reason", "invalid")[1]
     assert " ".join(line.split()) == f"2026-11-24T12:03:04.568Z 0/1 invalid {source} t-1 to is ?[2J wrong"
     code, out, _ = faust(
@@ -248,7 +250,7 @@ async def test_show_tells_all_and_raw_gives_the_bytes(box: Box, faust: Commands)
 
 
 async def test_replay_says_what_it_did_and_dry_run_what_it_would_do(box: Box, faust: Commands):
-    topic = box.place.topic_name("touches")
+    topic = box.cluster.topic_name("touches")
     taken = box.dead(reason=DeadReason.INVALID, touch_id="t-1", value=b'{"touch_id":"t-1"}')
     await box.write((0, box.dead()), (0, taken), (0, box.dead(source_topic="elsewhere")))
     code, out, err = faust("replay", "--all", "--dry-run")

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline import flow
 from pipeline.console.backlog import read_backlog
-from pipeline.console.place import Place
+from pipeline.console.cluster import Cluster
 from pipeline.domain.work import Channel, Scheduled
 from pipeline.engine.table import INPUT_POSITION
 from pipeline.engine.topics import RequiredTopic, ensure_topics
@@ -121,12 +121,12 @@ def test_a_kafka_that_is_away_is_named(topic_prefix: str):
 
 
 async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str], topic_prefix: str):
-    place = Place({"bootstrap_servers": kafka}, topic_prefix)
+    cluster = Cluster({"bootstrap_servers": kafka}, topic_prefix)
     needed = [
-        RequiredTopic(place.topic_name(spec.name), spec.partitions, spec.settings)
+        RequiredTopic(cluster.topic_name(spec.name), spec.partitions, spec.settings)
         for spec in flow.topics(partitions=2, lanes=2, replication=1, dedup_for_ms=86_400_000)
     ]
-    await ensure_topics(place.connection, needed, 1)
+    await ensure_topics(cluster.connection, needed, 1)
 
     def later(touch_id: str) -> bytes:
         return encode_scheduled(Scheduled(5, Channel.SMS, 1, touch_id, encode_work(work(touch_id))))
@@ -136,7 +136,7 @@ async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str
         await producer.start()
         await producer.begin_transaction()
         for topic, partition, key, value in records:
-            await producer.send(place.topic_name(topic), key=key, value=value, partition=partition)
+            await producer.send(cluster.topic_name(topic), key=key, value=value, partition=partition)
         await (producer.abort_transaction() if is_aborted else producer.commit_transaction())
         await producer.stop()
 
@@ -163,7 +163,7 @@ async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str
     )
 
     complaints: list[str] = []
-    found = await read_backlog(place, [Channel.SMS], progress=lambda _: None, complain=complaints.append)
+    found = await read_backlog(cluster, [Channel.SMS], progress=lambda _: None, complain=complaints.append)
     empty, lane = found.lanes
     assert (empty.rows, empty.arrivals) == ({}, [])
     assert lane.rows == {INPUT_POSITION: (1).to_bytes(8, "big"), b"wa": b"1"}
@@ -173,5 +173,5 @@ async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str
     assert found.not_accepted == (7 + 1 - 3) + (1 + 1)
     assert len(complaints) == 1
     assert "touches.sms[1] offset 2: none of ours" in complaints[0]
-    mail = await read_backlog(place, [Channel.EMAIL], progress=lambda _: None, complain=complaints.append)
+    mail = await read_backlog(cluster, [Channel.EMAIL], progress=lambda _: None, complain=complaints.append)
     assert (mail.deferred, [each.channel for each in mail.lanes]) == ([], [Channel.EMAIL] * 2)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.console.place import Failed, Place
-from pipeline.console.reading import Reader
+from pipeline.console.cluster import Cluster, Failed
+from pipeline.console.reading import ValueReader
 from pipeline.console.status import Seen, status
 from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.records.codec import encode
@@ -38,15 +38,15 @@ def told(touch_id: str, state: str, at_ms: int) -> dict[str, Any]:
 class Story:
     """A status topic, and a transactional writer of it."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.topic = place.topic_name("touches.status")
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.topic = cluster.topic_name("touches.status")
         self.lines: list[tuple[str, str]] = []
         self.told = asyncio.Event()
         self.complaints: list[str] = []
 
     async def write(self, *records: tuple[int, dict[str, Any]], commit: bool = True, form: str = "avro") -> None:
-        producer = AIOKafkaProducer(**self.place.connection, transactional_id=f"{self.topic}-test")
+        producer = AIOKafkaProducer(**self.cluster.connection, transactional_id=f"{self.topic}-test")
         await producer.start()
         try:
             await producer.begin_transaction()
@@ -65,14 +65,19 @@ class Story:
 
     async def read(self, touch_id: str | None = None, **how: Any) -> Seen:
         return await status(
-            self.place, Reader("status"), show=self.show, complain=self.complaints.append, touch_id=touch_id, **how
+            self.cluster,
+            ValueReader("status"),
+            show=self.show,
+            complain=self.complaints.append,
+            touch_id=touch_id,
+            **how,
         )
 
 
 @pytest.fixture
 async def story(kafka: list[str], topic_prefix: str) -> Story:
-    story = Story(Place({"bootstrap_servers": kafka}, topic_prefix))
-    await ensure_topics(story.place.connection, [RequiredTopic(story.topic, PARTITIONS)], 1)
+    story = Story(Cluster({"bootstrap_servers": kafka}, topic_prefix))
+    await ensure_topics(story.cluster.connection, [RequiredTopic(story.topic, PARTITIONS)], 1)
     return story
 
 
@@ -124,7 +129,7 @@ async def test_following_all_ends_at_the_timeout(story: Story):
 
 
 async def test_a_record_that_is_none_of_ours_is_named_and_the_rest_is_shown(story: Story):
-    producer = AIOKafkaProducer(**story.place.connection)
+    producer = AIOKafkaProducer(**story.cluster.connection)
     await producer.start()
     await producer.send_and_wait(story.topic, value=b"\xff\xff", partition=0)
     await producer.stop()
@@ -135,9 +140,9 @@ async def test_a_record_that_is_none_of_ours_is_named_and_the_rest_is_shown(stor
 
 async def test_a_missing_topic_is_a_failure_that_says_what_to_do(kafka: list[str]):
     with pytest.raises(Failed, match="start a worker"):
-        await Story(Place({"bootstrap_servers": kafka}, "nowhere.")).read()
+        await Story(Cluster({"bootstrap_servers": kafka}, "nowhere.")).read()
 
 
 async def test_an_unreachable_kafka_is_a_failure_that_names_it():
     with pytest.raises(Failed, match=r"127\.0\.0\.1:1 cannot be reached"):
-        await Story(Place({"bootstrap_servers": ["127.0.0.1:1"]})).read()
+        await Story(Cluster({"bootstrap_servers": ["127.0.0.1:1"]})).read()

@@ -18,7 +18,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 from pipeline import flow
 from pipeline.connection import Connection, why_unreachable
 from pipeline.console.check import Desired, check
-from pipeline.console.place import Failed, Place, partition_counts
+from pipeline.console.cluster import Cluster, Failed, partition_counts
 from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.settings import load
 from pipeline.worker import connection_of
@@ -133,7 +133,7 @@ async def test_a_closed_door_is_told_at_once_and_in_one_line(secured: SecuredKaf
     assert "s3cret" not in why
     assert "\n" not in why
     with pytest.raises(Failed, match=re.escape(said)):
-        await partition_counts(Place(connection))
+        await partition_counts(Cluster(connection))
 
 
 def test_worker_and_commands_end_with_that_line_and_1(secured: SecuredKafka, tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ async def test_check_looks_as_a_worker_connects_by_every_way_in(
 ) -> None:
     await secured.grant(OPERATIONS, topic_prefix)
     for name, way in {**ways(secured), "token command": secured.by_token("pipeline", "SASL_SSL", command=True)}.items():
-        place = Place(connection_of(load(way.environment, tmp_path)), topic_prefix)
-        findings = [found async for found in check(place, desired(topic_prefix), time.time)]
+        cluster = Cluster(connection_of(load(way.environment, tmp_path)), topic_prefix)
+        findings = [found async for found in check(cluster, desired(topic_prefix), time.time)]
         assert all(found.is_ok for found in findings), (name, findings)
         assert "permissions" in [found.item for found in findings]
 
@@ -170,8 +170,8 @@ async def test_check_names_a_permission_that_is_missing(
     granted = "\n".join(line for line in OPERATIONS.splitlines() if left_out not in line)
     await secured.grant(granted, topic_prefix)
     way = secured.by_password("pipeline", "SASL_PLAINTEXT", "PLAIN")
-    place = Place(connection_of(load(way.environment, tmp_path)), topic_prefix)
-    findings = [found async for found in check(place, desired(topic_prefix), time.time)]
+    cluster = Cluster(connection_of(load(way.environment, tmp_path)), topic_prefix)
+    findings = [found async for found in check(cluster, desired(topic_prefix), time.time)]
     [wrong] = [found for found in findings if found.item == "permissions"]
     assert not wrong.is_ok
     assert said in wrong.what

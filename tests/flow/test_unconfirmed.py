@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline import flow
 from pipeline.console import unconfirmed as resolving
-from pipeline.console.place import Failed, Place
-from pipeline.console.unconfirmed import Answer, record, unconfirmed
+from pipeline.console.cluster import Cluster, Failed
+from pipeline.console.unconfirmed import OperatorAnswer, record, unconfirmed
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Channel, Claim, Request
 from pipeline.engine.topics import RequiredTopic, ensure_topics
@@ -169,7 +169,7 @@ class Book:
     """`touches.unconfirmed` with one touch in it, and what is in both topics."""
 
     def __init__(self, kafka: list[str], prefix: str) -> None:
-        self.place = Place({"bootstrap_servers": kafka}, prefix)
+        self.cluster = Cluster({"bootstrap_servers": kafka}, prefix)
 
     async def open(self, left: Unconfirmed) -> None:
         specs = [
@@ -178,33 +178,33 @@ class Book:
             if spec.name in {flow.UNCONFIRMED, flow.TOUCHES}
         ]
         await ensure_topics(
-            self.place.connection,
-            [RequiredTopic(self.place.topic_name(s.name), s.partitions, s.settings) for s in specs],
+            self.cluster.connection,
+            [RequiredTopic(self.cluster.topic_name(s.name), s.partitions, s.settings) for s in specs],
             1,
         )
-        producer = AIOKafkaProducer(**self.place.connection, max_request_size=flow.CLAIM_BYTES)
+        producer = AIOKafkaProducer(**self.cluster.connection, max_request_size=flow.CLAIM_BYTES)
         await producer.start()
         await producer.send_and_wait(
-            self.place.topic_name(flow.UNCONFIRMED),
+            self.cluster.topic_name(flow.UNCONFIRMED),
             encode_unconfirmed(left),
             left.work.touch_id.encode(),
             partition=left.work.origin,
         )
         await producer.stop()
 
-    async def record(self, answer: Answer) -> tuple[Unconfirmed, bool]:
-        return await record(self.place, "t-1", answer, T0, print)
+    async def record(self, answer: OperatorAnswer) -> tuple[Unconfirmed, bool]:
+        return await record(self.cluster, "t-1", answer, T0, print)
 
     async def known(self) -> Unconfirmed:
-        return (await unconfirmed(self.place, print))["t-1"]
+        return (await unconfirmed(self.cluster, print))["t-1"]
 
     async def touches(self) -> list[tuple[bytes, str]]:
         """Return key and touch_id of what is in `touches`, read committed."""
         consumer = AIOKafkaConsumer(
-            **self.place.connection, isolation_level="read_committed", auto_offset_reset="earliest"
+            **self.cluster.connection, isolation_level="read_committed", auto_offset_reset="earliest"
         )
         await consumer.start()
-        partitions = [TopicPartition(self.place.topic_name(flow.TOUCHES), n) for n in range(2)]
+        partitions = [TopicPartition(self.cluster.topic_name(flow.TOUCHES), n) for n in range(2)]
         consumer.assign(partitions)
         ends, found = await consumer.end_offsets(partitions), []
         while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
@@ -226,10 +226,10 @@ def left(**more: Any) -> Unconfirmed:
 
 async def test_the_latest_answer_counts_and_the_touch_is_produced_once_under_its_own_key(book: Book) -> None:
     await book.open(left())
-    assert (await book.record(Answer(Resolved.NOT_SENT)))[1]
-    assert not (await book.record(Answer(Resolved.NOT_SENT)))[1]
+    assert (await book.record(OperatorAnswer(Resolved.NOT_SENT)))[1]
+    assert not (await book.record(OperatorAnswer(Resolved.NOT_SENT)))[1]
     assert await book.touches() == [(b"t-1:again", "t-1:again")]
-    await book.record(Answer(Resolved.SENT, "SM1", overrules=True))
+    await book.record(OperatorAnswer(Resolved.SENT, "SM1", overrules=True))
     known = await book.known()
     assert (known.resolution, known.provider_message_id, known.resent_as) == (Resolved.SENT, "SM1", "t-1:again")
 
@@ -237,22 +237,22 @@ async def test_the_latest_answer_counts_and_the_touch_is_produced_once_under_its
 async def test_a_touch_too_large_to_be_produced_again_is_not_recorded_as_if_it_were(book: Book) -> None:
     await book.open(left(body="x" * 1_500_000, channel=Channel.EMAIL))
     with pytest.raises(Failed, match="too large to be produced again"):
-        await book.record(Answer(Resolved.NOT_SENT))
+        await book.record(OperatorAnswer(Resolved.NOT_SENT))
     assert (await book.known()).resolution is None
-    assert (await book.record(Answer(Resolved.SENT)))[1], "and it can still be recorded"
+    assert (await book.record(OperatorAnswer(Resolved.SENT)))[1], "and it can still be recorded"
 
 
 async def test_who_is_overtaken_while_resolving_records_nothing(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     await book.open(left())
     write = resolving._write
 
-    async def slowly(producer: AIOKafkaProducer, place: Place, new: Unconfirmed) -> None:
+    async def slowly(producer: AIOKafkaProducer, cluster: Cluster, new: Unconfirmed) -> None:
         monkeypatch.setattr(resolving, "_write", write)
-        await book.record(Answer(Resolved.SENT, "SM1"))
-        await write(producer, place, new)
+        await book.record(OperatorAnswer(Resolved.SENT, "SM1"))
+        await write(producer, cluster, new)
 
     monkeypatch.setattr(resolving, "_write", slowly)
     with pytest.raises(Failed, match="somebody else is resolving"):
-        await book.record(Answer(Resolved.NOT_SENT))
+        await book.record(OperatorAnswer(Resolved.NOT_SENT))
     assert (await book.known()).resolution is Resolved.SENT
     assert await book.touches() == []

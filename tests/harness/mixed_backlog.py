@@ -21,7 +21,7 @@ from pipeline.flow import ROAD, SCHEDULED, TOUCHES, channel_topic
 from pipeline.forecast import Backlog, Forecast, LaneRows, forecast
 from pipeline.lab.simulation.fleet import Fleet, input_partitions
 from pipeline.lab.simulation.group import Group
-from pipeline.lab.simulation.judge import Reader
+from pipeline.lab.simulation.judge import StatusReader
 from pipeline.lab.simulation.log import Broker
 from pipeline.lab.simulation.network import Fate, Providers
 from pipeline.lab.simulation.scenario import LANES, OPENS_S, PARTITIONS, Harm, Scenario
@@ -67,7 +67,7 @@ def live(seed: int, foresee_at_s: float) -> Lived:
         world.later(at_s, lambda each=output: broker.log.append(each, world.now_ms))
     world.run(lambda: False, foresee_at_s)
     foreseen = forecast(backlog_of(broker), scenario.channels, world.now_ms)
-    reader = Reader(broker.log)
+    reader = StatusReader(broker.log)
 
     def all_ended() -> bool:
         reader.read()
@@ -78,7 +78,7 @@ def live(seed: int, foresee_at_s: float) -> Lived:
     return _as_it_was(foreseen, reader, scenario)
 
 
-def _as_it_was(foreseen: Forecast, reader: Reader, scenario: Scenario) -> Lived:
+def _as_it_was(foreseen: Forecast, reader: StatusReader, scenario: Scenario) -> Lived:
     lived = Lived(foreseen, {}, {}, {})
     for story in reader.stories.values():
         end = story[-1]

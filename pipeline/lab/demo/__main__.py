@@ -15,7 +15,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
-from pipeline.console.place import Failed, Place
+from pipeline.console.cluster import Cluster, Failed
 from pipeline.lab.demo.findings import COLUMNS, findings, measure, table_of, why_not
 from pipeline.lab.demo.sandbox_view import accepted_ids
 from pipeline.lab.demo.stack import ROOT, DemoFailed, Stack, alone, stop_leftovers
@@ -134,9 +134,9 @@ def _disagreements(tally: Tally, accepted: Mapping[str, frozenset[str]]) -> list
 
 async def _follow(stack: Stack, tally: Tally) -> None:
     """Throw garbage in between, and show progress until nothing moves any more. Raises DemoFailed."""
-    place = Place({"bootstrap_servers": [stack.kafka]})
-    await _throw_garbage(place)
-    watching = asyncio.create_task(watch(place, tally))
+    cluster = Cluster({"bootstrap_servers": [stack.kafka]})
+    await _throw_garbage(cluster)
+    watching = asyncio.create_task(watch(cluster, tally))
     expected = _expected_ids()
     try:
         await _until_quiet(stack, tally, expected, watching)
@@ -183,12 +183,12 @@ def _later_ms() -> int:
     return int(time.time() * 1000) + LATER_MS
 
 
-async def _throw_garbage(place: Place) -> None:
-    producer = AIOKafkaProducer(**place.connection)
+async def _throw_garbage(cluster: Cluster) -> None:
+    producer = AIOKafkaProducer(**cluster.connection)
     await producer.start()
     try:
         for number, value in enumerate(GARBAGE):
-            await producer.send_and_wait(place.topic_name("touches"), key=b"garbage-%d" % number, value=value)
+            await producer.send_and_wait(cluster.topic_name("touches"), key=b"garbage-%d" % number, value=value)
     finally:
         await producer.stop()
     say(f"  {len(GARBAGE)} records of garbage thrown in")

@@ -26,7 +26,7 @@ COLUMNS = ("sent", "deferred", "failed", "expired", "unconfirmed")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DemoFinding:
     """One thing the demo is to show."""
 
     what: str
@@ -74,23 +74,25 @@ def why_not(tally: Tally) -> str:
     return ", ".join(f"{count} {state} ({reason})" for (state, reason), count in sorted(counts.items()))
 
 
-def findings(tally: Tally, measured: Measured) -> list[Finding]:
+def findings(tally: Tally, measured: Measured) -> list[DemoFinding]:
     """Return everything the demo is to show, with its proof."""
     states = tally.states()
     sent = [f"{states[channel, 'sent']} by {channel}" for channel in CHANNELS if states[channel, "sent"]]
     throttled = [f"{channel} {seconds:.1f} s" for channel, seconds in measured.throttled_s.items() if seconds > 0]
     repeats = sum(measured.repeats.values())
     return [
-        Finding("a send on each channel", ", ".join(sent) if len(sent) == len(CHANNELS) else ""),
-        Finding("a failure that is retried", _first(sorted(tally.stories.values(), key=len, reverse=True), _retried)),
-        Finding("throttling: time the limits held touches back", ", ".join(throttled)),
-        Finding(
+        DemoFinding("a send on each channel", ", ".join(sent) if len(sent) == len(CHANNELS) else ""),
+        DemoFinding(
+            "a failure that is retried", _first(sorted(tally.stories.values(), key=len, reverse=True), _retried)
+        ),
+        DemoFinding("throttling: time the limits held touches back", ", ".join(throttled)),
+        DemoFinding(
             "outside its window: deferred to the next opening", _first(tally.told("deferred", "window"), _deferred)
         ),
-        Finding("a repeat is dropped", f"{repeats:.0f} dropped" if repeats else ""),
-        Finding("a bad number is refused", _first(tally.told("failed", "invalid"), _refused)),
-        Finding("garbage is put aside as dead letters", _first(tally.dead_letters, _undecodable)),
-        Finding("the same touch_id with other content is refused", _first(tally.dead_letters, _conflict)),
+        DemoFinding("a repeat is dropped", f"{repeats:.0f} dropped" if repeats else ""),
+        DemoFinding("a bad number is refused", _first(tally.told("failed", "invalid"), _refused)),
+        DemoFinding("garbage is put aside as dead letters", _first(tally.dead_letters, _undecodable)),
+        DemoFinding("the same touch_id with other content is refused", _first(tally.dead_letters, _conflict)),
     ]
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pipeline.console.place import Place, partition_counts
-from pipeline.console.reading import Reader
+from pipeline.console.cluster import Cluster, partition_counts
+from pipeline.console.reading import ValueReader
 from pipeline.console.story import ENDS, epoch_ms
 
 if TYPE_CHECKING:
@@ -67,12 +67,15 @@ def channel_of(value: bytes | None) -> str:
     return channel if channel in CHANNELS else NO_CHANNEL
 
 
-async def watch(place: Place, tally: Tally) -> None:
+async def watch(cluster: Cluster, tally: Tally) -> None:
     """Put every status and dead letter into `tally`, until cancelled."""
-    counts = await partition_counts(place)
-    topics = {place.topic_name(STATUS): Reader("status"), place.topic_name(DEAD_LETTERS): Reader("dead_letter")}
+    counts = await partition_counts(cluster)
+    topics = {
+        cluster.topic_name(STATUS): ValueReader("status"),
+        cluster.topic_name(DEAD_LETTERS): ValueReader("dead_letter"),
+    }
     kafka = AIOKafkaConsumer(
-        **place.connection,
+        **cluster.connection,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,

@@ -16,8 +16,8 @@ from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.domain.account import ResendAccount, WahaAccount
 from pipeline.engine.batch import Batch
 from pipeline.engine.ownership import Ownership
-from pipeline.lab.simulation.log import Tables
-from pipeline.lab.simulation.network import Connection
+from pipeline.lab.simulation.log import SimulatedTables
+from pipeline.lab.simulation.network import SimulatedTransport
 from pipeline.lab.simulation.scenario import LANES, PARTITIONS, as_restarted
 from pipeline.lab.simulation.world import Process
 from pipeline.metrics import Metrics
@@ -58,12 +58,12 @@ class Fleet:
         self.world, self.broker, self.group, self.providers, self.scenario = world, broker, group, providers, scenario
         self.is_harmed = True
         self.kills = self.freezes = 0
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, SimulatedWorker] = {}
 
     def boot(self, number: int) -> None:
         """Start worker `number`, new or again."""
         self.world.tell(f"worker {number} starts")
-        self.workers[number] = Worker(self, number)
+        self.workers[number] = SimulatedWorker(self, number)
 
     def kill(self, number: int, why: str) -> None:
         """End worker `number` at once; its supervisor starts it again."""
@@ -101,7 +101,7 @@ class Fleet:
         self.group.silent(number)
         self.world.later(for_s, self._thaw, self.workers[number])
 
-    def _thaw(self, worker: Worker) -> None:
+    def _thaw(self, worker: SimulatedWorker) -> None:
         if worker.process.is_dead or worker.process.is_frozen:
             return
         self.world.tell(f"worker {worker.number} wakes")
@@ -111,7 +111,7 @@ class Fleet:
             self.world.later(HEARTBEAT_S * self.world.dice.random(), worker.hear_of_expulsion)
 
 
-class Worker:
+class SimulatedWorker:
     """One life of a worker process."""
 
     def __init__(self, fleet: Fleet, number: int) -> None:
@@ -137,7 +137,7 @@ class Worker:
             PARTITIONS,
         )
         self.ownership = Ownership(
-            Tables(fleet.broker, self.process, self.now_ms), crew.bindings(), self.now_ms, self._die
+            SimulatedTables(fleet.broker, self.process, self.now_ms), crew.bindings(), self.now_ms, self._die
         )
         fleet.broker.listen(self.process, self._news.set)
         self.spawn(self._live())
@@ -157,7 +157,7 @@ class Worker:
         policy, account = self._fleet.scenario.channels[channel], self._fleet.scenario.accounts[channel, name]
         own = policy.sender_named(name)
         assert own is not None
-        way = Connection(self._fleet.providers, self.process)
+        way = SimulatedTransport(self._fleet.providers, self.process)
         timeout_ms = policy.request_timeout_ms
         if isinstance(account, WahaAccount):
             return WahaSender(account, request_timeout_ms=timeout_ms, now_ms=self.now_ms, transport=way)

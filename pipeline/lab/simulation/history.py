@@ -13,7 +13,7 @@ from pipeline.lab.simulation import scenario as scenarios
 from pipeline.lab.simulation.fleet import Fleet, input_partitions
 from pipeline.lab.simulation.group import Group
 from pipeline.lab.simulation.harm import Whims, draw_fate
-from pipeline.lab.simulation.judge import Reader, judge
+from pipeline.lab.simulation.judge import StatusReader, judge
 from pipeline.lab.simulation.log import Broker
 from pipeline.lab.simulation.network import Providers
 from pipeline.lab.simulation.world import World
@@ -26,7 +26,7 @@ AFTERMATH_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HistoryResult:
     """What came of one seed."""
 
     seed: int
@@ -39,7 +39,7 @@ class Outcome:
     story: list[str] = field(default_factory=list)
 
 
-def run(seed: int, *, tells: bool = False) -> Outcome:
+def run(seed: int, *, tells: bool = False) -> HistoryResult:
     """Live through the history of `seed` and judge it."""
     ANSWERS.clear()  # an answer about a window that never closes depends on when it was first asked
     scenario = scenarios.draw(seed)
@@ -55,7 +55,7 @@ def run(seed: int, *, tells: bool = False) -> Outcome:
     fleet = Fleet(world, broker, Group(world, input_partitions()), providers, scenario)
     _produce(world, broker, scenario)
     _plan_harm(world, broker, fleet, scenario)
-    reader = Reader(broker.log)
+    reader = StatusReader(broker.log)
     world.run(lambda: False, harm.lasts_s)
 
     world.tell("--- calm")
@@ -72,7 +72,7 @@ def run(seed: int, *, tells: bool = False) -> Outcome:
     faults = [*world.faults, *judge(scenario, reader, providers)]
     ends = [story[-1] for story in reader.stories.values()]
     looked_up = sum(any(s["reason"] == "looking_up" for s in story) for story in reader.stories.values())
-    return Outcome(
+    return HistoryResult(
         seed,
         len(expected),
         sum(end["state"] == "sent" for end in ends),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROVIDER = {Channel.WHATSAPP: "waha", Channel.EMAIL: "resend", Channel.SMS: "twilio"}
 
 
-class Reader:
+class StatusReader:
     """Reads `touches.status` as it grows."""
 
     def __init__(self, log: Log) -> None:
@@ -48,7 +48,7 @@ class Reader:
         return Counter((record.key or b"").decode() for records in found for record in records)
 
 
-def judge(scenario: Scenario, reader: Reader, providers: Providers) -> list[str]:
+def judge(scenario: Scenario, reader: StatusReader, providers: Providers) -> list[str]:
     """Return what is wrong, one line each."""
     touches = {touch["touch_id"]: touch for _, touch in scenario.touches}
     faults = [fault for touch_id in touches for fault in _story_faults(touch_id, reader.stories.get(touch_id, []))]
@@ -77,7 +77,7 @@ def _story_faults(touch_id: str, story: list[dict[str, Any]]) -> Iterable[str]:
         yield f"{touch_id}: accepted twice: {states}"
 
 
-def _message_faults(touches: dict[str, dict[str, Any]], reader: Reader, store: Store) -> Iterable[str]:
+def _message_faults(touches: dict[str, dict[str, Any]], reader: StatusReader, store: Store) -> Iterable[str]:
     """As many messages of each address and text as touches that were told to be sent, and the ids they were told.
 
     Of touches that are unconfirmed nobody knows: there may be a message for each.

@@ -7,11 +7,11 @@ import sys
 import warnings
 from contextlib import nullcontext
 
-from pipeline.lab.simulation.history import Outcome, run
+from pipeline.lab.simulation.history import HistoryResult, run
 from pipeline.lab.simulation.without import without
 
 
-def live(safeguard: str | None, seed: int, *, tells: bool = False) -> Outcome:
+def live(safeguard: str | None, seed: int, *, tells: bool = False) -> HistoryResult:
     """Live through the history of `seed`, without one of the `SAFEGUARDS` if it is named."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")  # what dead processes left unawaited,

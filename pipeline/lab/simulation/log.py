@@ -22,7 +22,7 @@ LOST_S = 10.0
 """A request to the broker is given up after so long."""
 
 
-class Fenced(Exception):
+class FencedOut(Exception):
     """Somebody else has opened the table since."""
 
 
@@ -86,10 +86,10 @@ class Log:
         next_offset: int | None,
         now_ms: int,
     ) -> None:
-        """Commit all of it to the table at `place` (name, partition) as one, or raise Fenced."""
+        """Commit all of it to the table at `place` (name, partition) as one, or raise FencedOut."""
         known = self._tables[place]
         if known.epoch != epoch and self.fences_hold:
-            raise Fenced(f"{place[0]}[{place[1]}]: epoch {epoch}, now {known.epoch}")
+            raise FencedOut(f"{place[0]}[{place[1]}]: epoch {epoch}, now {known.epoch}")
         for key, value in changes.items():
             if value is None:
                 known.rows.pop(key, None)
@@ -148,7 +148,7 @@ class Broker:
         result, error = None, None
         try:
             result = question.do()
-        except Fenced as fenced:
+        except FencedOut as fenced:
             error = fenced
         if self._world.dice.random() >= self.loses_answers:
             self._world.later(self._delay_s(), question.settle, result, error)
@@ -176,7 +176,7 @@ class _Question(Generic[T]):
             self.future.set_exception(error)
 
 
-class Table:
+class SimulatedTable:
     """One process's copy of a table it opened: changes when its commit is answered."""
 
     def __init__(
@@ -204,7 +204,7 @@ class Table:
         return self._rows.scan(start, end)
 
     async def commit(self, changes: Changes, outputs: Sequence[Output], next_offset: int | None) -> None:
-        """Commit all of it as one. Raises Fenced, or NoAnswer."""
+        """Commit all of it as one. Raises FencedOut, or NoAnswer."""
         if not changes and not outputs and next_offset is None:
             return
         now_ms = self._now_ms()
@@ -228,7 +228,7 @@ class Table:
         """Nothing is open."""
 
 
-class Tables:
+class SimulatedTables:
     """Opens tables on the log, for one process."""
 
     def __init__(self, broker: Broker, process: Process, now_ms: Callable[[], int]) -> None:
@@ -248,7 +248,7 @@ class Tables:
         )
         return {
             tp: OpenedTable(
-                Table(self._broker, self._process, (wanted[tp], tp.partition), committed, now_ms=self._now_ms),
+                SimulatedTable(self._broker, self._process, (wanted[tp], tp.partition), committed, now_ms=self._now_ms),
                 0,
                 end,
                 self._broker.changed(),

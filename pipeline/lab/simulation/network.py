@@ -111,7 +111,7 @@ class _Request:
         return dict(parse_qsl(self._body.decode(), keep_blank_values=True))
 
 
-class Connection(httpx.AsyncBaseTransport):
+class SimulatedTransport(httpx.AsyncBaseTransport):
     """One process's way to the providers."""
 
     def __init__(self, providers: Providers, process: Process) -> None:

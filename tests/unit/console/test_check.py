@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from pipeline.console.check import Desired, Finding, check
-from pipeline.console.place import Place
+from pipeline.console.cluster import Cluster
 from pipeline.domain.sender import CheckFailed
 from pipeline.secret import Address
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 NOW_S = 1_795_521_784.0
-NOWHERE = Place({"bootstrap_servers": ["127.0.0.1:1"]})
+NOWHERE = Cluster({"bootstrap_servers": ["127.0.0.1:1"]})
 
 
 class FakeSender:

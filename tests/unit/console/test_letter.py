@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.console.letter import Letter, Wanted, json_of, letter_of, line_of, moment_ms, page
-from pipeline.console.reading import Illegible, Reader
+from pipeline.console.reading import UndecodableValue, ValueReader
 from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.records import schemas
@@ -54,7 +54,7 @@ TOUCH = {
 
 
 def shown(**change: Any) -> list[str]:
-    return list(page(Letter(SPOT, replace(DEAD, **change)), Reader("touch")))
+    return list(page(Letter(SPOT, replace(DEAD, **change)), ValueReader("touch")))
 
 
 def value_of(**change: Any) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def value_of(**change: Any) -> tuple[str, str]:
 
 @pytest.mark.parametrize("write", [single_object, json_object, Confluent({"dead_letter": 7})])
 def test_a_letter_is_read_in_any_of_its_forms(write: Callable[[str, dict[str, Any]], bytes]):
-    reader = Reader("dead_letter", lambda _: schemas.current("dead_letter").text)
+    reader = ValueReader("dead_letter", lambda _: schemas.current("dead_letter").text)
     assert letter_of(SPOT, reader(dead_letter_value(write, DEAD))) == Letter(SPOT, DEAD)
     bare = replace(DEAD, key=None, value=None, headers=[], touch_id=None)
     assert letter_of(SPOT, reader(dead_letter_value(write, bare))) == Letter(SPOT, bare)
@@ -84,9 +84,9 @@ def test_a_letter_is_read_in_any_of_its_forms(write: Callable[[str, dict[str, An
 )
 def test_what_is_no_letter_is_illegible(change: dict[str, Any]):
     datum = json.loads(dead_letter_value(json_object, DEAD))
-    with pytest.raises(Illegible):
+    with pytest.raises(UndecodableValue):
         letter_of(SPOT, {**datum, **change})
-    with pytest.raises(Illegible):
+    with pytest.raises(UndecodableValue):
         letter_of(SPOT, {})
 
 
@@ -139,7 +139,7 @@ def test_no_value_and_no_key_are_null():
 def test_an_avro_touch_is_shown_as_json_in_both_framings():
     out = BytesIO()
     schemaless_writer(out, schemas.current("touch").parsed, TOUCH)
-    fetching = Reader("touch", lambda _: schemas.current("touch").text)
+    fetching = ValueReader("touch", lambda _: schemas.current("touch").text)
     for value in (encode("touch", TOUCH), b"\x00\x00\x00\x00\x07" + out.getvalue()):
         lines = list(page(Letter(SPOT, replace(DEAD, value=value)), fetching))
         at = lines.index("")

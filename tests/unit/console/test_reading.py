@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 from fastavro import schemaless_writer
 
-from pipeline.console.reading import Illegible, Reader
+from pipeline.console.reading import UndecodableValue, ValueReader
 from pipeline.console.story import occurred_ms
 from pipeline.records import schemas
 from pipeline.records.codec import encode
@@ -39,11 +39,11 @@ def confluent(number: int, version: str = "status") -> bytes:
 
 
 def test_a_single_object_is_read():
-    assert Reader("status")(encode("status", TOLD)) == TOLD
+    assert ValueReader("status")(encode("status", TOLD)) == TOLD
 
 
 def test_json_is_read():
-    told = Reader("status")(b'{"touch_id":"t-1","state":"sent","occurred_at":1795521784567}')
+    told = ValueReader("status")(b'{"touch_id":"t-1","state":"sent","occurred_at":1795521784567}')
     assert (told["touch_id"], occurred_ms(told)) == ("t-1", 1_795_521_784_567)
 
 
@@ -54,7 +54,7 @@ def test_confluent_is_read_and_each_schema_fetched_once():
         asked.append(number)
         return schemas.current("status").text
 
-    reader = Reader("status", fetch)
+    reader = ValueReader("status", fetch)
     assert [reader(confluent(7)), reader(confluent(7))] == [TOLD, TOLD]
     assert asked == [7]
 
@@ -63,15 +63,15 @@ def test_confluent_is_read_and_each_schema_fetched_once():
     "value", [None, b"", b"[1]", b"{nope", b"\xc3\x01" + b"\x00" * 8, b"\xc3\x01", encode("status", TOLD)[:-4]]
 )
 def test_what_is_none_of_ours_is_illegible(value: bytes | None):
-    with pytest.raises(Illegible):
-        Reader("status")(value)
+    with pytest.raises(UndecodableValue):
+        ValueReader("status")(value)
 
 
 def test_confluent_without_a_registry_is_illegible_and_says_why():
-    with pytest.raises(Illegible, match="schema_registry_url"):
-        Reader("status")(confluent(7))
+    with pytest.raises(UndecodableValue, match="schema_registry_url"):
+        ValueReader("status")(confluent(7))
 
 
 def test_a_truncated_confluent_record_is_illegible():
-    with pytest.raises(Illegible):
-        Reader("status", lambda _: schemas.current("status").text)(confluent(7)[:-4])
+    with pytest.raises(UndecodableValue):
+        ValueReader("status", lambda _: schemas.current("status").text)(confluent(7)[:-4])

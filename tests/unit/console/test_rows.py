@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.console.rows import LARGEST_VALUE, Broken, Form, Row, Unreadable, rows
+from pipeline.console.rows import LARGEST_VALUE, Broken, Form, InputRow, UnreadableInput, rows
 
 
 class Trickle(io.RawIOBase):
@@ -22,20 +22,20 @@ class Trickle(io.RawIOBase):
         return self._stream.read(self._size)
 
 
-def ndjson(data: bytes, size: int = 1 << 20) -> list[Row | Broken]:
+def ndjson(data: bytes, size: int = 1 << 20) -> list[InputRow | Broken]:
     return list(rows(Trickle(data, size), Form.NDJSON))
 
 
-def from_csv(text: str | bytes) -> list[Row | Broken]:
+def from_csv(text: str | bytes) -> list[InputRow | Broken]:
     return list(rows(io.BytesIO(text if isinstance(text, bytes) else text.encode()), Form.CSV))
 
 
-def values(found: list[Row | Broken]) -> list[dict]:
-    return [json.loads(row.value) for row in found if isinstance(row, Row)]
+def values(found: list[InputRow | Broken]) -> list[dict]:
+    return [json.loads(row.value) for row in found if isinstance(row, InputRow)]
 
 
 def test_a_line_is_a_row_keyed_by_its_touch_id():
-    assert ndjson(b'{"touch_id":"a", "x": 1}\n') == [Row(1, b"a", b'{"touch_id":"a", "x": 1}')]
+    assert ndjson(b'{"touch_id":"a", "x": 1}\n') == [InputRow(1, b"a", b'{"touch_id":"a", "x": 1}')]
 
 
 def test_the_value_is_the_line_byte_for_byte_without_the_white_space_around():
@@ -72,20 +72,20 @@ def test_a_broken_line_is_named_with_its_number_and_the_next_one_lives(line: byt
     assert isinstance(broken, Broken)
     assert broken.line == 1
     assert broken.why.startswith(why)
-    assert after == Row(2, b"b", b'{"touch_id":"b"}')
+    assert after == InputRow(2, b"b", b'{"touch_id":"b"}')
 
 
 def test_a_line_of_a_mebibyte_is_a_touch_and_one_byte_more_is_not():
     def of_size(size: int) -> bytes:
         return b'{"touch_id":"a","body":"' + b"x" * (size - 26) + b'"}\n'
 
-    assert isinstance(ndjson(of_size(LARGEST_VALUE))[0], Row)
+    assert isinstance(ndjson(of_size(LARGEST_VALUE))[0], InputRow)
     assert ndjson(of_size(LARGEST_VALUE + 1)) == [Broken(1, "larger than 1 MiB")]
 
 
 def test_an_endless_line_is_cut_and_the_next_one_lives():
     data = b'{"touch_id":"' + b"x" * 9_000_000 + b'"}\n{"touch_id":"b"}\n'
-    assert ndjson(data) == [Broken(1, "larger than 1 MiB"), Row(2, b"b", b'{"touch_id":"b"}')]
+    assert ndjson(data) == [Broken(1, "larger than 1 MiB"), InputRow(2, b"b", b'{"touch_id":"b"}')]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), max_size=8), st.integers(1, 40))
@@ -171,7 +171,7 @@ def test_a_broken_csv_row_is_named_and_the_next_one_lives(row: bytes, why: str):
 
 @pytest.mark.parametrize("header", ["", "id,body", "touch_id,body,body", "touch_id,Body,body", '"touch_id'])
 def test_a_csv_without_a_usable_header_is_refused_as_a_whole(header: str):
-    with pytest.raises(Unreadable, match=r"line [12]"):
+    with pytest.raises(UnreadableInput, match=r"line [12]"):
         from_csv(header + "\na,b,c\n")
 
 
@@ -245,10 +245,10 @@ def test_a_cell_that_belongs_nowhere_is_named_and_the_next_row_lives(row: str, w
 
 def test_lines_keep_their_numbers_behind_what_stands_before_the_header():
     found = from_csv("sep=,\n\ntouch_id,to\na,b\na,b,c\n")
-    assert [(row.line, type(row)) for row in found] == [(4, Row), (5, Broken)]
+    assert [(row.line, type(row)) for row in found] == [(4, InputRow), (5, Broken)]
 
 
 def test_a_number_that_no_float_holds_is_produced_as_it_stands():
     line = b'{"touch_id":"a","variables":{"n":1e400}}'
-    assert ndjson(line) == [Row(1, b"a", line)]
+    assert ndjson(line) == [InputRow(1, b"a", line)]
     assert [type(row) for row in ndjson(b'{"touch_id":"a","n":1e400,}\n[1e400]\n')] == [Broken, Broken]

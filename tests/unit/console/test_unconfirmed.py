@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.console.again import again_id, touch_again
-from pipeline.console.place import Failed
+from pipeline.console.cluster import Failed
 from pipeline.console.question import json_of, line_of
-from pipeline.console.unconfirmed import Answer, ask, resolved
+from pipeline.console.resubmit import again_id, touch_again
+from pipeline.console.unconfirmed import OperatorAnswer, ask, resolved
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
@@ -143,28 +143,31 @@ def test_two_long_touch_ids_that_begin_alike_have_two():
 
 
 def test_what_is_not_resolved_takes_any_answer():
-    sent = resolved(left(), Answer(SENT, "SM1"), T0)
+    sent = resolved(left(), OperatorAnswer(SENT, "SM1"), T0)
     assert (sent.resolution, sent.provider_message_id, sent.resolved_at_ms, sent.resent_as) == (SENT, "SM1", T0, None)
-    not_sent = resolved(left(), Answer(NOT_SENT), T0)
+    not_sent = resolved(left(), OperatorAnswer(NOT_SENT), T0)
     assert (not_sent.resolution, not_sent.provider_message_id, not_sent.resent_as) == (NOT_SENT, None, "t-1:again")
 
 
 def test_the_same_answer_again_changes_nothing():
-    for answer in (Answer(SENT), Answer(SENT, "SM1"), Answer(NOT_SENT)):
+    for answer in (OperatorAnswer(SENT), OperatorAnswer(SENT, "SM1"), OperatorAnswer(NOT_SENT)):
         assert resolved(resolved(left(), answer, T0), answer, T0 + 5) is None
-    assert resolved(resolved(left(), Answer(SENT, "SM1"), T0), Answer(SENT), T0) is None
+    assert resolved(resolved(left(), OperatorAnswer(SENT, "SM1"), T0), OperatorAnswer(SENT), T0) is None
 
 
 def test_an_id_may_be_told_later():
-    assert resolved(resolved(left(), Answer(SENT), T0), Answer(SENT, "SM1"), T0).provider_message_id == "SM1"
+    assert (
+        resolved(resolved(left(), OperatorAnswer(SENT), T0), OperatorAnswer(SENT, "SM1"), T0).provider_message_id
+        == "SM1"
+    )
 
 
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (Answer(SENT, "SM1"), Answer(NOT_SENT), "recorded as sent (SM1) since"),
-        (Answer(NOT_SENT), Answer(SENT), "recorded as not sent since"),
-        (Answer(SENT, "SM1"), Answer(SENT, "SM2"), "recorded as sent (SM1) since"),
+        (OperatorAnswer(SENT, "SM1"), OperatorAnswer(NOT_SENT), "recorded as sent (SM1) since"),
+        (OperatorAnswer(NOT_SENT), OperatorAnswer(SENT), "recorded as not sent since"),
+        (OperatorAnswer(SENT, "SM1"), OperatorAnswer(SENT, "SM2"), "recorded as sent (SM1) since"),
     ],
 )
 def test_another_answer_is_refused_unless_it_overrules(first, second, said):
@@ -176,14 +179,14 @@ def test_another_answer_is_refused_unless_it_overrules(first, second, said):
 
 
 def test_who_overrules_not_sent_still_sees_as_what_it_was_produced():
-    known = resolved(left(), Answer(NOT_SENT), T0)
-    assert resolved(known, Answer(SENT, overrules=True), T0).resent_as == "t-1:again"
+    known = resolved(left(), OperatorAnswer(NOT_SENT), T0)
+    assert resolved(known, OperatorAnswer(SENT, overrules=True), T0).resent_as == "t-1:again"
 
 
 # --- asking ------------------------------------------------------------------------------------------------------
 
 
-class Desk:
+class FakeContext:
     def __init__(self, sender=None, now_ms=T0):
         self.sender_of = lambda _channel, _name: sender
         self.now_ms = lambda: now_ms
@@ -198,16 +201,16 @@ class LookingUp:
 
 
 @pytest.mark.parametrize(
-    ("desk", "said"),
+    ("context", "said"),
     [
-        (Desk(), "sms has no sender 'default' any more"),
-        (Desk(Replaying()), "https://resend.com/emails"),
-        (Desk(LookingUp(), T0 + 31 * 86_400_000), "older than 30 days"),
+        (FakeContext(), "sms has no sender 'default' any more"),
+        (FakeContext(Replaying()), "https://resend.com/emails"),
+        (FakeContext(LookingUp(), T0 + 31 * 86_400_000), "older than 30 days"),
     ],
 )
-async def test_nobody_is_asked_who_cannot_tell_or_might_send(desk, said):
+async def test_nobody_is_asked_who_cannot_tell_or_might_send(context, said):
     with pytest.raises(Failed) as refused:
-        await ask(desk, {}, left(), print)
+        await ask(context, {}, left(), print)
     assert said in str(refused.value)
 
 
@@ -219,14 +222,16 @@ def test_a_line_says_when_who_where_and_why():
 
 
 def test_a_resolved_line_says_how():
-    assert " sent=2023-11-14T22:13:20.000Z id=SM1 no answer" in line_of(resolved(left(), Answer(SENT, "SM1"), T0))
+    assert " sent=2023-11-14T22:13:20.000Z id=SM1 no answer" in line_of(
+        resolved(left(), OperatorAnswer(SENT, "SM1"), T0)
+    )
     assert " not_sent=2023-11-14T22:13:20.000Z again=t-1:again no answer" in line_of(
-        resolved(left(), Answer(NOT_SENT), T0)
+        resolved(left(), OperatorAnswer(NOT_SENT), T0)
     )
 
 
 def test_nothing_in_it_steers_a_terminal():
-    nasty = replace(resolved(left(), Answer(SENT, "S\x1b[2J"), T0), error="a\x1b[2J\nb")
+    nasty = replace(resolved(left(), OperatorAnswer(SENT, "S\x1b[2J"), T0), error="a\x1b[2J\nb")
     assert "\x1b" not in line_of(nasty) + json_of(nasty)
     assert "\n" not in line_of(nasty)
 
@@ -244,7 +249,7 @@ def test_json_says_the_same_and_leaves_out_what_is_absent():
         "claimed_at": T0,
         "error": "no answer",
     }
-    assert json.loads(json_of(resolved(left(), Answer(NOT_SENT), T0)))["resent_as"] == "t-1:again"
+    assert json.loads(json_of(resolved(left(), OperatorAnswer(NOT_SENT), T0)))["resent_as"] == "t-1:again"
 
 
 def test_channels_are_spelled_as_everywhere():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.console.place import Place as ConsolePlace
+from pipeline.console.cluster import Cluster as ConsoleCluster
 from pipeline.domain.home import home_of
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.partition_growth import assess
@@ -74,7 +74,7 @@ def test_a_topic_that_has_grown_is_handed_out_as_far_as_the_pipeline_knows_it():
 
 @pytest.mark.parametrize("touch_id", [f"t-{n}" for n in range(20)])
 def test_our_own_commands_produce_into_partitions_that_are_read(touch_id):
-    choose = ConsolePlace({}, "", 4).partitioner()
+    choose = ConsoleCluster({}, "", 4).partitioner()
     assert choose(touch_id.encode(), list(range(8)), [7, 1, 5]) == home_of(touch_id, 4)
     assert choose(None, list(range(8)), [7, 1, 5]) == 1
-    assert ConsolePlace({}).partitioner()(touch_id.encode(), list(range(8)), []) == home_of(touch_id, 8)
+    assert ConsoleCluster({}).partitioner()(touch_id.encode(), list(range(8)), []) == home_of(touch_id, 8)

@@ -1,4 +1,4 @@
-"""What the commands are given by the composition root: one value, made when a command runs."""
+"""The context of a command: what the composition root passes to it, made when the command runs."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from pipeline.console.check import Desired
-    from pipeline.console.place import Place
+    from pipeline.console.cluster import Cluster
     from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Channel
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Everything a command needs to know of the configuration, and of the world."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandContext:
+    """What a command needs of the configuration, and of the outside."""
 
-    place: Place
+    cluster: Cluster
     create_topics: Callable[[], Awaitable[object]]
-    """Creates the topics that are missing."""
+    """Creates the missing topics."""
     read_status: Callable[[bytes | None], Mapping[str, Any]]
-    """Decodes a value of touches.status; raises Illegible."""
+    """Decodes a value of touches.status; raises UndecodableValue."""
     read_dead_letter: Callable[[bytes | None], Mapping[str, Any]]
-    """Decodes a value of touches.dead-letters; raises Illegible."""
+    """Decodes a value of touches.dead-letters; raises UndecodableValue."""
     read_touch: Callable[[bytes | None], Mapping[str, Any]]
-    """Decodes a value of touches, for people; raises what damaged bytes lead to."""
+    """Decodes a value of touches for display; damaged bytes can raise any exception."""
     desired: Callable[[], Desired]
-    """What `check` looks for; senders are made anew, unopened."""
+    """Returns what `check` compares with; its senders are new and not opened."""
     policies: Mapping[Channel, ChannelPolicy]
     """The rules of each channel."""
     now_s: Callable[[], float]
-    """The clock, epoch seconds."""
+    """Returns the time, epoch seconds."""
     sender_of: Callable[[Channel, str], Sender | None]
-    """Makes the client of a configured sender, unopened; None if there is none of this name."""
+    """Returns the client of a configured sender, not opened; None for an unknown name."""
 
     def now_ms(self) -> int:
-        """Return the clock, epoch milliseconds."""
+        """Return the time, epoch milliseconds."""
         return round(self.now_s() * 1000)

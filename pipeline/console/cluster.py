@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Cluster:
     """A Kafka as the commands need it."""
 
     connection: Mapping[str, Any] = field(repr=False)
@@ -53,54 +53,54 @@ class Failed(Exception):
     """A command cannot do what it was asked; the message is its one line for people."""
 
 
-async def reach(place: Place) -> None:
+async def reach(cluster: Cluster) -> None:
     """Make sure that Kafka takes us. Raises Failed with the reason."""
-    if why := await why_unreachable(place.connection):
-        raise Failed(f"Kafka at {place.servers} cannot be reached: {why}")
+    if why := await why_unreachable(cluster.connection):
+        raise Failed(f"Kafka at {cluster.servers} cannot be reached: {why}")
 
 
-async def unreached(place: Place, error: BaseException) -> Failed:
+async def unreached(cluster: Cluster, error: BaseException) -> Failed:
     """Return what to tell of an error of Kafka's: why no server takes us, where that is the reason."""
-    why = await why_unreachable(place.connection) if isinstance(error, KafkaConnectionError | OSError) else ""
-    return Failed(f"Kafka at {place.servers} cannot be reached: {why or error}")
+    why = await why_unreachable(cluster.connection) if isinstance(error, KafkaConnectionError | OSError) else ""
+    return Failed(f"Kafka at {cluster.servers} cannot be reached: {why or error}")
 
 
-async def partition_counts(place: Place) -> dict[str, int]:
+async def partition_counts(cluster: Cluster) -> dict[str, int]:
     """Return the partition count of every topic.
 
     All topics are asked for: asking for a missing one by name could create it, with the broker's partition count.
     Raises Failed when Kafka cannot be reached.
     """
-    await reach(place)
-    admin = AIOKafkaAdminClient(**place.connection)
+    await reach(cluster)
+    admin = AIOKafkaAdminClient(**cluster.connection)
     try:
         await admin.start()
         names = await admin.list_topics()
         described = await admin.describe_topics(list(names))
     except (KafkaError, OSError) as error:
-        raise await unreached(place, error) from error
+        raise await unreached(cluster, error) from error
     finally:
         await admin.close()
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
-async def partition_count(place: Place, logical: str) -> int:
+async def partition_count(cluster: Cluster, logical: str) -> int:
     """Return the partition count of one of our topics. Raises Failed when it or Kafka is away."""
-    topic = place.topic_name(logical)
-    count = (await partition_counts(place)).get(topic)
+    topic = cluster.topic_name(logical)
+    count = (await partition_counts(cluster)).get(topic)
     if count is None:
-        raise Failed(f"topic {topic} does not exist on {place.servers}: start a worker once, it creates its topics")
+        raise Failed(f"topic {topic} does not exist on {cluster.servers}: start a worker once, it creates its topics")
     return count
 
 
-async def broker_count(place: Place) -> int:
+async def broker_count(cluster: Cluster) -> int:
     """Return how many brokers are alive. Raises Failed when Kafka cannot be reached."""
-    await reach(place)
-    admin = AIOKafkaAdminClient(**place.connection)
+    await reach(cluster)
+    admin = AIOKafkaAdminClient(**cluster.connection)
     try:
         await admin.start()
         return len((await admin.describe_cluster())["brokers"])
     except (KafkaError, OSError) as error:
-        raise await unreached(place, error) from error
+        raise await unreached(cluster, error) from error
     finally:
         await admin.close()

@@ -7,14 +7,14 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pipeline.console.rows import Broken, Row, rows
+from pipeline.console.rows import Broken, InputRow, rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from pipeline.console.rows import Form, Stream
 
-    Batch = list[Row | Broken]
+    Batch = list[InputRow | Broken]
 
 BATCH = 500
 BATCHES_AHEAD = 4
@@ -22,7 +22,7 @@ BATCHES_AHEAD = 4
 
 async def read_ahead(stream: Stream, form: Form) -> AsyncGenerator[Batch, None]:
     """Yield the rows of `stream` in batches, as soon as they are there. Raises what reading raises."""
-    reading = _Reading(stream, form)
+    reading = _ReadingThread(stream, form)
     # A daemon: it may sit in a read of standard input for ever when we are interrupted.
     threading.Thread(target=reading.run, name="produce-read", daemon=True).start()
     try:
@@ -35,7 +35,7 @@ async def read_ahead(stream: Stream, form: Form) -> AsyncGenerator[Batch, None]:
         reading.abandon()
 
 
-class _Reading:
+class _ReadingThread:
     """What the thread does, and what it shares with the loop."""
 
     def __init__(self, stream: Stream, form: Form) -> None:
