@@ -1,1 +1,1 @@
-"""The three providers on one loopback port, as they really behave: for demos, tests, and trying without an account."""
+"""Simulates WAHA, Resend and Twilio on one loopback port, for demos, tests and trials without an account."""

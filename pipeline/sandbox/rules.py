@@ -1,9 +1,9 @@
-"""How the sandbox is told to misbehave: rules, the first that matches counts."""
+"""Rules that make the sandbox delay, refuse, lose or garble answers; the first rule that matches applies."""
 
 from __future__ import annotations
 
 import asyncio
-import random  # noqa: TID251 - a sandbox's whims, the same in every run
+import random  # noqa: TID251 - seeded, so that a run can be repeated
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -14,43 +14,43 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAGIC = re.compile(r"#fail-(once|twice|always)\b")
-"""In a message's text: its first attempts are refused, as by a provider that has a bad moment."""
+"""A mark in a message's text: its first attempts are refused with a transient error."""
 MAGIC_TIMES = {"once": 1, "twice": 2, "always": 1_000_000}
 
 
 @dataclass(slots=True)
 class Rule:
-    """One way to misbehave; see `docs/sandbox.md`."""
+    """One fault and the requests it applies to; see `docs/sandbox.md`."""
 
     provider: str | None = None
     what: str = "send"
     """`send`, or `ask` for look-ups."""
     to: str | None = None
     text: str | None = None
-    """A part of the text."""
+    """A part of the message's text."""
     probability: float = 1.0
     times: int | None = None
-    """How often it still applies; None: until it is deleted."""
+    """Number of requests it still applies to; None: until it is deleted."""
     delay_ms: int = 0
-    """Before anything is judged or accepted."""
+    """Delay before the request is validated."""
     status: int | None = None
-    """Answer so, without accepting."""
+    """Status of the answer; the request is not accepted."""
     code: str | None = None
     """The provider's error code or name."""
     headers: dict[str, str] | None = None
     drop: str | None = None
-    """`before`: hang up, accepting nothing. `after`: accept, then hang up."""
+    """`before`: close the connection, accept nothing. `after`: accept, then close it."""
     status_after: int | None = None
-    """Accept, then answer so."""
+    """Status of the answer after the request was accepted."""
     delay_after_ms: int = 0
-    """Accept, and answer that much later."""
+    """Delay between acceptance and answer."""
     limit: int | None = None
-    """Take so many requests per `per_ms`, and answer `status` (429) beyond."""
+    """Requests accepted per `per_ms`; the others get `status` (default 429)."""
     per_ms: int = 1_000
     answer: str | None = None
-    """Answer so, with `status` or that of a success; see `ANSWERS`."""
+    """Name of an answer in `ANSWERS`, sent with `status` or the status of a success."""
     accept: bool = False
-    """With `answer`: accept first."""
+    """With `answer`: accept the request first."""
     seen_ms: list[int] = field(default_factory=list)
 
 
@@ -63,13 +63,13 @@ ANSWERS: Final[dict[str, tuple[bytes, str]]] = {
     "cut": (b'{"id": "true_', "application/json"),
     "list": (b'{"messages": {}, "data": {}}', "application/json"),
 }
-"""What something else than the provider says, or the provider when it does not mean it: body and content type."""
+"""Answers of a proxy, and malformed answers of a provider: body and content type."""
 PROVIDERS: Final = ("waha", "resend", "twilio")
 LONGEST_MS: Final = 86_400_000
 
 
 class BadRule(ValueError):
-    """A member is wrong; the message says which, what was found and what is allowed."""
+    """A member is unknown or wrong; the message names it, the value found and the values allowed."""
 
 
 def _one_of(*allowed: str) -> tuple[Any, str]:
@@ -106,7 +106,7 @@ MEMBERS: Final[dict[str, tuple[Any, str]]] = {
     "answer": _one_of(*ANSWERS),
     "accept": _YES_NO,
 }
-"""Every member of a rule: what it may be, in code and in words."""
+"""Each member of a rule: a check of its value, and the allowed values in words."""
 
 
 def _is_header(pair: tuple[object, object]) -> bool:
@@ -114,7 +114,7 @@ def _is_header(pair: tuple[object, object]) -> bool:
 
 
 def checked(raw: object, members: Mapping[str, tuple[Any, str]] = MEMBERS) -> dict[str, Any]:
-    """Return `raw`, members that are null left out. Raises BadRule."""
+    """Return `raw` without its null members. Raises BadRule for an unknown member or a wrong value."""
     if not isinstance(raw, dict):
         raise BadRule("a JSON object is expected")
     for name, value in raw.items():
@@ -144,11 +144,11 @@ class Rules:
             self._dice.seed(seed)
 
     def clear(self) -> None:
-        """Behave again."""
+        """Delete all rules."""
         self._rules.clear()
 
     def pick(self, provider: str, what: str, to: str, text: str, now_ms: int) -> Rule | None:
-        """Return the rule for this request, if any, and use it up by one."""
+        """Return the first rule that matches the request, or None, and reduce its `times` by one."""
         for rule in self._rules:
             if rule.what != what or rule.provider not in (None, provider) or rule.to not in (None, to):
                 continue
@@ -165,7 +165,7 @@ class Rules:
 
 
 def _is_over(rule: Rule, now_ms: int) -> bool:
-    """Count a request against a limit; whether it is one too many."""
+    """Count a request against the rule's limit; return whether it exceeds it."""
     rule.seen_ms = [at for at in rule.seen_ms if at > now_ms - rule.per_ms]
     if len(rule.seen_ms) >= (rule.limit or 0):
         rule.status = rule.status or 429
@@ -175,7 +175,7 @@ def _is_over(rule: Rule, now_ms: int) -> bool:
 
 
 def odd(rule: Rule | None, *, accepted: bool = False, status: int = 200) -> web.Response | None:
-    """Return what something else than the provider would answer, with `status` unless the rule has its own; or None."""
+    """Return the rule's unusual answer, with `status` unless the rule has its own; None without one."""
     if rule is None or rule.answer is None or rule.accept is not accepted:
         return None
     body, kind = ANSWERS[rule.answer]
@@ -190,14 +190,14 @@ def hang_up(request: web.Request) -> web.Response:
 
 
 async def before(rule: Rule | None) -> bool:
-    """Delay, and say whether to hang up now."""
+    """Wait for the rule's delay; return whether the connection must be closed now."""
     if rule is not None and rule.delay_ms:
         await asyncio.sleep(rule.delay_ms / 1000)
     return rule is not None and rule.drop == "before"
 
 
 async def after(request: web.Request, rule: Rule | None, answer: web.Response) -> web.Response:
-    """Give the answer to what was accepted, or lose it."""
+    """Return the answer to an accepted request, as the rule delays, replaces or drops it."""
     if rule is None:
         return answer
     if rule.delay_after_ms:

@@ -35,7 +35,7 @@ SETTINGS = {"clock_offset_ms": _MS, "listing_delay_ms": _MS}
 
 
 class Sandbox:
-    """All of it."""
+    """The providers, the control API and the page of accepted messages as one application."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -134,7 +134,7 @@ def _bad(error: str) -> web.Response:
 
 
 def _provider(request: web.Request) -> str | None:
-    """Return the provider asked for, None for all. Raises BadRule."""
+    """Return the `provider` parameter; None: all providers. Raises BadRule for an unknown one."""
     provider = request.query.get("provider") or None
     if provider not in (None, *PROVIDERS):
         raise BadRule(f"provider is {provider!r}; allowed: {', '.join(PROVIDERS)}")
@@ -150,7 +150,7 @@ async def _told(request: web.Request) -> Any:
 
 @asynccontextmanager
 async def running_sandbox(port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[tuple[Sandbox, str]]:
-    """Run a sandbox on a loopback port (0: a free one); yields it and its address."""
+    """Run a sandbox on a loopback port (0: a free one); yield the sandbox and its URL."""
     sandbox = Sandbox()
     runner = web.AppRunner(sandbox.app, access_log=None, shutdown_timeout=1)
     await runner.setup()

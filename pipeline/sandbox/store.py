@@ -1,4 +1,4 @@
-"""What the sandbox accepted, and every request to send that arrived."""
+"""The messages that the sandbox accepted, and every request to send that arrived."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Message:
     at_ms: int
     subject: str | None = None
     key: str | None = None
-    """Resend's Idempotency-Key, WAHA's given message id."""
+    """Resend's Idempotency-Key, or the message id that the caller gave to WAHA."""
     tags: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -56,13 +56,13 @@ class Store:
     def __init__(self, clock_ms: Callable[[], int] = _clock_ms, new_id: Callable[[], str] = _new_id) -> None:
         self._clock_ms = clock_ms
         self.new_id = new_id
-        """Returns 32 hexadecimal digits nobody has had."""
+        """Returns 32 hexadecimal digits, unique in each call."""
         self.offset_ms = 0
         self.sessions: dict[str, dict[str, Any]] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete all messages, arrivals, keys and counts."""
         self.accepted: list[Message] = []
         self.arrivals: list[Arrival] = []
         self.by_key: dict[str, tuple[int, bytes, Any]] = {}
@@ -70,31 +70,31 @@ class Store:
         self.by_id: dict[str, Message] = {}
         self.tries: Counter[tuple[str, str]] = Counter()
         self.asks: Counter[str] = Counter()
-        """Requests to look up, by provider."""
+        """Look-ups, by provider."""
 
     def now_ms(self) -> int:
         """Return the sandbox's own clock, epoch milliseconds."""
         return self._clock_ms() + self.offset_ms
 
     def accept(self, message: Message) -> Message:
-        """Keep a message."""
+        """Add a message to those accepted, and return it."""
         self.accepted.append(message)
         self.by_to.setdefault((message.provider, message.to), []).append(message)
         self.by_id[message.id] = message
         return message
 
     def arrive(self, provider: str, sender: str, count: int = 1, key: str | None = None) -> Arrival:
-        """Note a request to send."""
+        """Add a request to send to the arrivals, and return it."""
         arrival = Arrival(provider, sender, self.now_ms(), count, key)
         self.arrivals.append(arrival)
         return arrival
 
     def counts(self) -> dict[str, int]:
-        """Return how many messages each provider accepted."""
+        """Return the number of accepted messages per provider."""
         return dict(Counter(message.provider for message in self.accepted))
 
     def duplicates(self) -> list[dict[str, Any]]:
-        """Return what was accepted more than once: same provider, address, subject and text."""
+        """Return messages that were accepted more than once: same provider, address, subject and text."""
         seen = Counter((m.provider, m.to, m.subject, m.text) for m in self.accepted)
         return [
             {"provider": p, "to": to, "subject": subject, "text": text[:200], "count": count}

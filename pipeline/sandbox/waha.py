@@ -1,4 +1,4 @@
-"""WAHA 2026.7: sessions, sendText with a message id of the caller's, look-ups. A repeated id is sent again, as it may be."""
+"""WAHA 2026.7: sessions, sendText with the caller's message id, look-ups. A repeated id is sent again, as WAHA may do."""
 
 from __future__ import annotations
 
