@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from pipeline import flow
-from pipeline.agents.crew import Crew
+from pipeline.agents.factory import AgentFactory
 from pipeline.composer import TemplateFiles, described
 from pipeline.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
@@ -134,7 +134,7 @@ class Worker:
     def _create(self) -> Application:
         app = create_application(
             self.engine_config,
-            self._crew().bindings(),
+            self._agent_factory().bindings(),
             now_ms,
             instance_id=None,
             session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
@@ -154,21 +154,21 @@ class Worker:
         install(partial(make_context, self.settings))
         return app
 
-    def _crew(self) -> Crew:
+    def _agent_factory(self) -> AgentFactory:
         settings = self.settings
-        return Crew(
-            settings.channels,
-            self.senders,
-            self.metrics,
-            settings.dedup_for_ms,
-            settings.templates,
-            settings.kafka.topic_prefix,
-            self.registry,
-            lambda: self._writer,
-            now_ms,
-            monotonic_ms,
-            random.random,
-            settings.kafka.partitions,
+        return AgentFactory(
+            channels=settings.channels,
+            senders=self.senders,
+            metrics=self.metrics,
+            dedup_for_ms=settings.dedup_for_ms,
+            templates=settings.templates,
+            prefix=settings.kafka.topic_prefix,
+            registry=self.registry,
+            writer=lambda: self._writer,
+            now_ms=now_ms,
+            monotonic_ms=monotonic_ms,
+            draw=random.random,
+            partitions=settings.kafka.partitions,
         )
 
     # --- before anything is consumed -------------------------------------------------------------------------

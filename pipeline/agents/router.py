@@ -6,9 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pipeline.agents.steady import SteadyAgent
+from pipeline.agents.stage_agent import StageAgent
 from pipeline.engine.agent import NotReady
 from pipeline.records.registry import Registry, RegistryAway, SchemaNotHere
+from pipeline.stages.step import Forwarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.metrics import Metrics
     from pipeline.stage_io import Record, Table
     from pipeline.stages.route import Router
-    from pipeline.stages.step import Step
+    from pipeline.stages.step import StageStep
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ AGAIN_MS = 1_000
 """While something waits, the registry is asked again so often."""
 
 
-class RouterAgent(SteadyAgent):
+class RouterAgent(StageAgent):
     """Runs the router over one partition of `touches`. While the registry is away, what needs it waits; nothing is refused."""
 
     has_told_of_strays = False
@@ -44,7 +45,7 @@ class RouterAgent(SteadyAgent):
         super().open(table, now_ms, wake)
         self._wake = wake
 
-    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> Step:
+    def step(self, records: Sequence[Record], table: Table, now_ms: int) -> StageStep:
         """Let the router decide; what waits for a schema waits in its table. Raises NotReady when no more can wait there."""
         try:
             step = super().step(records, table, now_ms)
@@ -65,10 +66,10 @@ class RouterAgent(SteadyAgent):
         self._asked_ms = now_ms
         self._fetching = asyncio.create_task(self._fetch(self._registry, sorted(schema_ids)))
 
-    def committed(self, step: Step) -> None:
+    def committed(self, step: StageStep) -> None:
         """Count what is committed now; say once in a process that touches come astray, and how to mend it."""
         super().committed(step)
-        if step.counts["stray",] and not RouterAgent.has_told_of_strays:
+        if step.counts[Forwarded()] and not RouterAgent.has_told_of_strays:
             RouterAgent.has_told_of_strays = True
             log.warning(
                 "touches arrive away from their home partition and take one more hop each (pipeline_strays_total counts "

@@ -76,7 +76,7 @@ class LeasedBody(httpx.AsyncByteStream):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer, read to its end (or to the part that reaches `BODY_LIMIT`)."""
 
     status: int
@@ -179,7 +179,7 @@ class Wire:
 
     async def post(
         self, request: Request, lease_until_ms: int, headers: Mapping[str, str] | None = None
-    ) -> Answer | Paused | Unbegun | Unknown:
+    ) -> HttpAnswer | Paused | Unbegun | Unknown:
         """Send `request` if its body can be written strictly before `lease_until_ms`.
 
         Anything but an answer is the verdict on what became of it: Unbegun (the lease was over) and Paused (no
@@ -201,7 +201,7 @@ class Wire:
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
         within_s: float | None = None,
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Return the answer to a question, at most `within_s` from now. Raises Unreached.
 
         `url` is absolute or relative to the base. It may come out of an answer: nothing is asked elsewhere than at the
@@ -226,7 +226,7 @@ class Wire:
 
     async def _exchange(
         self, method: str, url: httpx.URL | str, headers: Mapping[str, str], body: LeasedBody | None
-    ) -> Answer:
+    ) -> HttpAnswer:
         if self._transport is None:
             raise RuntimeError("not open")
         connect_s = min(CONNECT_S, self._total_s)
@@ -241,7 +241,7 @@ class Wire:
             # redirect followed, no proxy of the environment slipped in between.
             response = await self._transport.handle_async_request(request)
             try:
-                return Answer(response.status_code, response.headers, await _read(response))
+                return HttpAnswer(response.status_code, response.headers, await _read(response))
             finally:
                 await response.aclose()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.domain.verdict import Unknown
 
 if TYPE_CHECKING:
-    from pipeline.channels.http import Answer
+    from pipeline.channels.http import HttpAnswer
 
 MOST: Final = 300
 """Characters of an error."""
@@ -38,7 +38,7 @@ FAILED: Final = frozenset({"failed", "failure", "error", "undelivered", "cancele
 _TAG: Final = re.compile(r"\s*<[!a-zA-Z/?]")
 
 
-def words(answer: Answer) -> str:
+def words(answer: HttpAnswer) -> str:
     """Return what the provider said about an error, on one line of at most `MOST` characters; "" for nothing."""
     parsed = answer.json()
     found = _of_json(parsed) if parsed is not None else _of_text(answer)
@@ -46,13 +46,13 @@ def words(answer: Answer) -> str:
     return line if len(line) <= MOST else line[: MOST - 1] + "…"
 
 
-def http_words(answer: Answer, cure: str | None = None) -> str:
+def http_words(answer: HttpAnswer, cure: str | None = None) -> str:
     """Return the status, the provider's words, and what a human must do."""
     said = words(answer) or "no reason"
     return f"HTTP {answer.status}: {said}{f' ({cure})' if cure else ''}"
 
 
-def elsewhere(answer: Answer) -> Unknown:
+def elsewhere(answer: HttpAnswer) -> Unknown:
     """Return what a redirect means that may come after the deed."""
     return Unknown(str(answer.status), http_words(answer, "a redirect; check base_url"))
 
@@ -100,7 +100,7 @@ def _spoken(parsed: object, names: tuple[str, ...], deep: int) -> Iterator[str]:
                 yield from _spoken(parsed.get(name), names, deep - 1)
 
 
-def _of_text(answer: Answer) -> list[str]:
+def _of_text(answer: HttpAnswer) -> list[str]:
     text = answer.body[:READ].decode("utf-8", "replace")
     if "html" not in answer.headers.get("content-type", "") and not _TAG.match(text):
         return [text]

@@ -17,7 +17,7 @@ from pipeline.console.story import epoch_ms, printable, time_of
 from pipeline.console.topic import Spot
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.settings.kinds import duration_ms
-from pipeline.stages.hop import REPLAY_OF
+from pipeline.stages.forward import REPLAY_OF
 
 if TYPE_CHECKING:
     from pipeline.console.printing import ReadTouch

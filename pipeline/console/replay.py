@@ -15,7 +15,7 @@ from pipeline.domain.rules import is_touch_id
 from pipeline.flow import TOUCHES
 from pipeline.records.plain_json import read_json
 from pipeline.records.undecodable import Undecodable
-from pipeline.stages.hop import REPLAY_OF
+from pipeline.stages.forward import REPLAY_OF
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Container

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from pipeline.domain.enclosing import read_attachment
+from pipeline.domain.attachment import read_attachment
 from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
 from pipeline.domain.rules import MOST_ENTRIES, NAME_LENGTH, header_fault, is_name, is_one_line, is_touch_id
-from pipeline.domain.touch import InvalidTouch, Story, Touch
+from pipeline.domain.touch import InvalidTouch, Touch, TouchHeader
 from pipeline.domain.work import Attachment, Channel
 from pipeline.domain.zone import is_zone
 
@@ -24,15 +24,15 @@ _E_MAIL_ONLY = ("attachments", "from", "reply_to", "headers")
 
 def parse_touch(datum: Mapping[str, Any], timestamp_ms: int) -> Touch:
     """Return the touch of `datum`; `timestamp_ms` is its record's. Raises InvalidTouch with all that is wrong."""
-    reader = _Reader(datum)
+    reader = _Members(datum)
     fields = _fields(reader, timestamp_ms)
     _together(reader, fields)
     if reader.faults:
-        raise InvalidTouch(reader.faults, _story(datum))
+        raise InvalidTouch(reader.faults, _header(datum))
     return Touch(**fields)
 
 
-def _fields(read: _Reader, timestamp_ms: int) -> dict[str, Any]:
+def _fields(read: _Members, timestamp_ms: int) -> dict[str, Any]:
     return {
         "touch_id": read.text("touch_id", required=True, rule=is_touch_id, allowed="1-128 of A-Z a-z 0-9 . _ : -"),
         "campaign_id": read.text("campaign_id", required=True, rule=is_name, allowed=_NAME),
@@ -71,7 +71,7 @@ def _is_line(value: str) -> bool:
     return 0 < len(value) <= LINE_LENGTH
 
 
-def _together(read: _Reader, f: dict[str, Any]) -> None:
+def _together(read: _Members, f: dict[str, Any]) -> None:
     """The rules that tie fields to each other."""
     if f["body"] is not None and f["template"] is not None:
         read.fault("body and template are given; one of them is allowed")
@@ -89,7 +89,7 @@ def _together(read: _Reader, f: dict[str, Any]) -> None:
             assert_never(channel)
 
 
-def _plain_text(read: _Reader, f: dict[str, Any]) -> None:
+def _plain_text(read: _Members, f: dict[str, Any]) -> None:
     for name in _E_MAIL_ONLY:
         if f["from_" if name == "from" else name]:
             read.fault(f"{name} is given; it is allowed for email only")
@@ -97,7 +97,7 @@ def _plain_text(read: _Reader, f: dict[str, Any]) -> None:
         read.fault("neither body nor template is given; one of them is needed")
 
 
-def _email(read: _Reader, f: dict[str, Any]) -> None:
+def _email(read: _Members, f: dict[str, Any]) -> None:
     if f["template"] is None:
         if not f["subject"]:
             read.fault("subject is missing; an e-mail needs one")
@@ -110,7 +110,7 @@ def _email(read: _Reader, f: dict[str, Any]) -> None:
             read.fault(f"headers.{_shown(name)}: {wrong}")
 
 
-class _Reader:
+class _Members:
     """Reads members of one datum, and keeps what is wrong with them."""
 
     def __init__(self, datum: Mapping[str, Any]) -> None:
@@ -207,7 +207,7 @@ def as_text(value: object) -> str | None:
     return None
 
 
-def _story(datum: Mapping[str, Any]) -> Story:
+def _header(datum: Mapping[str, Any]) -> TouchHeader:
     """What can be told of a touch that is not valid."""
 
     def text(name: str) -> str:
@@ -217,7 +217,7 @@ def _story(datum: Mapping[str, Any]) -> Story:
     metadata = datum.get("metadata")
     known = metadata.items() if isinstance(metadata, Mapping) and len(metadata) <= MOST_ENTRIES else ()
     touch_id = datum.get("touch_id")
-    return Story(
+    return TouchHeader(
         str(touch_id) if is_touch_id(touch_id) else None,
         text("campaign_id"),
         text("lead_id"),

@@ -37,7 +37,7 @@ class Touch:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class TouchHeader:
     """What is readable of a touch that is not valid: enough to tell its status."""
 
     touch_id: str | None
@@ -56,10 +56,10 @@ ERROR_CHARACTERS = 1_000
 class InvalidTouch(Exception):
     """A touch whose values break rules; the message lists each: the field, what was found, what is allowed."""
 
-    def __init__(self, faults: list[str], story: Story) -> None:
+    def __init__(self, faults: list[str], header: TouchHeader) -> None:
         super().__init__(_listed(faults))
         self.faults = faults
-        self.story = story
+        self.header = header
 
 
 def _listed(faults: list[str]) -> str:

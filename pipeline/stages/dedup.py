@@ -1,4 +1,4 @@
-"""Applies each event once to the touch's story, in a legal order, numbered: the statuses that others read."""
+"""Applies each event once to the touch's known_state, in a legal order, numbered: the statuses that others read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pipeline.domain.story import TERMINAL, Event, State
 from pipeline.flow import STATUS
 from pipeline.records import decode_event, one_of
 from pipeline.stage_io import Output, Overlay, Record, Table
-from pipeline.stages.apart import PLAIN, Aside, apply_each, bytes_of
-from pipeline.stages.step import Step
-from pipeline.stages.ttl import ENTRY, Forgetting, remember
+from pipeline.stages.dead_letters import PLAIN, DeadLetterWriter, apply_each, bytes_of
+from pipeline.stages.step import StageStep, StatusWritten
+from pipeline.stages.ttl import ENTRY, TtlSweep, remember
 from pipeline.state_machine import is_valid_transition
 
 StatusEncoder = Callable[[Event, int], bytes]
 """(event, sequence) -> value of `touches.status`."""
 
 
-class Story(NamedTuple):
+class TouchState(NamedTuple):
     """Where a touch's story stands; in the table: sequence (4 bytes), state."""
 
     sequence: int
@@ -31,7 +31,7 @@ class Story(NamedTuple):
         return self.sequence.to_bytes(4, "big") + self.state.value.encode()
 
     @classmethod
-    def unpack(cls, value: bytes) -> Story:
+    def unpack(cls, value: bytes) -> TouchState:
         """Return the story of a table's value."""
         return cls(int.from_bytes(value[:4], "big"), one_of(State, value[4:].decode()))
 
@@ -39,16 +39,16 @@ class Story(NamedTuple):
 class Dedup:
     """The stage over one partition of `touches.results`; its table is `states`."""
 
-    def __init__(self, encode: StatusEncoder, dedup_for_ms: int, aside: Aside = PLAIN) -> None:
-        self._aside = aside
+    def __init__(self, encode: StatusEncoder, dedup_for_ms: int, dead_letters: DeadLetterWriter = PLAIN) -> None:
+        self._dead_letters = dead_letters
         self._encode = encode
         self._dedup_for_ms = dedup_for_ms
-        self._forgetting = Forgetting()
+        self._ttl = TtlSweep()
 
-    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
+    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
         """Tell what is news, drop what is not, forget stories that ended `dedup_for` ago."""
 
-        def tell(record: Record, view: Overlay, step: Step) -> None:
+        def tell(record: Record, view: Overlay, step: StageStep) -> None:
             self._tell(decode_event(bytes_of(record)), record, view, step, now_ms)
 
         view = Overlay(table)
@@ -58,19 +58,19 @@ class Dedup:
             tell,
             (
                 lambda record, error, view, step: self._tell_less(record, error, view, step, now_ms),
-                lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
+                lambda record, error, _, step: self._dead_letters.put(step, record, error, now_ms),
             ),
         )
-        step.wake_ms = self._forgetting.forget(view, now_ms)
+        step.wake_ms = self._ttl.forget(view, now_ms)
         step.changes = view.changes
         return step
 
-    def _tell_less(self, record: Record, error: str, view: Overlay, step: Step, now_ms: int) -> None:
+    def _tell_less(self, record: Record, error: str, view: Overlay, step: StageStep, now_ms: int) -> None:
         """Put a record aside, and tell its touch's state without its trimmings: a touch must not stay without its end."""
         event = None
         with suppress(Exception):
             event = decode_event(bytes_of(record))
-        self._aside.put(step, record, error, now_ms, None if event is None else event.touch_id)
+        self._dead_letters.put(step, record, error, now_ms, None if event is None else event.touch_id)
         if event is None:
             return
         bare = Event(
@@ -87,22 +87,21 @@ class Dedup:
         )
         self._tell(bare, record, view, step, now_ms)
 
-    def _tell(self, event: Event, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
+    def _tell(self, event: Event, record: Record, view: Overlay, step: StageStep, now_ms: int) -> None:
         key = event.touch_id.encode()
         known = view.get(ENTRY + key)
-        story = None if known is None else Story.unpack(known)
-        if not _is_news(event, story):
-            step.counts["told_twice", event.channel] += 1
+        known_state = None if known is None else TouchState.unpack(known)
+        if not _is_news(event, known_state):
             return
-        told = Story(1 if story is None else story.sequence + 1, event.state)
+        told = TouchState(1 if known_state is None else known_state.sequence + 1, event.state)
         if event.state in TERMINAL:
             remember(view, key, told.pack(), now_ms + self._dedup_for_ms)
         else:
             view.put(ENTRY + key, told.pack())
         step.outputs.append(Output(STATUS, record.partition, key, self._encode(event, told.sequence)))
-        step.counts["told", event.channel, event.state.value, "" if event.reason is None else event.reason.value] += 1
+        step.counts[StatusWritten(event.channel, event.state, event.reason)] += 1
 
 
-def _is_news(event: Event, story: Story | None) -> bool:
+def _is_news(event: Event, known_state: TouchState | None) -> bool:
     """Return whether `event` is a legal transition; an event applied before, or behind the terminal one, is none."""
-    return story is None or is_valid_transition(TOUCH, story.state, event.state)
+    return known_state is None or is_valid_transition(TOUCH, known_state.state, event.state)

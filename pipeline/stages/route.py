@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pipeline.composer import Composer, NotComposable
 from pipeline.domain.address import BadAddress
-from pipeline.domain.dead_letter import DeadLetter, DeadReason
+from pipeline.domain.dead_letter import DeadReason
 from pipeline.domain.link import link_faults
 from pipeline.domain.mailbox import normal_header, normal_mailbox
 from pipeline.domain.policy import ChannelPolicy, SenderPolicy
@@ -18,22 +18,21 @@ from pipeline.domain.reading import parse_touch
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.story import Event, Reason, State
-from pipeline.domain.touch import InvalidTouch, Story, Touch, digest
+from pipeline.domain.touch import InvalidTouch, Touch, TouchHeader, digest
 from pipeline.domain.work import Channel, Content, Work
-from pipeline.flow import DEAD_LETTERS, KEY_BYTES, RESULTS, TOUCH_BYTES, WORK_BYTES, channel_topic
+from pipeline.flow import RESULTS, TOUCH_BYTES, WORK_BYTES, channel_topic
 from pipeline.records import encode_event, encode_work
 from pipeline.records.framing import Undecodable
 from pipeline.records.registry import SchemaNotHere
 from pipeline.stage_io import Output, Overlay, Record, Table
-from pipeline.stages.apart import STOPS, apply_each
-from pipeline.stages.hop import as_it_came, refusal_of, refused_at_home, sent_on
-from pipeline.stages.step import Step
-from pipeline.stages.ttl import Forgetting, recall, remember
-from pipeline.stages.waiting import Waiting
+from pipeline.stages.dead_letters import STOPS, DeadLetterWriter, apply_each
+from pipeline.stages.forward import as_produced, forwarded, forwarded_refusal, refusal_of
+from pipeline.stages.schema_wait import SchemaWait
+from pipeline.stages.step import DeadLettered, Forwarded, RepeatDropped, StageStep, UnknownMembers
+from pipeline.stages.ttl import TtlSweep, recall, remember
 
 log = logging.getLogger(__name__)
 
-DeadLetterEncoder = Callable[[DeadLetter], bytes]
 REFUSED = b"refused"
 """Digest of a story that ended at the door without being readable: nothing is the same as it."""
 READABLE_BYTES = 8 * 1024 * 1024
@@ -43,7 +42,7 @@ REFUSED_BEFORE = "a touch with this touch_id was refused as invalid before; its 
 OTHER_BEFORE = "another touch with this touch_id and other content came before"
 
 
-class Reader(Protocol):
+class TouchDecoder(Protocol):
     """Reads the value of a record."""
 
     def read(self, value: bytes | None) -> dict[str, Any]:
@@ -56,147 +55,146 @@ class Reader(Protocol):
         """Whether records of this schema can be judged now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """What the router needs to judge by."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterDeps:
+    """What the router decides with."""
 
     policies: Mapping[Channel, ChannelPolicy]
-    reader: Reader
+    decoder: TouchDecoder
     composer: Composer
-    bury: DeadLetterEncoder
+    dead_letters: DeadLetterWriter
     dedup_for_ms: int
-    prefix: str
-    """Of topic names, for the dead letters' source."""
+    """Time for which a touch's state is kept after its end."""
     partitions: int
-    """Of `touches`: a touch is at home on one of them."""
+    """Number of partitions of `touches`; a touch has its home on one of them."""
 
 
 class Router:
     """The stage over one partition of `touches`; its table is `accepted`: touch_id → digest."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._forgetting = Forgetting()
-        self._waiting = Waiting()
+    def __init__(self, deps: RouterDeps) -> None:
+        self._deps = deps
+        self._ttl = TtlSweep()
+        self._schema_wait = SchemaWait()
         self.missing: list[int] = []
         """Schemas that records wait for since the last step: whoever fetches them steps again."""
 
-    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
+    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
         """Send each touch on its way, or say why not."""
         view = Overlay(table)
-        records = [*self._waiting.take(view, self._door.reader.has_schema), *batch]
+        records = [*self._schema_wait.take(view, self._deps.decoder.has_schema), *batch]
         try:
             step = self._applied(records, view, now_ms)
         except STOPS:
-            self._waiting.forget()
+            self._schema_wait.recount()
             raise
-        step.wake_ms = self._forgetting.forget(view, now_ms)
+        step.wake_ms = self._ttl.forget(view, now_ms)
         step.changes = view.changes
-        self.missing = self._waiting.schemas(view)
+        self.missing = self._schema_wait.schemas(view)
         return step
 
-    def _applied(self, records: Sequence[Record], view: Overlay, now_ms: int) -> Step:
-        def at(record: Record, view: Overlay, step: Step) -> _Arrival:
-            return _Arrival(self._door, record, view, step, now_ms)
+    def _applied(self, records: Sequence[Record], view: Overlay, now_ms: int) -> StageStep:
+        def at(record: Record, view: Overlay, step: StageStep) -> _Arrival:
+            return _Arrival(self._deps, record, view, step, now_ms)
 
-        def route(record: Record, view: Overlay, step: Step) -> None:
+        def route(record: Record, view: Overlay, step: StageStep) -> None:
             try:
                 at(record, view, step).route()
             except SchemaNotHere as missing:
-                self._waiting.put(view, record, missing)
+                self._schema_wait.put(view, record, missing)
 
         return apply_each(
             records,
             view,
             route,
             (
-                lambda record, error, view, step: at(record, view, step).put_aside(error),
-                lambda record, error, view, step: at(record, view, step).bury(error),
+                lambda record, error, view, step: at(record, view, step).refuse(error),
+                lambda record, error, view, step: at(record, view, step).dead_letter(error),
             ),
-            again=self._waiting.forget,
+            again=self._schema_wait.recount,
         )
 
 
 class _Arrival:
     """One record of `touches` at the door."""
 
-    def __init__(self, door: Door, record: Record, view: Overlay, step: Step, now_ms: int) -> None:
-        self._door, self._record, self._view, self._step, self._now_ms = door, record, view, step, now_ms
-        self._source = as_it_came(record)
+    def __init__(self, deps: RouterDeps, record: Record, view: Overlay, step: StageStep, now_ms: int) -> None:
+        self._deps, self._record, self._view, self._step, self._now_ms = deps, record, view, step, now_ms
+        self._source = as_produced(record)
         """The record as its producer wrote it, before any hop."""
 
     def route(self) -> None:
         if self._record.flaw is not None:
-            self.bury(self._record.flaw)
+            self.dead_letter(self._record.flaw)
             return
         if len(self._record.value or b"") > TOUCH_BYTES:
             self._refuse_too_long(len(self._record.value or b""))
             return
         try:
-            datum = self._door.reader.read(self._record.value)
+            datum = self._deps.decoder.read(self._record.value)
         except Undecodable as error:
-            self.bury(str(error))
+            self.dead_letter(str(error))
             return
-        if self._is_sent_home(datum):
+        if self._is_forwarded(datum):
             return
         refusal = refusal_of(self._record)
         if refusal is not None:
-            self._end_refused(_story_of(datum), refusal)
+            self._end_refused(_header_of(datum), refusal)
             return
-        self._step.counts["unknown_members",] += self._door.reader.unknown_members(datum)
+        self._step.counts[UnknownMembers()] += self._deps.decoder.unknown_members(datum)
         try:
             self._admit(*self._normalised(parse_touch(datum, self._source.timestamp_ms)))
         except InvalidTouch as error:
-            self._refuse_invalid(error.story, str(error))
+            self._refuse_invalid(error.header, str(error))
 
-    def _is_sent_home(self, datum: Mapping[str, Any]) -> bool:
+    def _is_forwarded(self, datum: Mapping[str, Any]) -> bool:
         """Send a touch that came to another partition on to its home, unless its story is known here.
 
         A version before homes existed judged it where it came; until `dedup_for` is over, that partition remembers it.
         """
         touch_id = datum.get("touch_id")
-        onward = sent_on(self._record, touch_id, self._door.partitions)
+        onward = forwarded(self._record, touch_id, self._deps.partitions)
         if onward is None or recall(self._view, str(touch_id).encode()) is not None:
             return False
         self._step.outputs.append(onward)
-        self._step.counts["stray",] += 1
+        self._step.counts[Forwarded()] += 1
         return True
 
-    def put_aside(self, error: str) -> None:
+    def refuse(self, error: str) -> None:
         """Refuse what tripped a bug of ours, and end its story if it has none yet."""
         self._refuse_known(error)
 
-    def bury(self, error: str) -> None:
+    def dead_letter(self, error: str) -> None:
         """Put the record aside as it is."""
-        self._bury(DeadReason.UNDECODABLE, error, None)
+        self._dead_letter(DeadReason.UNDECODABLE, error, None)
 
     def _refuse_too_long(self, size: int) -> None:
         error = f"the value has {size} bytes; a touch has at most {TOUCH_BYTES}"
         if size > READABLE_BYTES:
-            self.bury(error)
+            self.dead_letter(error)
         else:
             self._refuse_known(error)
 
     def _refuse_known(self, error: str) -> None:
         """Refuse the record as invalid if it can be seen whose it is, else as undecodable."""
         try:
-            story = _story_of(self._door.reader.read(self._record.value))
+            header = _header_of(self._deps.decoder.read(self._record.value))
         except Undecodable:
-            self.bury(error)
+            self.dead_letter(error)
             return
-        if story.touch_id is None:
-            self.bury(error)
+        if header.touch_id is None:
+            self.dead_letter(error)
             return
-        away = refused_at_home(self._record, story, error, self._door.partitions)
-        if away is None or recall(self._view, story.touch_id.encode()) is not None:
-            self._refuse_invalid(story, error)
+        onward = forwarded_refusal(self._record, header, error, self._deps.partitions)
+        if onward is None or recall(self._view, header.touch_id.encode()) is not None:
+            self._refuse_invalid(header, error)
         else:
-            self._bury(DeadReason.INVALID, error, story.touch_id)
-            self._step.outputs.append(away)
+            self._dead_letter(DeadReason.INVALID, error, header.touch_id)
+            self._step.outputs.append(onward)
 
     def _normalised(self, touch: Touch) -> tuple[Touch, bytes, ChannelPolicy]:
         """Return the touch with every address as it goes out, and its digest: the rest of it as the producer wrote it."""
-        policy, faults = self._door.policies[touch.channel], list[str]()
+        policy, faults = self._deps.policies[touch.channel], list[str]()
 
         def normal(name: str, read: Callable[..., str], *given: Any) -> str:
             try:
@@ -214,18 +212,18 @@ class _Arrival:
             touch = replace(touch, reply_to=reply_to, headers=headers)
         faults += link_faults(touch.attachments, policy.attachment_urls)
         if faults:
-            raise InvalidTouch(faults, _story(touch))
+            raise InvalidTouch(faults, _header(touch))
         return touch, mark, policy
 
     def _admit(self, touch: Touch, mark: bytes, policy: ChannelPolicy) -> None:
         known = recall(self._view, touch.touch_id.encode())
         if known == mark:
-            self._step.counts["repeat", touch.channel.value] += 1
+            self._step.counts[RepeatDropped(touch.channel.value)] += 1
             return
         sender = find_sender(policy, touch.sender, touch.to)
         work = self._work(touch, sender, mark) if isinstance(sender, SenderPolicy) else None
         if known is not None:
-            self._bury(DeadReason.CONFLICT, REFUSED_BEFORE if known == REFUSED else OTHER_BEFORE, touch.touch_id)
+            self._dead_letter(DeadReason.CONFLICT, REFUSED_BEFORE if known == REFUSED else OTHER_BEFORE, touch.touch_id)
             return
         self._remember(touch, mark, policy)
         if not isinstance(sender, SenderPolicy):
@@ -239,18 +237,18 @@ class _Arrival:
     def _composed(self, touch: Touch, sender: SenderPolicy) -> Content:
         if touch.from_ is not None and touch.from_ not in sender.addresses:
             allowed = ", ".join(sender.addresses)
-            raise InvalidTouch([f"from is {touch.from_!r}; sender {sender.name!r} has: {allowed}"], _story(touch))
+            raise InvalidTouch([f"from is {touch.from_!r}; sender {sender.name!r} has: {allowed}"], _header(touch))
         try:
-            content = self._door.composer.compose(touch)
+            content = self._deps.composer.compose(touch)
         except NotComposable as error:
-            raise InvalidTouch([str(error)], _story(touch)) from None
+            raise InvalidTouch([str(error)], _header(touch)) from None
         except Exception as error:
             log.exception("touch %s cannot be composed", touch.touch_id)
-            raise InvalidTouch([f"it cannot be composed: {error!r:.300}"], _story(touch)) from None
-        spec, length = self._door.policies[touch.channel].spec, len(content.body or "")
+            raise InvalidTouch([f"it cannot be composed: {error!r:.300}"], _header(touch)) from None
+        spec, length = self._deps.policies[touch.channel].spec, len(content.body or "")
         if spec.longest_text is not None and length > spec.longest_text:
             raise InvalidTouch(
-                [f"the text has {length} characters; {spec.message} has at most {spec.longest_text}"], _story(touch)
+                [f"the text has {length} characters; {spec.message} has at most {spec.longest_text}"], _header(touch)
             )
         return content
 
@@ -258,57 +256,57 @@ class _Arrival:
         """Return the touch composed, as a record. Raises InvalidTouch."""
         value = encode_work(
             Work(
-                touch.touch_id,
-                touch.campaign_id,
-                touch.lead_id,
-                touch.channel,
-                touch.to,
-                sender.name,
-                touch.sender is not None,
-                self._composed(touch, sender),
-                mark,
-                self._record.partition,
-                touch.priority,
-                touch.time_zone,
-                touch.not_before_ms,
-                touch.expires_at_ms,
-                touch.metadata,
-                touch.created_at_ms,
+                touch_id=touch.touch_id,
+                campaign_id=touch.campaign_id,
+                lead_id=touch.lead_id,
+                channel=touch.channel,
+                to=touch.to,
+                sender=sender.name,
+                pinned=touch.sender is not None,
+                content=self._composed(touch, sender),
+                digest=mark,
+                origin=self._record.partition,
+                priority=touch.priority,
+                time_zone=touch.time_zone,
+                not_before_ms=touch.not_before_ms,
+                expires_at_ms=touch.expires_at_ms,
+                metadata=touch.metadata,
+                created_at_ms=touch.created_at_ms,
             )
         )
         if len(value) > WORK_BYTES:
             raise InvalidTouch(
-                [f"composed it takes {len(value)} bytes; at most {WORK_BYTES} are allowed"], _story(touch)
+                [f"composed it takes {len(value)} bytes; at most {WORK_BYTES} are allowed"], _header(touch)
             )
         return value
 
-    def _refuse_invalid(self, story: Story, error: str) -> None:
-        self._bury(DeadReason.INVALID, error, story.touch_id)
-        self._end_refused(story, error)
+    def _refuse_invalid(self, header: TouchHeader, error: str) -> None:
+        self._dead_letter(DeadReason.INVALID, error, header.touch_id)
+        self._end_refused(header, error)
 
-    def _end_refused(self, story: Story, error: str) -> None:
+    def _end_refused(self, header: TouchHeader, error: str) -> None:
         """Tell that a touch is refused, unless it has a story already."""
-        if story.touch_id is None or recall(self._view, story.touch_id.encode()) is not None:
+        if header.touch_id is None or recall(self._view, header.touch_id.encode()) is not None:
             return
-        remember(self._view, story.touch_id.encode(), REFUSED, self._now_ms + self._door.dedup_for_ms)
+        remember(self._view, header.touch_id.encode(), REFUSED, self._now_ms + self._deps.dedup_for_ms)
         self._event(
             Event(
-                story.touch_id,
-                story.campaign_id,
-                story.lead_id,
-                story.channel,
+                header.touch_id,
+                header.campaign_id,
+                header.lead_id,
+                header.channel,
                 State.FAILED,
                 self._now_ms,
                 Reason.INVALID,
                 error=error,
-                metadata=story.metadata,
+                metadata=header.metadata,
             )
         )
 
     def _remember(self, touch: Touch, mark: bytes, policy: ChannelPolicy) -> None:
         """Remember the touch until `dedup_for` after the last instant at which it can reasonably end."""
         ends_ms = max(self._now_ms, touch.not_before_ms or 0) + policy.retry_for_ms
-        remember(self._view, touch.touch_id.encode(), mark, ends_ms + self._door.dedup_for_ms)
+        remember(self._view, touch.touch_id.encode(), mark, ends_ms + self._deps.dedup_for_ms)
 
     def _tell(
         self,
@@ -337,30 +335,19 @@ class _Arrival:
     def _event(self, event: Event) -> None:
         self._step.outputs.append(Output(RESULTS, self._record.partition, event.touch_id.encode(), encode_event(event)))
 
-    def _bury(self, reason: DeadReason, error: str, touch_id: str | None) -> None:
-        source = self._source
-        letter = DeadLetter(
-            reason,
-            error,
-            self._door.prefix + source.topic,
-            source.partition,
-            source.offset,
-            source.key,
-            source.value,
-            source.headers,
-            touch_id,
-            self._now_ms,
+    def _dead_letter(self, reason: DeadReason, error: str, touch_id: str | None) -> None:
+        letter = self._deps.dead_letters.letter(
+            self._source, error, self._now_ms, reason=reason, touch_id=touch_id, partition=self._record.partition
         )
-        key = None if source.key is None else source.key[:KEY_BYTES]
-        self._step.outputs.append(Output(DEAD_LETTERS, self._record.partition, key, self._door.bury(letter)))
-        self._step.counts["dead", reason.value] += 1
+        self._step.outputs.append(letter)
+        self._step.counts[DeadLettered(reason)] += 1
 
 
-def _story(touch: Touch) -> Story:
-    return Story(touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel.value, touch.metadata)
+def _header(touch: Touch) -> TouchHeader:
+    return TouchHeader(touch.touch_id, touch.campaign_id, touch.lead_id, touch.channel.value, touch.metadata)
 
 
-def _story_of(datum: Mapping[str, Any]) -> Story:
+def _header_of(datum: Mapping[str, Any]) -> TouchHeader:
     """Return the little that is told of a record that was not judged."""
 
     def text(name: str) -> str:
@@ -368,6 +355,6 @@ def _story_of(datum: Mapping[str, Any]) -> Story:
         return value[:NAME_CHARACTERS] if isinstance(value, str) else ""
 
     touch_id = datum.get("touch_id")
-    return Story(
+    return TouchHeader(
         str(touch_id) if is_touch_id(touch_id) else None, text("campaign_id"), text("lead_id"), text("channel")
     )

@@ -10,8 +10,8 @@ from pipeline.domain.story import Reason, State, event_of
 from pipeline.flow import RESULTS, SCHEDULED, channel_topic
 from pipeline.records import decode_scheduled, decode_work, encode_event
 from pipeline.stage_io import Output, Overlay, Record, Table
-from pipeline.stages.apart import NO_OFFSET, PLAIN, STOPS, Aside, apply_each, bytes_of, told
-from pipeline.stages.step import STEP_BYTES, Step
+from pipeline.stages.dead_letters import NO_OFFSET, PLAIN, STOPS, DeadLetterWriter, apply_each, bytes_of, told
+from pipeline.stages.step import STEP_BYTES, StageStep
 
 DEFERRED = b"d"
 PER_STEP = 500
@@ -25,8 +25,8 @@ LONGEST_RETRY_MS = 3_600_000
 class Scheduler:
     """The stage over one partition of `touches.scheduled`; its table is `deferred`, keyed due_ms ‖ touch_id."""
 
-    def __init__(self, aside: Aside = PLAIN, number: int = 0) -> None:
-        self._aside = aside
+    def __init__(self, dead_letters: DeadLetterWriter = PLAIN, number: int = 0) -> None:
+        self._dead_letters = dead_letters
         self._number = number
         """Of the partition."""
         self._served = DEFERRED
@@ -36,7 +36,7 @@ class Scheduler:
         self._last_offset = -1
         self._doubtful = _Doubtful()
 
-    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> Step:
+    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
         """Take in what arrived, hand back what is due, and say when the next one is."""
         if now_ms < self._seen_ms - SET_BACK_MS:
             self._doubtful = _Doubtful(self._seen_ms + LONGEST_RETRY_MS, self._last_offset)
@@ -50,14 +50,14 @@ class Scheduler:
             self._take_in,
             (
                 lambda record, error, _, step: self._refuse(record, error, step, now_ms),
-                lambda record, error, _, step: self._aside.put(step, record, error, now_ms),
+                lambda record, error, _, step: self._dead_letters.put(step, record, error, now_ms),
             ),
         )
         step.wake_ms = self._hand_back(view, step, now_ms)
         step.changes = view.changes
         return step
 
-    def _take_in(self, record: Record, view: Overlay, step: Step) -> None:
+    def _take_in(self, record: Record, view: Overlay, step: StageStep) -> None:
         del step
         due_ms = decode_scheduled(bytes_of(record)).due_ms
         # The offset keeps two schedulings of one touch apart: each is handed back, the lane knows its own.
@@ -65,7 +65,7 @@ class Scheduler:
         view.put(key, record.value or b"")
         self._served = min(self._served, key)
 
-    def _hand_back(self, view: Overlay, step: Step, now_ms: int) -> int | None:
+    def _hand_back(self, view: Overlay, step: StageStep, now_ms: int) -> int | None:
         due: list[bytes] = []
         wake_ms, room = None, STEP_BYTES
         for key, value in view.scan(self._served, DEFERRED + b"\xff"):
@@ -89,7 +89,7 @@ class Scheduler:
             return wake_ms
         return now_ms
 
-    def _hand_back_one(self, key: bytes, value: bytes, step: Step, now_ms: int) -> None:
+    def _hand_back_one(self, key: bytes, value: bytes, step: StageStep, now_ms: int) -> None:
         try:
             scheduled = decode_scheduled(value)
             step.outputs.append(
@@ -101,12 +101,12 @@ class Scheduler:
             row = Record(SCHEDULED, self._number, NO_OFFSET, now_ms, key, value)
             self._refuse(row, told(f"a row of {SCHEDULED}[{self._number}]", error), step, now_ms)
 
-    def _refuse(self, record: Record, error: str, step: Step, now_ms: int) -> None:
+    def _refuse(self, record: Record, error: str, step: StageStep, now_ms: int) -> None:
         """Put a record aside; its touch, where it can be read, has failed."""
         work = None
         with suppress(Exception):
             work = decode_work(decode_scheduled(bytes_of(record)).work)
-        self._aside.put(step, record, error, now_ms, None if work is None else work.touch_id)
+        self._dead_letters.put(step, record, error, now_ms, None if work is None else work.touch_id)
         if work is not None:
             event = event_of(work, State.FAILED, now_ms, reason=Reason.INVALID, error=error)
             step.outputs.append(Output(RESULTS, work.origin, work.touch_id.encode(), encode_event(event)))

@@ -1,22 +1,60 @@
-"""What a stage decided: changes and outputs to commit as one, and what to count once they are."""
+"""What a stage decided: changes and outputs to commit together, and what to count after the commit."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pipeline.domain.dead_letter import DeadReason
+from pipeline.domain.story import Reason, State
 from pipeline.stage_io import Changes, Output
 
 STEP_BYTES = 4 * 1024 * 1024
-"""Of records and rows that one step takes up, about: what is behind them waits for the next."""
+"""Approximate bytes of records and rows that one step takes; the rest waits for the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusWritten:
+    """A status record was written to `touches.status`."""
+
+    channel: str
+    state: State
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatDropped:
+    """A touch equal to an earlier one was dropped."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """A dead letter was written."""
+
+    reason: DeadReason
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A touch was forwarded to its home partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownMembers:
+    """A touch had a member that the schema does not have."""
+
+
+Counted = StatusWritten | RepeatDropped | DeadLettered | Forwarded | UnknownMembers
 
 
 @dataclass(slots=True)
-class Step:
+class StageStep:
     """One decision of the router, the scheduler or the dedup."""
 
     changes: Changes = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
     wake_ms: int | None = None
-    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """("told", channel, state, reason), ("repeat", channel), ("dead", reason), ("unknown_members",) …"""
+    """Instant of the next step if no record arrives before, epoch milliseconds; None: only records cause one."""
+    counts: Counter[Counted] = field(default_factory=Counter)

@@ -20,7 +20,7 @@ def recall(view: Overlay, key: bytes) -> bytes | None:
     return view.get(ENTRY + key)
 
 
-class Forgetting:
+class TtlSweep:
     """Drops what is remembered in one open table when its time has come."""
 
     def __init__(self) -> None:

@@ -16,7 +16,8 @@ from pipeline.records.codec import decode
 from pipeline.records.framing import TouchReader
 from pipeline.records.writing import dead_letter_value, single_object
 from pipeline.stage_io import MemoryTable, Record
-from pipeline.stages.route import Door, Router
+from pipeline.stages.dead_letters import DeadLetterWriter
+from pipeline.stages.route import Router, RouterDeps
 
 NOW = 1_700_000_000_000
 SMS = {"touch_id": "t1", "campaign_id": "c", "lead_id": "l", "channel": "sms", "to": "+1 212 555 2368", "body": "hello"}
@@ -41,14 +42,13 @@ class Entrance:
         urls = senders.get("attachment_urls", "public")
         policies = {c: ChannelPolicy(SPECS[c], s, None, None, None, attachment_urls=urls) for c, s in policies.items()}
         self.router = Router(
-            Door(
-                policies,
-                TouchReader(),
-                TemplateComposer(folder),
-                lambda letter: dead_letter_value(single_object, letter),
-                30 * 86_400_000,
-                "p.",
-                senders.get("partitions", 1),
+            RouterDeps(
+                policies=policies,
+                decoder=TouchReader(),
+                composer=TemplateComposer(folder),
+                dead_letters=DeadLetterWriter(lambda letter: dead_letter_value(single_object, letter), "p."),
+                dedup_for_ms=30 * 86_400_000,
+                partitions=senders.get("partitions", 1),
             )
         )
         self.table = MemoryTable()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.channels.email.verdict import NAMES, Meaning
+from pipeline.channels.email.verdict import NAMES, ResendMeaning
 from pipeline.channels.email.verdict import judge as judge_call
 from pipeline.domain.verdict import AskLater, Resolution, Unanswerable, Unknown
 
 if TYPE_CHECKING:
-    from pipeline.channels.http import Answer
+    from pipeline.channels.http import HttpAnswer
     from pipeline.domain.work import Claim
 
 KEY_LIVES_MS: Final = 23 * 3_600_000
@@ -24,7 +24,7 @@ def too_late(claim: Claim, now_ms: int) -> Unanswerable | None:
     return Unanswerable("the Idempotency-Key is 23 h old: Resend may have forgotten it")
 
 
-def judge(answer: Answer, count: int, now_ms: int) -> Resolution:
+def judge(answer: HttpAnswer, count: int, now_ms: int) -> Resolution:
     """Return what the answer to a replay says about the claim.
 
     As for a call, with one exception: a first request still running is to be asked again. That the same bytes are wrong in
@@ -32,6 +32,6 @@ def judge(answer: Answer, count: int, now_ms: int) -> Resolution:
     since), Refused, Unbegun and Unknown judge the replay only: whether the first request was accepted stays open.
     """
     verdict = judge_call(answer, count, now_ms)
-    if isinstance(verdict, Unknown) and NAMES.get(verdict.code) is Meaning.RUNNING:
+    if isinstance(verdict, Unknown) and NAMES.get(verdict.code) is ResendMeaning.RUNNING:
         return AskLater(verdict.error)
     return verdict

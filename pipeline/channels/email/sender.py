@@ -10,7 +10,7 @@ import resend
 from resend.exceptions import ResendError
 
 from pipeline.channels.email import payload, resolve, verdict
-from pipeline.channels.http import Answer, Clock, Unreached, Wire
+from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
 from pipeline.domain.sender import CheckFailed
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class ResendSender:
         # Not `resend.Batch.send_async`: it encodes its own JSON, and a replay must be the claim's bytes, also after
         # an upgrade of the library. It also hides whether anything was sent behind one error code.
         answer = await self._post(claim)
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, HttpAnswer):
             return answer
         return verdict.judge(answer, len(claim.works), self._now_ms(), is_mixed=_is_mixed(claim))
 
@@ -79,9 +79,9 @@ class ResendSender:
         if late is not None:
             return late
         answer = await self._post(claim)
-        return resolve.judge(answer, len(claim.works), self._now_ms()) if isinstance(answer, Answer) else answer
+        return resolve.judge(answer, len(claim.works), self._now_ms()) if isinstance(answer, HttpAnswer) else answer
 
-    async def _post(self, claim: Claim) -> Answer | Paused | Unbegun | Unknown:
+    async def _post(self, claim: Claim) -> HttpAnswer | Paused | Unbegun | Unknown:
         key = {"Idempotency-Key": claim.request.handle}
         return await self._wire.post(claim.request, claim.lease_until_ms, key)
 
@@ -102,7 +102,7 @@ class ResendSender:
         return f"Resend at {url}: {', '.join(domains) or 'no domain is verified yet'}"
 
 
-class _Client(resend.AsyncHTTPClient):
+class _ResendHttpClient(resend.AsyncHTTPClient):
     """The resend library over the wire of whoever asks: its own client and its key are globals of the process."""
 
     async def request(  # noqa: PLR0917  the library's signature
@@ -128,7 +128,7 @@ class _Client(resend.AsyncHTTPClient):
 
 
 _WIRE: ContextVar[Wire] = ContextVar("wire")
-_CLIENT = _Client()
+_CLIENT = _ResendHttpClient()
 
 
 @contextmanager

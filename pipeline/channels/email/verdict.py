@@ -10,12 +10,12 @@ from typing import assert_never
 
 import httpx
 
-from pipeline.channels.http import Answer, retry_after_s
+from pipeline.channels.http import HttpAnswer, retry_after_s
 from pipeline.channels.words import elsewhere, http_words, inner_status, says_failure
 from pipeline.domain.verdict import Paused, Refused, Rejected, Sent, Split, Unknown, Verdict
 
 
-class Meaning(StrEnum):
+class ResendMeaning(StrEnum):
     """What an error says about a request."""
 
     PAYLOAD = "payload"
@@ -36,49 +36,49 @@ class Meaning(StrEnum):
     """Not documented, or not Resend's words: whose fault it is shows when others are sent."""
 
 
-NAMES: dict[str, Meaning] = {
-    "validation_error": Meaning.PAYLOAD,  # 400, 422; at 403 the domain, see meaning_of
-    "invalid_idempotency_key": Meaning.PAYLOAD,  # a halved batch has a new one
-    "missing_required_field": Meaning.PAYLOAD,
-    "missing_required_fields": Meaning.PAYLOAD,
-    "missing_required_parameter": Meaning.PAYLOAD,
-    "invalid_attachment": Meaning.PAYLOAD,
-    "invalid_parameter": Meaning.PAYLOAD,
-    "invalid_access": Meaning.STRANGE,  # about making API keys
-    "invalid_region": Meaning.STRANGE,  # about making domains
-    "security_error": Meaning.STRANGE,  # "we may have found a security issue with the request"
-    "invalid_from_address": Meaning.SENDER,
-    "missing_api_key": Meaning.ACCOUNT,
-    "restricted_api_key": Meaning.ACCOUNT,
-    "invalid_api_key": Meaning.ACCOUNT,
-    "suspended_api_key": Meaning.ACCOUNT,
-    "invalid_permission": Meaning.ACCOUNT,
-    "not_found": Meaning.ACCOUNT,  # base_url is wrong
-    "method_not_allowed": Meaning.ACCOUNT,
-    "email_above_quota": Meaning.QUOTA,
-    "daily_quota_exceeded": Meaning.QUOTA,
-    "monthly_quota_exceeded": Meaning.QUOTA,
-    "rate_limit_exceeded": Meaning.LIMIT,
-    "invalid_idempotent_request": Meaning.ACCEPTED,
-    "concurrent_idempotent_requests": Meaning.RUNNING,
-    "resource_locked": Meaning.BUSY,
-    "application_error": Meaning.MAYBE,
-    "internal_server_error": Meaning.MAYBE,
-    "service_unavailable": Meaning.MAYBE,
+NAMES: dict[str, ResendMeaning] = {
+    "validation_error": ResendMeaning.PAYLOAD,  # 400, 422; at 403 the domain, see meaning_of
+    "invalid_idempotency_key": ResendMeaning.PAYLOAD,  # a halved batch has a new one
+    "missing_required_field": ResendMeaning.PAYLOAD,
+    "missing_required_fields": ResendMeaning.PAYLOAD,
+    "missing_required_parameter": ResendMeaning.PAYLOAD,
+    "invalid_attachment": ResendMeaning.PAYLOAD,
+    "invalid_parameter": ResendMeaning.PAYLOAD,
+    "invalid_access": ResendMeaning.STRANGE,  # about making API keys
+    "invalid_region": ResendMeaning.STRANGE,  # about making domains
+    "security_error": ResendMeaning.STRANGE,  # "we may have found a security issue with the request"
+    "invalid_from_address": ResendMeaning.SENDER,
+    "missing_api_key": ResendMeaning.ACCOUNT,
+    "restricted_api_key": ResendMeaning.ACCOUNT,
+    "invalid_api_key": ResendMeaning.ACCOUNT,
+    "suspended_api_key": ResendMeaning.ACCOUNT,
+    "invalid_permission": ResendMeaning.ACCOUNT,
+    "not_found": ResendMeaning.ACCOUNT,  # base_url is wrong
+    "method_not_allowed": ResendMeaning.ACCOUNT,
+    "email_above_quota": ResendMeaning.QUOTA,
+    "daily_quota_exceeded": ResendMeaning.QUOTA,
+    "monthly_quota_exceeded": ResendMeaning.QUOTA,
+    "rate_limit_exceeded": ResendMeaning.LIMIT,
+    "invalid_idempotent_request": ResendMeaning.ACCEPTED,
+    "concurrent_idempotent_requests": ResendMeaning.RUNNING,
+    "resource_locked": ResendMeaning.BUSY,
+    "application_error": ResendMeaning.MAYBE,
+    "internal_server_error": ResendMeaning.MAYBE,
+    "service_unavailable": ResendMeaning.MAYBE,
 }
 """By `name`. Source: Resend's error reference, its idempotency page, and the SDK."""
 
-CLASSES: dict[int, Meaning] = {
-    401: Meaning.ACCOUNT,
-    402: Meaning.ACCOUNT,
-    403: Meaning.ACCOUNT,
-    404: Meaning.ACCOUNT,
-    405: Meaning.ACCOUNT,
-    407: Meaning.ACCOUNT,
-    408: Meaning.MAYBE,
-    409: Meaning.MAYBE,
-    413: Meaning.PAYLOAD,  # a smaller batch may do
-    429: Meaning.LIMIT,
+CLASSES: dict[int, ResendMeaning] = {
+    401: ResendMeaning.ACCOUNT,
+    402: ResendMeaning.ACCOUNT,
+    403: ResendMeaning.ACCOUNT,
+    404: ResendMeaning.ACCOUNT,
+    405: ResendMeaning.ACCOUNT,
+    407: ResendMeaning.ACCOUNT,
+    408: ResendMeaning.MAYBE,
+    409: ResendMeaning.MAYBE,
+    413: ResendMeaning.PAYLOAD,  # a smaller batch may do
+    429: ResendMeaning.LIMIT,
 }
 """By HTTP status, for a name that is not in `NAMES`; every other 4xx is strange."""
 
@@ -107,69 +107,75 @@ CURES_BY_STATUS: dict[int, str] = {
 """What a human must do about what pauses the lane."""
 
 
-def judge(answer: Answer, count: int, now_ms: int, *, is_mixed: bool = False) -> Verdict:
+def judge(answer: HttpAnswer, count: int, now_ms: int, *, is_mixed: bool = False) -> Verdict:
     """Return what `answer` to a request with `count` e-mails means; `is_mixed`: they come from several addresses."""
     if answer.is_accepted and not says_failure(answer.json()):
         return _accepted(answer, count)
     return elsewhere(answer) if answer.is_ambiguous else _refusal(answer, count, now_ms, is_mixed=is_mixed)
 
 
-def _refusal(answer: Answer, count: int, now_ms: int, *, is_mixed: bool) -> Verdict:
+def _refusal(answer: HttpAnswer, count: int, now_ms: int, *, is_mixed: bool) -> Verdict:
     name = _name(answer)
     meaning = meaning_of(answer, name)
     code, error = name or str(answer.status), http_words(answer, _cure(answer, name, meaning))
     match meaning:
-        case Meaning.PAYLOAD:
+        case ResendMeaning.PAYLOAD:
             return _wrong(answer, count, code, error)
-        case Meaning.SENDER if is_mixed:
+        case ResendMeaning.SENDER if is_mixed:
             return Split(code, error)
-        case Meaning.ACCOUNT | Meaning.SENDER | Meaning.LIMIT | Meaning.QUOTA | Meaning.STRANGE:
+        case (
+            ResendMeaning.ACCOUNT
+            | ResendMeaning.SENDER
+            | ResendMeaning.LIMIT
+            | ResendMeaning.QUOTA
+            | ResendMeaning.STRANGE
+        ):
             # `ratelimit-reset` is about the second: it says nothing of a quota's day.
-            more = ("ratelimit-reset",) if meaning is Meaning.LIMIT else ()
+            more = ("ratelimit-reset",) if meaning is ResendMeaning.LIMIT else ()
             wait_s = retry_after_s(answer.headers, now_ms, *more)
-            return Paused(code, error, wait_s, may_be_the_touch=meaning is Meaning.STRANGE)
-        case Meaning.ACCEPTED:
+            return Paused(code, error, wait_s, may_be_the_touch=meaning is ResendMeaning.STRANGE)
+        case ResendMeaning.ACCEPTED:
             return Sent((None,) * count)
-        case Meaning.RUNNING | Meaning.MAYBE:
+        case ResendMeaning.RUNNING | ResendMeaning.MAYBE:
             return Unknown(code, error, refused=answer.is_fault)
-        case Meaning.BUSY:
+        case ResendMeaning.BUSY:
             return Refused(code, error, retry_after_s(answer.headers, now_ms))
         case _:
             assert_never(meaning)
 
 
-def meaning_of(answer: Answer, name: str) -> Meaning:
+def meaning_of(answer: HttpAnswer, name: str) -> ResendMeaning:
     """Return what an error means. A 5xx is never an answer about the request, whatever its name."""
     status = inner_status(answer.json()) or 0 if answer.is_accepted else answer.status
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return Meaning.MAYBE
+        return ResendMeaning.MAYBE
     if answer.is_elsewhere:
-        return Meaning.ACCOUNT
+        return ResendMeaning.ACCOUNT
     found = NAMES.get(name)
-    if found is Meaning.PAYLOAD and (status == httpx.codes.FORBIDDEN or "`from`" in answer.text("message")):
-        return Meaning.SENDER
+    if found is ResendMeaning.PAYLOAD and (status == httpx.codes.FORBIDDEN or "`from`" in answer.text("message")):
+        return ResendMeaning.SENDER
     if found is not None:
         return found
     # Without a status of its own, a failure inside a 2xx is a refusal for now.
-    return CLASSES.get(status, Meaning.STRANGE) if status else Meaning.BUSY
+    return CLASSES.get(status, ResendMeaning.STRANGE) if status else ResendMeaning.BUSY
 
 
-def _name(answer: Answer) -> str:
+def _name(answer: HttpAnswer) -> str:
     """Return the error's name; the SDKs' form has it one level deeper."""
     inner = answer.member("error")
     found = answer.text("name") or (inner.get("name") if isinstance(inner, dict) else "")
     return found if isinstance(found, str) else ""
 
 
-def _cure(answer: Answer, name: str, meaning: Meaning) -> str | None:
+def _cure(answer: HttpAnswer, name: str, meaning: ResendMeaning) -> str | None:
     if answer.is_elsewhere:
         return "a redirect; check base_url"
-    if meaning not in (Meaning.ACCOUNT, Meaning.SENDER, Meaning.QUOTA):
+    if meaning not in (ResendMeaning.ACCOUNT, ResendMeaning.SENDER, ResendMeaning.QUOTA):
         return None
     return CURES.get(name) or CURES_BY_STATUS.get(answer.status)
 
 
-def _accepted(answer: Answer, count: int) -> Sent | Unknown:
+def _accepted(answer: HttpAnswer, count: int) -> Sent | Unknown:
     """One id per e-mail, in the order of the request; anything else leaves open who is whose."""
     found = answer.member("data")
     rows = found if isinstance(found, list) else [answer.json()]
@@ -181,7 +187,7 @@ def _accepted(answer: Answer, count: int) -> Sent | Unknown:
     return Sent(ids)
 
 
-def _wrong(answer: Answer, count: int, code: str, error: str) -> Rejected | Split | Refused:
+def _wrong(answer: HttpAnswer, count: int, code: str, error: str) -> Rejected | Split | Refused:
     if count > 1:
         return Split(code, error)
     # Not Resend's words but a proxy's say nothing final about an e-mail.

@@ -7,14 +7,14 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode
 
-from pipeline.channels.sms.verdict import CODES, SID, Meaning
+from pipeline.channels.sms.verdict import CODES, SID, TwilioMeaning
 from pipeline.channels.words import says_failure
 from pipeline.domain.verdict import Absent, Rejected, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline.channels.http import Answer
+    from pipeline.channels.http import HttpAnswer
     from pipeline.domain.work import Claim
 
 SINCE_SLACK_MS = 2_000
@@ -30,7 +30,7 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TwilioLookup:
     """What the frozen request said: the configuration may have changed since."""
 
     account_sid: str
@@ -50,24 +50,24 @@ class Page:
     next_url: str
 
 
-def question(claim: Claim) -> Question:
+def question(claim: Claim) -> TwilioLookup:
     """Return what to ask about `claim`."""
     said = {name: values[0] for name, values in parse_qs(claim.request.body.decode("ascii")).items()}
     since_ms = claim.claimed_ms // 1000 * 1000 - SINCE_SLACK_MS
     account_sid = claim.request.path.split("/")[3]
-    return Question(
+    return TwilioLookup(
         account_sid, said["To"], said.get("Body", ""), said.get("From"), said.get("MessagingServiceSid"), since_ms
     )
 
 
-def list_path(asked: Question) -> str:
+def list_path(asked: TwilioLookup) -> str:
     """Return where the messages to that number are listed."""
     # No DateSent filter: a message that is still queued has none.
     query = urlencode({"To": asked.to, "PageSize": PAGE})
     return f"/2010-04-01/Accounts/{quote(asked.account_sid, safe='')}/Messages.json?{query}"
 
 
-def page_of(answer: Answer) -> Page | None:
+def page_of(answer: HttpAnswer) -> Page | None:
     """Return the page, or None where the answer is not Twilio's list: such a one never says that nothing is there."""
     found = answer.json()
     if not answer.is_accepted or not isinstance(found, dict) or says_failure(found):
@@ -82,7 +82,9 @@ def page_of(answer: Answer) -> Page | None:
     return Page(messages, more or "")
 
 
-def first_match(messages: Sequence[Message], asked: Question, known_ids: frozenset[str]) -> Sent | Absent | Rejected:
+def first_match(
+    messages: Sequence[Message], asked: TwilioLookup, known_ids: frozenset[str]
+) -> Sent | Absent | Rejected:
     """Return the oldest message that can only be this claim's, or Absent; one that Twilio itself gave up was not sent."""
     matches = sorted(
         (each for each in messages if _is_ours(each, asked) and each["sid"] not in known_ids), key=_created_ms
@@ -96,7 +98,7 @@ def _rejected(message: Message) -> Rejected | None:
     """Return why it has failed for good; None where another attempt may do."""
     code = message.get("error_code")
     row = CODES.get(code) if isinstance(code, int) else None
-    if row is None or row.meaning is not Meaning.REJECT:
+    if row is None or row.meaning is not TwilioMeaning.REJECT:
         return None
     return Rejected(str(code), f"{message.get('status')}: {message.get('error_message') or 'no reason'}")
 
@@ -110,13 +112,13 @@ def _is_message(found: object) -> bool:
     )
 
 
-def _is_ours(message: Message, asked: Question) -> bool:
+def _is_ours(message: Message, asked: TwilioLookup) -> bool:
     if (message["to"], message["direction"]) != (asked.to, "outbound-api") or _created_ms(message) < asked.since_ms:
         return False
     return message.get("body") in (asked.body, TRIAL_PREFIX + asked.body) and _has_sender(message, asked)
 
 
-def _has_sender(message: Message, asked: Question) -> bool:
+def _has_sender(message: Message, asked: TwilioLookup) -> bool:
     if asked.messaging_service_sid is not None:
         return bool(message.get("messaging_service_sid") == asked.messaging_service_sid)
     return bool(message.get("from") == asked.from_)

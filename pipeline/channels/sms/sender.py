@@ -11,7 +11,7 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from pipeline.channels.http import Answer, Clock, Unreached, Wire, retry_after_s
+from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire, retry_after_s
 from pipeline.channels.sms import payload, resolve, verdict
 from pipeline.channels.words import http_words
 from pipeline.domain.sender import CheckFailed
@@ -72,7 +72,7 @@ class TwilioSender:
         # with; it also costs three times the CPU time and hides the answer's headers.
         request = payload.with_login(claim.request, self._account.status_callback)
         answer = await self._wire.post(request, claim.lease_until_ms)
-        return verdict.judge(answer, self._now_ms()) if isinstance(answer, Answer) else answer
+        return verdict.judge(answer, self._now_ms()) if isinstance(answer, HttpAnswer) else answer
 
     async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
         """Look for the claim's message among those to its number, all pages."""
@@ -113,11 +113,11 @@ class TwilioSender:
         sends_as = self._account.messaging_service_sid or self._account.from_
         return f"Twilio at {url}: account {sid} is active, sends as {sends_as}"
 
-    def _ask_later(self, answer: Answer) -> AskLater:
+    def _ask_later(self, answer: HttpAnswer) -> AskLater:
         return AskLater(f"the look-up answered {http_words(answer)}", retry_after_s(answer.headers, self._now_ms()))
 
 
-class _Client(AsyncHttpClient):  # type: ignore[misc]
+class _TwilioHttpClient(AsyncHttpClient):  # type: ignore[misc]
     """Twilio's library over our wire: its own ignores timeouts and would retry what must not be repeated."""
 
     def __init__(self, wire: Wire) -> None:
@@ -144,7 +144,7 @@ class _Client(AsyncHttpClient):  # type: ignore[misc]
 
 
 def _library(account: TwilioAccount, wire: Wire) -> Client:
-    client = Client(account.account_sid, account.auth_token.reveal(), http_client=_Client(wire))
+    client = Client(account.account_sid, account.auth_token.reveal(), http_client=_TwilioHttpClient(wire))
     client.edge = client.region = None  # from the environment: they would rewrite the host we are configured with
     client.api.base_url = account.base_url
     return client

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, assert_never
 
 import httpx
 
-from pipeline.channels.http import Answer, retry_after_s
+from pipeline.channels.http import HttpAnswer, retry_after_s
 from pipeline.channels.words import elsewhere, http_words, inner_status, says_failure
 from pipeline.domain.verdict import Paused, Refused, Rejected, Sent, Unknown, Verdict
 
@@ -21,7 +21,7 @@ SID: Final = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
 BILLING: Final = "see the account's billing at console.twilio.com"
 
 
-class Meaning(StrEnum):
+class TwilioMeaning(StrEnum):
     """What an error says."""
 
     REJECT = "reject"
@@ -35,25 +35,25 @@ class Meaning(StrEnum):
     MAYBE = "maybe"
 
 
-class Row(NamedTuple):
+class TwilioErrorRow(NamedTuple):
     """A row of the table; `wait_s` where a shorter one is known to be useless and Twilio did not say."""
 
-    meaning: Meaning
+    meaning: TwilioMeaning
     wait_s: float | None = None
     cure: str | None = None
     """What a human must do."""
 
 
-_REJECT, _REFUSE, _PAUSE, _STRANGE, _MAYBE = (Row(each) for each in Meaning)
+_REJECT, _REFUSE, _PAUSE, _STRANGE, _MAYBE = (TwilioErrorRow(each) for each in TwilioMeaning)
 _HOUR_S: Final = 3_600.0
 
 
-def _pause(cure: str, wait_s: float | None = None) -> Row:
-    return Row(Meaning.PAUSE, wait_s, cure)
+def _pause(cure: str, wait_s: float | None = None) -> TwilioErrorRow:
+    return TwilioErrorRow(TwilioMeaning.PAUSE, wait_s, cure)
 
 
-def _strange(cure: str) -> Row:
-    return Row(Meaning.STRANGE, None, cure)
+def _strange(cure: str) -> TwilioErrorRow:
+    return TwilioErrorRow(TwilioMeaning.STRANGE, None, cure)
 
 
 _KEYS = _pause("check account_sid and auth_token")
@@ -63,7 +63,7 @@ _REGISTRATION = _pause("register the sender's number: A2P 10DLC, toll-free verif
 _ACCOUNT = _pause("the account is not active: see console.twilio.com")
 _TRIAL = _strange("a trial account: upgrade it, or verify the recipient's number")
 
-CODES: dict[int, Row] = {
+CODES: dict[int, TwilioErrorRow] = {
     # account
     20001: _STRANGE,  # unknown parameters
     20002: _STRANGE,
@@ -82,15 +82,15 @@ CODES: dict[int, Row] = {
     # limits
     20429: _PAUSE,  # too many requests at once: "not processed and safe to retry"
     14107: _REFUSE,  # loop guard: more than 15 to one number in 30 s
-    21611: Row(Meaning.PAUSE, 60.0),  # the number's queue holds 10 h of traffic
+    21611: TwilioErrorRow(TwilioMeaning.PAUSE, 60.0),  # the number's queue holds 10 h of traffic
     30001: _REFUSE,  # queue overflow
     30017: _REFUSE,  # carrier congestion
     30022: _PAUSE,  # 10DLC rate
-    30023: Row(Meaning.REFUSE, _HOUR_S),  # daily cap of one carrier: others still take messages
-    30027: Row(Meaning.REFUSE, _HOUR_S),
-    60728: Row(Meaning.PAUSE, 60.0),  # hourly cap
+    30023: TwilioErrorRow(TwilioMeaning.REFUSE, _HOUR_S),  # daily cap of one carrier: others still take messages
+    30027: TwilioErrorRow(TwilioMeaning.REFUSE, _HOUR_S),
+    60728: TwilioErrorRow(TwilioMeaning.PAUSE, 60.0),  # hourly cap
     63017: _PAUSE,  # 2,000 messages a second, all accounts
-    63038: Row(Meaning.PAUSE, 60.0, "the account's daily cap is reached"),
+    63038: TwilioErrorRow(TwilioMeaning.PAUSE, 60.0, "the account's daily cap is reached"),
     # the account, for this recipient only
     21219: _TRIAL,  # To unverified; verified ones pass
     21608: _TRIAL,
@@ -119,7 +119,7 @@ CODES: dict[int, Row] = {
     30008: _REJECT,
     30036: _REFUSE,  # validity period over: the next window decides
     30450: _REJECT,  # SMS pumping
-    30610: Row(Meaning.REFUSE, _HOUR_S),  # quiet hours of the Compliance Toolkit
+    30610: TwilioErrorRow(TwilioMeaning.REFUSE, _HOUR_S),  # quiet hours of the Compliance Toolkit
     30640: _REJECT,  # known litigator
     # the sender
     21212: _SENDER,  # invalid From
@@ -145,7 +145,7 @@ CODES: dict[int, Row] = {
 }
 """By `code`. Source: Twilio's error dictionary."""
 
-CLASSES: dict[int, Row] = {
+CLASSES: dict[int, TwilioErrorRow] = {
     401: _KEYS,
     402: _pause(BILLING),
     403: _pause("check the account's permissions"),
@@ -159,40 +159,40 @@ CLASSES: dict[int, Row] = {
 """By HTTP status, for a code that is not in `CODES`; every other 4xx is strange."""
 
 
-def judge(answer: Answer, now_ms: int) -> Verdict:
+def judge(answer: HttpAnswer, now_ms: int) -> Verdict:
     """Return what `answer` to a new message means."""
     if answer.is_accepted and not says_failure(answer.json()):
         return _accepted(answer)
     return elsewhere(answer) if answer.is_ambiguous else _refusal(answer, now_ms)
 
 
-def _accepted(answer: Answer) -> Sent | Unknown:
+def _accepted(answer: HttpAnswer) -> Sent | Unknown:
     sid = answer.member("sid")
     if isinstance(sid, str) and SID.fullmatch(sid):
         return Sent((sid,))
     return Unknown(str(answer.status), f"not Twilio's answer: {http_words(answer)}")
 
 
-def _refusal(answer: Answer, now_ms: int) -> Verdict:
+def _refusal(answer: HttpAnswer, now_ms: int) -> Verdict:
     code = _code(answer)
     row = row_of(answer, code)
     said_code, error = str(code or answer.status), http_words(answer, row.cure)
     wait_s = retry_after_s(answer.headers, now_ms)
     wait_s = row.wait_s if wait_s is None else wait_s
     match row.meaning:
-        case Meaning.REJECT:
+        case TwilioMeaning.REJECT:
             return Rejected(said_code, error)
-        case Meaning.REFUSE:
+        case TwilioMeaning.REFUSE:
             return Refused(said_code, error, wait_s)
-        case Meaning.PAUSE | Meaning.STRANGE:
-            return Paused(said_code, error, wait_s, may_be_the_touch=row.meaning is Meaning.STRANGE)
-        case Meaning.MAYBE:
+        case TwilioMeaning.PAUSE | TwilioMeaning.STRANGE:
+            return Paused(said_code, error, wait_s, may_be_the_touch=row.meaning is TwilioMeaning.STRANGE)
+        case TwilioMeaning.MAYBE:
             return Unknown(said_code, error, refused=code is not None or answer.is_fault)
         case _:
             assert_never(row.meaning)
 
 
-def row_of(answer: Answer, code: int | None) -> Row:
+def row_of(answer: HttpAnswer, code: int | None) -> TwilioErrorRow:
     """Return what an error means. A 5xx leaves open what happened, whatever its code."""
     if answer.is_accepted:
         return _row_of_failure(answer, code)
@@ -203,7 +203,7 @@ def row_of(answer: Answer, code: int | None) -> Row:
     return CODES.get(code or 0) or CLASSES.get(answer.status) or _STRANGE
 
 
-def _row_of_failure(answer: Answer, code: int | None) -> Row:
+def _row_of_failure(answer: HttpAnswer, code: int | None) -> TwilioErrorRow:
     """Return what a 2xx means that says failure inside it: a message that has failed, or an error with a wrong status."""
     if code in CODES:
         return CODES[code]
@@ -213,7 +213,7 @@ def _row_of_failure(answer: Answer, code: int | None) -> Row:
     return _MAYBE if status >= httpx.codes.INTERNAL_SERVER_ERROR else CLASSES.get(status, _REFUSE)
 
 
-def _code(answer: Answer) -> int | None:
+def _code(answer: HttpAnswer) -> int | None:
     inner = answer.member("error")
     found = [answer.member("code"), answer.member("error_code"), inner.get("code") if isinstance(inner, dict) else None]
     return next((each for each in found if type(each) is int), None)

@@ -14,7 +14,7 @@ from pipeline.channels.words import http_words
 from pipeline.domain.verdict import Absent, AskLater, Refused, Sent
 
 if TYPE_CHECKING:
-    from pipeline.channels.http import Answer
+    from pipeline.channels.http import HttpAnswer
     from pipeline.domain.work import Claim
 
 SINCE_SLACK_MS = 2_000
@@ -25,7 +25,7 @@ MOST_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class WahaLookup:
     """What the frozen request said: the configuration may have changed since."""
 
     session: str
@@ -36,20 +36,20 @@ class Question:
     handle: str
 
 
-def question(claim: Claim) -> Question:
+def question(claim: Claim) -> WahaLookup:
     """Return what to ask about `claim`."""
     said = orjson.loads(claim.request.body)
     since_s = claim.claimed_ms // 1000 - SINCE_SLACK_MS // 1000
-    return Question(said["session"], said["chatId"], said["text"], since_s, claim.request.handle)
+    return WahaLookup(said["session"], said["chatId"], said["text"], since_s, claim.request.handle)
 
 
-def id_path(asked: Question) -> str:
+def id_path(asked: WahaLookup) -> str:
     """Return where NOWEB and GOWS know a message by its id, whatever its chat."""
     session, handle = quote(asked.session, safe=""), quote(asked.handle, safe="")
     return f"/api/{session}/chats/all/messages/{handle}?downloadMedia=false"
 
 
-def judge_id(answer: Answer, asked: Question) -> Sent | Absent | AskLater | Refused:
+def judge_id(answer: HttpAnswer, asked: WahaLookup) -> Sent | Absent | AskLater | Refused:
     """Return what the answer to `id_path` means. Only WAHA's own 404 about the message says that it is not there."""
     found = answer.json()
     if answer.is_accepted and message_id(found, asked.handle) == asked.handle:
@@ -61,7 +61,7 @@ def judge_id(answer: Answer, asked: Question) -> Sent | Absent | AskLater | Refu
     return AskLater(f"the look-up answered {http_words(answer)}")
 
 
-def _is_about_the_message(answer: Answer) -> bool:
+def _is_about_the_message(answer: HttpAnswer) -> bool:
     """Whether a 404 is WAHA's and speaks of the message: not of the session or the path, and not a gateway's."""
     said = f"{answer.text('message')} {answer.text('error')}".lower()
     if "not found" not in said or any(
@@ -71,7 +71,7 @@ def _is_about_the_message(answer: Answer) -> bool:
     return "message" in said or answer.member("statusCode") == httpx.codes.NOT_FOUND
 
 
-def chat_path(asked: Question, offset: int) -> str:
+def chat_path(asked: WahaLookup, offset: int) -> str:
     """Return where a page of the chat's own messages since the claim is."""
     # Newest first: what arrives while we turn pages only moves messages back, so none is skipped.
     session, chat = quote(asked.session, safe=""), quote(asked.chat, safe="@")
@@ -81,7 +81,7 @@ def chat_path(asked: Question, offset: int) -> str:
     )
 
 
-def page_of(answer: Answer) -> list[dict[str, object]] | None:
+def page_of(answer: HttpAnswer) -> list[dict[str, object]] | None:
     """Return the messages of a page, or None where the answer is not WAHA's list: such a one never says that nothing is there."""
     found = answer.json()
     if not answer.is_accepted or not isinstance(found, list) or not all(map(_is_message, found)):
@@ -90,7 +90,7 @@ def page_of(answer: Answer) -> list[dict[str, object]] | None:
 
 
 def first_match(
-    messages: list[dict[str, object]], asked: Question, known_ids: frozenset[str]
+    messages: list[dict[str, object]], asked: WahaLookup, known_ids: frozenset[str]
 ) -> Sent | Absent | Refused:
     """Return the oldest message that can only be this claim's, or Absent; one that WhatsApp did not take was not sent."""
     ours = sorted(
@@ -108,7 +108,7 @@ def _is_message(found: object) -> bool:
     return isinstance(found.get("fromMe"), bool) and isinstance(found.get("body"), str | None)
 
 
-def _is_ours(message: dict[str, object], asked: Question) -> bool:
+def _is_ours(message: dict[str, object], asked: WahaLookup) -> bool:
     return message.get("fromMe") is True and message.get("body") == asked.text and _second(message) >= asked.since_s
 
 

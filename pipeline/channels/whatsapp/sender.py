@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from pipeline.channels.http import Answer, Clock, Unreached, Wire
+from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
 from pipeline.channels.whatsapp import payload, resolve, verdict
 from pipeline.channels.words import http_words
 from pipeline.domain.policy import OWN_IDS
@@ -70,7 +70,7 @@ class WahaSender:
         if paused is not None:
             return paused
         answer = await self._wire.post(claim.request, claim.lease_until_ms)
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, HttpAnswer):
             return answer
         judged = verdict.judge(answer, claim.request.handle, self._now_ms())
         if isinstance(judged, Paused):
@@ -112,7 +112,7 @@ class WahaSender:
         self._working_ms = now_ms if paused is None else None
         return paused
 
-    def _engine_trouble(self, answer: Answer) -> Paused | None:
+    def _engine_trouble(self, answer: HttpAnswer) -> Paused | None:
         """An engine that ignores our message ids could not be asked by them: a lost answer would become a second send."""
         found = answer.member("engine")
         runs = found.get("engine") if isinstance(found, dict) else None
@@ -121,7 +121,7 @@ class WahaSender:
             return Paused("engine", f"the session runs on {runs}, configured is engine = {wanted!r}")
         return None
 
-    async def _ask_chat(self, asked: resolve.Question, known_ids: frozenset[str]) -> Resolution:
+    async def _ask_chat(self, asked: resolve.WahaLookup, known_ids: frozenset[str]) -> Resolution:
         messages: list[dict[str, object]] = []
         for number in range(resolve.MOST_PAGES):
             answer = await self._wire.get(resolve.chat_path(asked, number * resolve.PAGE))

@@ -8,7 +8,7 @@ from typing import Final, assert_never
 
 import httpx
 
-from pipeline.channels.http import Answer, retry_after_s
+from pipeline.channels.http import HttpAnswer, retry_after_s
 from pipeline.channels.words import elsewhere, http_words, inner_status, says_failure
 from pipeline.domain.verdict import Paused, Refused, Rejected, Sent, Unknown, Verdict
 
@@ -20,7 +20,7 @@ _HEX_ID: Final = re.compile(r"[0-9A-Fa-f]{6,64}")
 """How every engine makes ids: hexadecimal digits."""
 
 
-class Meaning(StrEnum):
+class WahaMeaning(StrEnum):
     """What a status says about a send."""
 
     PAUSE = "pause"
@@ -31,22 +31,22 @@ class Meaning(StrEnum):
     """This touch, for now: a failure inside a 2xx that says no more."""
 
 
-TABLE: dict[int, Meaning] = {
-    400: Meaning.REJECT,
-    401: Meaning.PAUSE,  # bad or missing X-Api-Key
-    402: Meaning.PAUSE,
-    403: Meaning.PAUSE,
-    404: Meaning.PAUSE,  # no such session, or no WAHA at base_url
-    405: Meaning.PAUSE,
-    407: Meaning.PAUSE,
-    408: Meaning.MAYBE,
-    413: Meaning.REJECT,
-    422: Meaning.REJECT,  # unless its body speaks of the session, as it does in every case known
-    429: Meaning.PAUSE,  # never WAHA itself: a proxy before it
-    500: Meaning.MAYBE,  # "anything else went wrong", after the send too
-    502: Meaning.MAYBE,
-    503: Meaning.MAYBE,
-    504: Meaning.MAYBE,
+TABLE: dict[int, WahaMeaning] = {
+    400: WahaMeaning.REJECT,
+    401: WahaMeaning.PAUSE,  # bad or missing X-Api-Key
+    402: WahaMeaning.PAUSE,
+    403: WahaMeaning.PAUSE,
+    404: WahaMeaning.PAUSE,  # no such session, or no WAHA at base_url
+    405: WahaMeaning.PAUSE,
+    407: WahaMeaning.PAUSE,
+    408: WahaMeaning.MAYBE,
+    413: WahaMeaning.REJECT,
+    422: WahaMeaning.REJECT,  # unless its body speaks of the session, as it does in every case known
+    429: WahaMeaning.PAUSE,  # never WAHA itself: a proxy before it
+    500: WahaMeaning.MAYBE,  # "anything else went wrong", after the send too
+    502: WahaMeaning.MAYBE,
+    503: WahaMeaning.MAYBE,
+    504: WahaMeaning.MAYBE,
 }
 """By HTTP status. Source: WAHA's server code and issues."""
 
@@ -61,7 +61,7 @@ CURES: dict[int, str] = {
 """What a human must do about what pauses the lane."""
 
 
-def judge(answer: Answer, handle: str, now_ms: int) -> Verdict:
+def judge(answer: HttpAnswer, handle: str, now_ms: int) -> Verdict:
     """Return what `answer` to a send means; `handle` is the message id we supplied, or ""."""
     is_failure = says_failure(answer.json())
     if answer.is_accepted and (not is_failure or message_id(answer.json(), handle) is not None):
@@ -69,29 +69,29 @@ def judge(answer: Answer, handle: str, now_ms: int) -> Verdict:
     return elsewhere(answer) if answer.is_ambiguous else _refusal(answer, now_ms)
 
 
-def _refusal(answer: Answer, now_ms: int) -> Verdict:
+def _refusal(answer: HttpAnswer, now_ms: int) -> Verdict:
     meaning = _meaning(answer)
     code, error = str(answer.status), _error(answer, meaning)
     match meaning:
-        case Meaning.PAUSE:
+        case WahaMeaning.PAUSE:
             return Paused(code, error, retry_after_s(answer.headers, now_ms))
-        case Meaning.MAYBE:
+        case WahaMeaning.MAYBE:
             return Unknown(code, error, refused=answer.is_fault)
-        case Meaning.REFUSE:
+        case WahaMeaning.REFUSE:
             return Refused(code, error, retry_after_s(answer.headers, now_ms))
-        case Meaning.REJECT if not answer.is_object:
+        case WahaMeaning.REJECT if not answer.is_object:
             # Not WAHA's words but a proxy's: nothing about the touch, unless others are sent.
             return Paused(code, error, may_be_the_touch=True)
-        case Meaning.REJECT:
+        case WahaMeaning.REJECT:
             return Rejected(code, error)
         case _:
             assert_never(meaning)
 
 
-def judge_session(answer: Answer, now_ms: int) -> Paused | None:
+def judge_session(answer: HttpAnswer, now_ms: int) -> Paused | None:
     """Return why the session cannot send, or None when it is WORKING."""
     if not answer.is_accepted:
-        return Paused(str(answer.status), _error(answer, Meaning.PAUSE), retry_after_s(answer.headers, now_ms))
+        return Paused(str(answer.status), _error(answer, WahaMeaning.PAUSE), retry_after_s(answer.headers, now_ms))
     status = answer.text("status")
     if status == WORKING:
         return None
@@ -126,7 +126,7 @@ def has_failed(found: object) -> bool:
     return found.get("ack") == -1 or "ERROR" in (found.get("ackName"), found.get("status"))
 
 
-def _accepted(answer: Answer, handle: str, *, is_failure: bool) -> Sent | Unknown:
+def _accepted(answer: HttpAnswer, handle: str, *, is_failure: bool) -> Sent | Unknown:
     found = message_id(answer.json(), handle)
     if found is None:
         return Unknown(str(answer.status), f"not WAHA's answer: {_error(answer)}")
@@ -145,19 +145,19 @@ def _bare(said: str, handle: str) -> str | None:
     return number if mine == "true" and "@" in chat and _BARE_ID.fullmatch(number) else None
 
 
-def _meaning(answer: Answer) -> Meaning:
+def _meaning(answer: HttpAnswer) -> WahaMeaning:
     """Return what a failure means: by what it says about session and account, then by its status, or that inside a 2xx."""
     if not answer.is_fault and (_is_about_the_session(answer) or _is_restricted(answer)):
-        return Meaning.PAUSE
+        return WahaMeaning.PAUSE
     status = inner_status(answer.json()) or 0 if answer.is_accepted else answer.status
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return Meaning.MAYBE
+        return WahaMeaning.MAYBE
     if answer.is_elsewhere:
-        return Meaning.PAUSE
-    return TABLE.get(status, Meaning.REJECT) if status else Meaning.REFUSE
+        return WahaMeaning.PAUSE
+    return TABLE.get(status, WahaMeaning.REJECT) if status else WahaMeaning.REFUSE
 
 
-def _is_about_the_session(answer: Answer) -> bool:
+def _is_about_the_session(answer: HttpAnswer) -> bool:
     """Whether a 422, or a failure inside a 2xx, says that the session is not WORKING, or that there is none."""
     if answer.status != httpx.codes.UNPROCESSABLE_ENTITY and not answer.is_accepted:
         return False
@@ -165,17 +165,17 @@ def _is_about_the_session(answer: Answer) -> bool:
     return answer.member("expected") is not None or "session" in said or "does not exist" in said
 
 
-def _is_restricted(answer: Answer) -> bool:
+def _is_restricted(answer: HttpAnswer) -> bool:
     found = answer.members
     return str(found.get("code")) == RESTRICTED or found.get("reason") == "account_restricted"
 
 
-def _error(answer: Answer, meaning: Meaning | None = None) -> str:
+def _error(answer: HttpAnswer, meaning: WahaMeaning | None = None) -> str:
     """Return what WAHA said. Never the body: a 500 repeats the request, address and text included."""
     if _is_restricted(answer):
         return http_words(answer, "WhatsApp restricts this account: write to nobody new until it says so")
     state = answer.text("status")
-    cure = CURES.get(answer.status) if meaning is Meaning.PAUSE else None
+    cure = CURES.get(answer.status) if meaning is WahaMeaning.PAUSE else None
     if answer.is_elsewhere:
         cure = "a redirect; check base_url"
     return http_words(answer, "; ".join(each for each in (state, cure) if each) or None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aiokafka import TopicPartition
 
 from pipeline import flow
-from pipeline.agents.crew import Crew
+from pipeline.agents.factory import AgentFactory
 from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
@@ -122,22 +122,22 @@ class SimulatedWorker:
         self.process = Process(world, str(number), fleet.harm)
         self._news = asyncio.Event()
         senders = {key: self._sender(*key) for key in fleet.scenario.accounts}
-        crew = Crew(
-            as_restarted(fleet.scenario, world.dice),
-            senders,
-            METRICS,
-            DEDUP_FOR_MS,
-            Path("templates"),
-            "",
-            None,
-            lambda: single_object,
-            self.now_ms,
-            lambda: world.now_ms,
-            world.dice.random,
-            PARTITIONS,
+        factory = AgentFactory(
+            channels=as_restarted(fleet.scenario, world.dice),
+            senders=senders,
+            metrics=METRICS,
+            dedup_for_ms=DEDUP_FOR_MS,
+            templates=Path("templates"),
+            prefix="",
+            registry=None,
+            writer=lambda: single_object,
+            now_ms=self.now_ms,
+            monotonic_ms=lambda: world.now_ms,
+            draw=world.dice.random,
+            partitions=PARTITIONS,
         )
         self.ownership = Ownership(
-            SimulatedTables(fleet.broker, self.process, self.now_ms), crew.bindings(), self.now_ms, self._die
+            SimulatedTables(fleet.broker, self.process, self.now_ms), factory.bindings(), self.now_ms, self._die
         )
         fleet.broker.listen(self.process, self._news.set)
         self.spawn(self._live())

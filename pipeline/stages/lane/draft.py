@@ -13,7 +13,7 @@ from pipeline.domain.story import Reason, State, event_of
 from pipeline.domain.work import Claim, Phase, Work
 from pipeline.records import encode_event, encode_work
 from pipeline.stage_io import Output, Overlay
-from pipeline.stages.apart import STOPS
+from pipeline.stages.dead_letters import STOPS
 from pipeline.stages.lane import calls, limits, outputs, queue, table
 from pipeline.stages.lane.breaker import Breaker
 from pipeline.stages.lane.fate import Deferred, Ended, Fate, LookedUp, Requeued, RetryAt

@@ -11,7 +11,7 @@ from pipeline.domain.work import Work
 from pipeline.flow import channel_topic
 from pipeline.records import UnknownVersion, decode_work, encode_work
 from pipeline.stage_io import Output, Record
-from pipeline.stages.apart import bytes_of, where
+from pipeline.stages.dead_letters import bytes_of, where
 from pipeline.stages.lane import table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended, turned_away

@@ -14,13 +14,13 @@ from functools import partial
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.work import Phase
 from pipeline.stage_io import Overlay, Record, Table
-from pipeline.stages.apart import PLAIN, STOPS, Aside
+from pipeline.stages.dead_letters import PLAIN, STOPS, DeadLetterWriter
 from pipeline.stages.lane import claim, clock, intake, resolve, settle, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.index import LaneConfig, LaneIndex, RequestBuilder
 from pipeline.stages.lane.quarantine import Quarantine, rows
 from pipeline.stages.lane.step import Hold, LaneStep, Outcome
-from pipeline.stages.ttl import Forgetting
+from pipeline.stages.ttl import TtlSweep
 
 
 class Lane:
@@ -35,23 +35,23 @@ class Lane:
         replays: bool,
         by_text: bool,
         dedup_for_ms: int,
-        aside: Aside = PLAIN,
+        dead_letters: DeadLetterWriter = PLAIN,
     ) -> None:
         self._config = LaneConfig(policy, lane, build, replays=replays, by_text=by_text, dedup_for_ms=dedup_for_ms)
         self._index = LaneIndex()
-        self._quarantine = Quarantine(aside)
+        self._quarantine = Quarantine(dead_letters)
         self._broken: list[tuple[bytes, bytes, Exception]] = []
         """Claims that cannot be decoded, as (key, value, error)."""
         self._has_inherited = False
         """There are claims whose calls another process may be making."""
-        self._forgetting = Forgetting()
+        self._ttl = TtlSweep()
 
     def open(self, committed: Table, now_ms: int) -> None:
         """Take the lane over: the outcome of every call that was under way is unknown."""
         del now_ms
         self._index, self._broken = LaneIndex.of(committed)
         self._has_inherited = any(each.phase is Phase.CALLING for each in self._index.claims.values())
-        self._forgetting = Forgetting()
+        self._ttl = TtlSweep()
 
     def step(
         self,
@@ -78,7 +78,7 @@ class Lane:
         except Exception:  # noqa: BLE001 - which part of the step raised is found out by trying each on its own
             self._index.go_back_to(kept)
             self._has_inherited = has_inherited
-            self._forgetting = Forgetting()
+            self._ttl = TtlSweep()
         careful = StepDraft(self._config, self._index, Overlay(committed), now_ms, draw, is_careful=True)
         return self._decide(careful, batch, outcomes, monotonic_ms, is_stopping=is_stopping)
 
@@ -127,7 +127,7 @@ class Lane:
     def _finish(self, draft: StepDraft, before: bytes) -> LaneStep:
         index, step = draft.index, draft.step
         self._broken = []
-        draft.wake_at(self._forgetting.forget(draft.view, draft.now_ms))
+        draft.wake_at(self._ttl.forget(draft.view, draft.now_ms))
         index.decoded.clear()
         after = index.state.pack()
         if after != before:

@@ -13,7 +13,7 @@ from pipeline.domain.work import Claim, Work
 from pipeline.flow import channel_topic
 from pipeline.records import decode_work, encode_claim
 from pipeline.stage_io import Record
-from pipeline.stages.apart import NO_OFFSET, Aside, bytes_of, told, where
+from pipeline.stages.dead_letters import NO_OFFSET, DeadLetterWriter, bytes_of, told, where
 from pipeline.stages.lane import queue, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended
@@ -26,8 +26,8 @@ MOST_ROWS: Final = 50
 class Quarantine:
     """Removes what a lane cannot work with, and writes the dead letters."""
 
-    def __init__(self, aside: Aside) -> None:
-        self._aside = aside
+    def __init__(self, dead_letters: DeadLetterWriter) -> None:
+        self._dead_letters = dead_letters
 
     def record(self, draft: StepDraft, record: Record, error: Exception) -> None:
         """Quarantine a record of the channel's topic; its touch fails, unless the lane knows it already."""
@@ -100,7 +100,7 @@ class Quarantine:
         # The number of a lane need not be one of the dead letters' partitions.
         partition = 0 if work is None else work.origin
         touch_id = None if work is None else work.touch_id
-        letter = self._aside.letter(record, why, draft.now_ms, touch_id=touch_id, partition=partition)
+        letter = self._dead_letters.letter(record, why, draft.now_ms, touch_id=touch_id, partition=partition)
         draft.step.outputs.append(letter)
         draft.step.dead_letters += 1
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from faust.cli.faust import cli
 
-from pipeline.agents import crew
+from pipeline.agents import factory
 from pipeline.flow import RESULTS
 from pipeline.records import decode_scheduled
 from pipeline.stages import route, schedule
@@ -35,7 +35,7 @@ plant(claim, "_claim_id", "claim", lambda work, _: work.touch_id)
 plant(settle, "_sent", "settle", lambda claim, _: claim.works[0].touch_id)
 plant(schedule.Scheduler, "_take_in", "schedule", lambda _, record, *__: decode_scheduled(record.value).touch_id)
 plant(schedule, "Output", "hand-back", lambda topic, _, key, *__: "" if topic == RESULTS else key.decode())
-plant(crew, "status_value", "dedup", lambda _, event, __: event.touch_id if event.metadata else "")
+plant(factory, "status_value", "dedup", lambda _, event, __: event.touch_id if event.metadata else "")
 
 if __name__ == "__main__":
     sys.argv[0] = "faust"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.channels.email import verdict as email
-from pipeline.channels.http import Answer
+from pipeline.channels.http import HttpAnswer
 from pipeline.channels.sms import resolve as sms_resolve
 from pipeline.channels.sms import verdict as sms
 from pipeline.channels.whatsapp import payload, resolve, verdict
@@ -27,7 +27,7 @@ PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Free 
 
 def answer(status, body=None, **headers):
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    return Answer(status, httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}), raw)
+    return HttpAnswer(status, httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}), raw)
 
 
 JUDGES = {

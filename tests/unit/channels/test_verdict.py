@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.channels.email import verdict as email
-from pipeline.channels.http import Answer, retry_after_s
+from pipeline.channels.http import HttpAnswer, retry_after_s
 from pipeline.channels.sms import verdict as sms
 from pipeline.channels.whatsapp import verdict as whatsapp
 from pipeline.domain.verdict import Paused, Refused, Rejected, Sent, Split, Unknown
@@ -19,7 +19,7 @@ T0 = 1_790_000_000_000
 
 def answer(status, body=None, **headers):
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    return Answer(status, httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}), raw)
+    return HttpAnswer(status, httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}), raw)
 
 
 # --- Resend ----------------------------------------------------------------------------------------------------------

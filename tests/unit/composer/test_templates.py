@@ -208,7 +208,7 @@ def test_whatever_another_composer_raises_is_the_touchs_own(door):
         def compose(self, touch):
             raise RuntimeError("x" * 5_000)
 
-    object.__setattr__(door.router._door, "composer", Broken())
+    object.__setattr__(door.router._deps, "composer", Broken())
     door.give(SMS)
     assert door.told() == [("failed", "invalid")]
     assert len(door.events[0].error) < 400

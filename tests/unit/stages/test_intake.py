@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.enclosing import NotBase64, decoded
+from pipeline.domain.attachment import NotBase64, decoded
 from pipeline.domain.instant import NotAnInstant, instant_ms
 from pipeline.records.codec import encode
 from pipeline.records.framing import TouchReader, Undecodable
+from pipeline.stages.step import RepeatDropped
 from tests.harness.route_rig import EMAIL, NOW, SMS
 
 AVRO = {**SMS, "variables": {}, "attachments": [], "headers": {}, "priority": 2, "metadata": {}}
@@ -78,7 +79,7 @@ def test_a_number_arrives_in_the_message_and_in_the_status_as_it_was_written(doo
     door.give(value.encode(), value.replace("1.10", "1.1").encode())
     assert door.works[0][2].content.body == "Order 123456789012345678901234"
     assert door.events[0].metadata == {"p": "1.10"}
-    assert door.step.counts["repeat", "sms"] == 1
+    assert door.step.counts[RepeatDropped("sms")] == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pipeline.records.codec import decode, encode
 from pipeline.stage_io import Record
 from pipeline.stages import route
 from pipeline.stages.route import Router
+from pipeline.stages.step import RepeatDropped, UnknownMembers
 from tests.harness.route_rig import EMAIL, NOW, SMS, Entrance
 
 
@@ -32,7 +33,7 @@ def test_the_same_touch_again_is_dropped_and_counted(door):
     assert len(door.works) == 1
     door.give(SMS)
     assert (door.works, door.events, door.dead) == ([], [], [])
-    assert door.step.counts["repeat", "sms"] == 1
+    assert door.step.counts[RepeatDropped("sms")] == 1
 
 
 def test_a_repeat_that_differs_in_what_does_not_count_is_the_same(door):
@@ -188,7 +189,7 @@ def test_an_address_is_told_by_its_field_and_goes_out_normalised(door):
     for field in ("to: ", "reply_to: ", "headers.Sender: "):
         assert field in door.events[1].error
     door.give({**mail, "to": "ann@xn--mnchen-3ya.de"})
-    assert (door.events, door.dead, door.step.counts["repeat", "email"]) == ([], [], 1)
+    assert (door.events, door.dead, door.step.counts[RepeatDropped("email")]) == ([], [], 1)
 
 
 def test_the_digest_of_what_was_accepted_before_is_what_it_was(door):
@@ -236,7 +237,7 @@ def test_json_may_begin_with_a_mark_and_space_and_has_unknown_members_counted(do
     door.give(b"\xef\xbb\xbf \n" + json.dumps({**SMS, "colour": "red", "metadata": {"n": 5, "b": True}}).encode())
     assert door.told() == [("accepted", None)]
     assert door.events[0].metadata == {"n": "5", "b": "true"}
-    assert door.step.counts["unknown_members",] == 1
+    assert door.step.counts[UnknownMembers()] == 1
 
 
 def test_an_avro_single_object_is_read(door):
@@ -377,9 +378,9 @@ def test_what_has_no_legal_touch_id_has_no_home(quarters):
 def test_a_partition_that_remembers_a_stray_from_before_homes_judges_its_repeat(quarters):
     away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
     before = quarters.doors[away]
-    before.router = Router(replace(before.router._door, partitions=1))  # as if this were the only partition
+    before.router = Router(replace(before.router._deps, partitions=1))  # as if this were the only partition
     before.give(SMS, partition=0)
-    before.router = Router(replace(before.router._door, partitions=PARTITIONS))
+    before.router = Router(replace(before.router._deps, partitions=PARTITIONS))
     quarters.give(SMS, away).give({**SMS, "body": "other"}, away)
     assert (quarters.told, quarters.works, quarters.hops) == ([], [], 0)
     assert [letter["reason"] for letter in quarters.dead] == ["conflict"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.stage_io import MemoryTable, Overlay
-from pipeline.stages.ttl import PER_STEP, Forgetting, recall, remember
+from pipeline.stages.ttl import PER_STEP, TtlSweep, recall, remember
 
 NOW = 1_700_000_000_000
 
@@ -41,7 +41,7 @@ def forget(forgetting, table, now_ms):
 
 
 def test_what_is_due_is_forgotten_and_the_next_is_waited_for():
-    table, forgetting = remembered(3), Forgetting()
+    table, forgetting = remembered(3), TtlSweep()
     assert forget(forgetting, table, NOW - 1) == NOW
     assert forget(forgetting, table, NOW + 1) == NOW + 2
     assert [recall(Overlay(table), key) for key in (b"k0", b"k1", b"k2")] == [None, None, b"v"]
@@ -49,25 +49,25 @@ def test_what_is_due_is_forgotten_and_the_next_is_waited_for():
 
 
 def test_a_crowd_is_forgotten_in_bounded_steps():
-    table, forgetting = remembered(PER_STEP + 1), Forgetting()
+    table, forgetting = remembered(PER_STEP + 1), TtlSweep()
     late_ms = NOW + 10 * PER_STEP
     assert forget(forgetting, table, late_ms) == late_ms
     assert forget(forgetting, table, late_ms) is None
 
 
 def test_no_step_walks_among_what_was_forgotten_before():
-    table, forgetting = remembered(5 * PER_STEP), Forgetting()
+    table, forgetting = remembered(5 * PER_STEP), TtlSweep()
     for _ in range(6):
         forget(forgetting, table, NOW + 10 * PER_STEP)
     assert table.passed <= 6, "each step passes the last row it forgot, no more"
 
 
 def test_a_successor_forgets_what_a_clock_set_back_has_put_behind():
-    table, forgetting = remembered(2), Forgetting()
+    table, forgetting = remembered(2), TtlSweep()
     forget(forgetting, table, NOW + 5)
     view = Overlay(table)
     remember(view, b"late", b"v", NOW - 1_000)
     table.apply(view.changes)
     forget(forgetting, table, NOW + 6)
-    forget(Forgetting(), table, NOW + 6)
+    forget(TtlSweep(), table, NOW + 6)
     assert recall(Overlay(table), b"late") is None

@@ -15,7 +15,7 @@ from pipeline.records.codec import UnknownSchema, UnknownVersion
 from pipeline.records.registry import SchemaNotHere
 from pipeline.records.writing import dead_letter_value, single_object
 from pipeline.stage_io import Output, Overlay, Record, TableFailed
-from pipeline.stages.step import Step
+from pipeline.stages.step import DeadLettered, StageStep
 
 log = logging.getLogger(__name__)
 
@@ -25,26 +25,26 @@ ERROR_CHARACTERS = 500
 NO_OFFSET = -1
 """Of what a table holds: where it once stood is not known any more."""
 
-Act = Callable[[Record, Overlay, Step], object]
-Refuse = Callable[[Record, str, Overlay, Step], object]
+Act = Callable[[Record, Overlay, StageStep], object]
+Refuse = Callable[[Record, str, Overlay, StageStep], object]
 
 
-class Unreadable(Exception):
+class UnparsedRecord(Exception):
     """The client library could not parse a record; the message says why."""
 
 
 def bytes_of(record: Record) -> bytes:
-    """Return the value of a record of an internal topic. Raises Unreadable for one that could not be parsed."""
+    """Return the value of a record of an internal topic. Raises UnparsedRecord for one that could not be parsed."""
     if record.flaw is not None:
-        raise Unreadable(record.flaw)
+        raise UnparsedRecord(record.flaw)
     return record.value or b""
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class DeadLetterWriter:
     """Writes the dead letters of one stage."""
 
-    bury: Callable[[DeadLetter], bytes]
+    encode: Callable[[DeadLetter], bytes]
     prefix: str = ""
     """Of topic names, for the letters' source."""
 
@@ -72,15 +72,15 @@ class Aside:
             now_ms,
         )
         key = None if record.key is None else record.key[:KEY_BYTES]
-        return Output(DEAD_LETTERS, record.partition if partition is None else partition, key, self.bury(letter))
+        return Output(DEAD_LETTERS, record.partition if partition is None else partition, key, self.encode(letter))
 
-    def put(self, step: Step, record: Record, error: str, now_ms: int, touch_id: str | None = None) -> None:
+    def put(self, step: StageStep, record: Record, error: str, now_ms: int, touch_id: str | None = None) -> None:
         """Add the dead letter of `record` to `step`, and count it."""
         step.outputs.append(self.letter(record, error, now_ms, touch_id=touch_id))
-        step.counts["dead", DeadReason.UNDECODABLE.value] += 1
+        step.counts[DeadLettered(DeadReason.UNDECODABLE)] += 1
 
 
-PLAIN = Aside(partial(dead_letter_value, single_object))
+PLAIN = DeadLetterWriter(partial(dead_letter_value, single_object))
 """For whoever runs a stage without a Kafka."""
 
 
@@ -90,13 +90,13 @@ def apply_each(
     act: Act,
     refuse: Sequence[Refuse],
     again: Callable[[], object] = lambda: None,
-) -> Step:
+) -> StageStep:
     """Apply every record to `view`; one that trips a bug changes nothing, and is refused in the first way that does not trip.
 
     A step is a pure function: it is done again, each record on its own, only when one of them has tripped; `again` is
     called before that.
     """
-    inner, step = Overlay(view), Step()
+    inner, step = Overlay(view), StageStep()
     try:
         for record in batch:
             act(record, inner, step)
@@ -111,8 +111,8 @@ def apply_each(
     return step
 
 
-def _one_by_one(batch: Iterable[Record], view: Overlay, act: Act, refuse: Sequence[Refuse]) -> Step:
-    step = Step()
+def _one_by_one(batch: Iterable[Record], view: Overlay, act: Act, refuse: Sequence[Refuse]) -> StageStep:
+    step = StageStep()
     for record in batch:
         inner, own = _applied(record, view, act, refuse)
         view.changes.update(inner.changes)
@@ -121,8 +121,8 @@ def _one_by_one(batch: Iterable[Record], view: Overlay, act: Act, refuse: Sequen
     return step
 
 
-def _applied(record: Record, view: Overlay, act: Act, refuse: Sequence[Refuse]) -> tuple[Overlay, Step]:
-    inner, own = Overlay(view), Step()
+def _applied(record: Record, view: Overlay, act: Act, refuse: Sequence[Refuse]) -> tuple[Overlay, StageStep]:
+    inner, own = Overlay(view), StageStep()
     try:
         act(record, inner, own)
     except STOPS:
@@ -132,7 +132,7 @@ def _applied(record: Record, view: Overlay, act: Act, refuse: Sequence[Refuse]) 
     else:
         return inner, own
     for way in refuse:
-        inner, own = Overlay(view), Step()
+        inner, own = Overlay(view), StageStep()
         try:
             way(record, error, inner, own)
         except STOPS:
@@ -141,7 +141,7 @@ def _applied(record: Record, view: Overlay, act: Act, refuse: Sequence[Refuse]) 
             log.error("%s cannot be answered: %s", where(record), what(again))  # noqa: TRY400
         else:
             return inner, own
-    return Overlay(view), Step()
+    return Overlay(view), StageStep()
 
 
 def where(record: Record) -> str:
@@ -151,7 +151,7 @@ def where(record: Record) -> str:
 
 def told(place: str, error: Exception) -> str:
     """Write the one line about what is put aside, and return what its dead letter says."""
-    is_theirs = isinstance(error, Unreadable | UnknownSchema)
+    is_theirs = isinstance(error, UnparsedRecord | UnknownSchema)
     said = str(error) if is_theirs else f"internal error: {what(error)}"
     log.error("%s is put aside: %s", place, said)
     return said

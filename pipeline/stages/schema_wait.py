@@ -13,14 +13,14 @@ from pipeline.records.registry import SchemaNotHere
 from pipeline.stage_io import Overlay, Record
 
 ROOM = b"w"
-"""Beside the entries and the index of stages/expiry.py."""
+"""Beside the entries and the index of stages/ttl.py."""
 MOST_RECORDS = 1_000
 MOST_BYTES = 16 * 1024 * 1024
 """Of one partition: what is beyond waits where it is, in its topic."""
 PER_STEP = 200
 
 
-class Waiting:
+class SchemaWait:
     """The records of one open table that wait, counted by schema."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Waiting:
         counts[missing.schema_id] += 1
         self._bytes += len(kept)
 
-    def forget(self) -> None:
+    def recount(self) -> None:
         """Count anew: what was put and taken since the last commit is not committed."""
         self._counts, self._bytes = None, 0
 

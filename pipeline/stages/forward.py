@@ -9,13 +9,13 @@ import orjson
 
 from pipeline.domain.home import home_of
 from pipeline.domain.rules import is_touch_id
-from pipeline.domain.touch import Story
+from pipeline.domain.touch import TouchHeader
 from pipeline.flow import TOUCH_MESSAGE_BYTES, TOUCHES
 from pipeline.stage_io import Output, Record
 
 REPLAY_OF = "pipeline-replay-of"
 """Header of a replayed dead letter: which one it is a replay of."""
-HOP = "pipeline-hop"
+FORWARDED = "pipeline-hop"
 """Header of a touch that was sent on to its home: where it came from."""
 REFUSAL = "pipeline-refusal"
 """Header of what is sent home in place of a touch that was refused where it came: why."""
@@ -23,39 +23,43 @@ WRAPPING_BYTES = 1_024
 """What Kafka's framing and the hop's header add at most, the key not counted."""
 
 
-def sent_on(record: Record, touch_id: object, partitions: int) -> Output | None:
+def forwarded(record: Record, touch_id: object, partitions: int) -> Output | None:
     """Return the record that takes a touch home; None when it is at home, or has no touch_id to have one by."""
     if not is_touch_id(touch_id):
         return None
     touch_id = str(touch_id)
     home = home_of(touch_id, partitions)
-    if home == record.partition or _is_sent_here(record, partitions):
+    if home == record.partition or _is_home_by_sender(record, partitions):
         return None
     key = record.key
-    headers = [each for each in record.headers if each[0] != HOP]
+    headers = [each for each in record.headers if each[0] != FORWARDED]
     size = len(record.value or b"") + sum(len(name) + len(value or b"") + 10 for name, value in headers)
     if size + 2 * len(record.key or b"") + WRAPPING_BYTES > TOUCH_MESSAGE_BYTES:
         headers, key = [each for each in headers if each[0] == REPLAY_OF], None  # the touch itself must fit
     return Output(
-        TOUCHES, home, touch_id.encode(), record.value, (*headers, (HOP, _said(record, home, partitions, key)))
+        TOUCHES,
+        home,
+        touch_id.encode(),
+        record.value,
+        (*headers, (FORWARDED, _forward_header(record, home, partitions, key))),
     )
 
 
-def refused_at_home(record: Record, story: Story, error: str, partitions: int) -> Output | None:
+def forwarded_refusal(record: Record, header: TouchHeader, error: str, partitions: int) -> Output | None:
     """Return the record that lets the home of a touch tell that it was refused here; None when this is its home."""
-    if story.touch_id is None or (home := home_of(story.touch_id, partitions)) == record.partition:
+    if header.touch_id is None or (home := home_of(header.touch_id, partitions)) == record.partition:
         return None
     value = {
-        "touch_id": story.touch_id,
-        "campaign_id": story.campaign_id,
-        "lead_id": story.lead_id,
-        "channel": story.channel,
+        "touch_id": header.touch_id,
+        "campaign_id": header.campaign_id,
+        "lead_id": header.lead_id,
+        "channel": header.channel,
     }
-    headers = ((HOP, _said(record, home, partitions, None)), (REFUSAL, error.encode()))
-    return Output(TOUCHES, home, story.touch_id.encode(), orjson.dumps(value), headers)
+    headers = ((FORWARDED, _forward_header(record, home, partitions, None)), (REFUSAL, error.encode()))
+    return Output(TOUCHES, home, header.touch_id.encode(), orjson.dumps(value), headers)
 
 
-def _said(record: Record, home: int, partitions: int, key: bytes | None) -> bytes:
+def _forward_header(record: Record, home: int, partitions: int, key: bytes | None) -> bytes:
     """Return the hop's header."""
     return orjson.dumps(
         {
@@ -72,26 +76,26 @@ def _said(record: Record, home: int, partitions: int, key: bytes | None) -> byte
 def refusal_of(record: Record) -> str | None:
     """Return why the touch was refused where it came, or None: it was not."""
     said = [value for name, value in record.headers if name == REFUSAL]
-    return said[-1].decode(errors="replace") if said and _came(record) is not None else None
+    return said[-1].decode(errors="replace") if said and _origin_of(record) is not None else None
 
 
-def as_it_came(record: Record) -> Record:
+def as_produced(record: Record) -> Record:
     """Return the record as its producer wrote it: of one that hopped, the partition, offset, time and key before."""
-    came = _came(record)
-    if came is None:
+    origin = _origin_of(record)
+    if origin is None:
         return record
     return Record(
         record.topic,
-        came.partition,
-        came.offset,
-        came.timestamp_ms,
-        came.key,
+        origin.partition,
+        origin.offset,
+        origin.timestamp_ms,
+        origin.key,
         record.value,
-        [each for each in record.headers if each[0] != HOP],
+        [each for each in record.headers if each[0] != FORWARDED],
     )
 
 
-class _Came(NamedTuple):
+class _Origin(NamedTuple):
     """What the hop's header says."""
 
     of: int
@@ -103,22 +107,22 @@ class _Came(NamedTuple):
     key: bytes | None
 
 
-def _is_sent_here(record: Record, partitions: int) -> bool:
+def _is_home_by_sender(record: Record, partitions: int) -> bool:
     """Whether a router that knows another number of partitions takes this one for the home: then it goes no further."""
-    came = _came(record)
-    return came is not None and came.of != partitions and came.to == record.partition
+    origin = _origin_of(record)
+    return origin is not None and origin.of != partitions and origin.to == record.partition
 
 
-def _came(record: Record) -> _Came | None:
+def _origin_of(record: Record) -> _Origin | None:
     """Return what the hop's header says; None without one, or with one that no router wrote. Never raises."""
-    said = [value for name, value in record.headers if name == HOP]
+    said = [value for name, value in record.headers if name == FORWARDED]
     if not said:
         return None
     try:
         raw = orjson.loads(said[-1] or b"")
         key = None if raw["key"] is None else base64.b64decode(raw["key"], validate=True)
-        came = _Came(raw["of"], raw["to"], raw["partition"], raw["offset"], raw["timestamp"], key)
+        origin = _Origin(raw["of"], raw["to"], raw["partition"], raw["offset"], raw["timestamp"], key)
     except (ValueError, KeyError, TypeError):
         return None
-    numbers = zip(came[:5], (31, 31, 31, 63, 63), strict=True)
-    return came if all(type(each) is int and 0 <= each < 1 << bits for each, bits in numbers) else None
+    numbers = zip(origin[:5], (31, 31, 31, 63, 63), strict=True)
+    return origin if all(type(each) is int and 0 <= each < 1 << bits for each, bits in numbers) else None

@@ -179,7 +179,7 @@ def test_one_scheduling_that_trips_a_bug_costs_only_itself(monkeypatch):
     table.apply(step.changes)
     ((touch_id, state, error),) = ends(step.outputs)
     assert (touch_id, state) == ("bad", "failed")
-    assert error.startswith("internal error: KeyError: 'planted' (test_apart.py:")
+    assert error.startswith("internal error: KeyError: 'planted' (test_dead_letters.py:")
     assert [letter["source_offset"] for letter in letters(step.outputs)] == [1]
     assert [o.key for o in stage.step([], table, T0 + 5).outputs] == [b"a", b"b"]
 

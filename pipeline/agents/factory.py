@@ -1,4 +1,4 @@
-"""The crew: the agent of every partition that a worker may own."""
+"""Makes the agent of every partition that a worker may own."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from pipeline import flow
 from pipeline.agents.lane import LaneAgent
 from pipeline.agents.router import RouterAgent
-from pipeline.agents.steady import SteadyAgent
+from pipeline.agents.stage_agent import StageAgent
 from pipeline.composer import TemplateComposer
 from pipeline.domain.work import Channel
 from pipeline.engine.ownership import AgentBinding
 from pipeline.records.framing import TouchReader
 from pipeline.records.writing import dead_letter_value, status_value
-from pipeline.stages.apart import Aside
+from pipeline.stages.dead_letters import DeadLetterWriter
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.lane import Lane
-from pipeline.stages.route import Door, Router
+from pipeline.stages.route import Router, RouterDeps
 from pipeline.stages.schedule import Scheduler
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 DRAIN_SLACK_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """Everything an agent needs, whichever partition it gets."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFactory:
+    """What agents need, whatever their partition."""
 
     channels: Mapping[Channel, ChannelPolicy]
     senders: Mapping[tuple[Channel, str], Sender]
@@ -46,19 +46,19 @@ class Crew:
     dedup_for_ms: int
     templates: Path
     prefix: str
-    """Of topic names, for the dead letters' source."""
+    """Prefix of topic names; a dead letter names its source topic in full."""
     registry: Registry | None
     writer: Callable[[], Writer]
     now_ms: Callable[[], int]
     monotonic_ms: Callable[[], int]
-    """Milliseconds of a clock that nobody sets."""
+    """Monotonic clock, milliseconds."""
     draw: Callable[[], float]
     """A random number, 0 <= x < 1."""
     partitions: int
-    """Of `touches`."""
+    """Number of partitions of `touches`."""
 
     def bindings(self) -> list[AgentBinding]:
-        """Return the agent of each topic of the road that has one."""
+        """Return one binding for each topic that an agent reads."""
         composer = TemplateComposer(self.templates)
         agents: dict[str, Callable[[int], Agent[Any]]] = {
             "router": partial(self._router, composer),
@@ -81,27 +81,28 @@ class Crew:
         ]
 
     def _router(self, composer: TemplateComposer, _: int) -> RouterAgent:
-        door = Door(
-            self.channels,
-            TouchReader(self.registry),
-            composer,
-            lambda letter: dead_letter_value(self.writer(), letter),
-            self.dedup_for_ms,
-            self.prefix,
-            self.partitions,
+        deps = RouterDeps(
+            policies=self.channels,
+            decoder=TouchReader(self.registry),
+            composer=composer,
+            dead_letters=self._dead_letters(),
+            dedup_for_ms=self.dedup_for_ms,
+            partitions=self.partitions,
         )
-        return RouterAgent(Router(door), self.registry, self.metrics)
+        return RouterAgent(Router(deps), self.registry, self.metrics)
 
-    def _aside(self) -> Aside:
-        return Aside(lambda letter: dead_letter_value(self.writer(), letter), self.prefix)
+    def _dead_letters(self) -> DeadLetterWriter:
+        return DeadLetterWriter(lambda letter: dead_letter_value(self.writer(), letter), self.prefix)
 
-    def _scheduler(self, number: int) -> SteadyAgent:
-        return SteadyAgent(Scheduler(self._aside(), number), self.metrics)
+    def _scheduler(self, number: int) -> StageAgent:
+        return StageAgent(Scheduler(self._dead_letters(), number), self.metrics)
 
-    def _dedup(self, _: int) -> SteadyAgent:
-        return SteadyAgent(
+    def _dedup(self, _: int) -> StageAgent:
+        return StageAgent(
             Dedup(
-                lambda event, sequence: status_value(self.writer(), event, sequence), self.dedup_for_ms, self._aside()
+                lambda event, sequence: status_value(self.writer(), event, sequence),
+                self.dedup_for_ms,
+                self._dead_letters(),
             ),
             self.metrics,
         )
@@ -117,7 +118,7 @@ class Crew:
             replays=policy.spec.replays,
             by_text=policy.asks_by_text(at_work),
             dedup_for_ms=self.dedup_for_ms,
-            aside=self._aside(),
+            dead_letters=self._dead_letters(),
         )
         return LaneAgent(
             lane,

@@ -19,7 +19,7 @@ from pipeline.records.framing import TouchReader
 from pipeline.records.registry import BELIEVED_S, Registry, RegistryAway
 from pipeline.secret import Address
 from pipeline.stage_io import MemoryTable
-from pipeline.stages import waiting
+from pipeline.stages import schema_wait as waiting
 from tests.harness.route_rig import NOW, SMS, Entrance
 
 AVRO = {**SMS, "variables": {}, "attachments": [], "headers": {}, "priority": 2, "metadata": {}}
@@ -61,7 +61,7 @@ class Agency(Entrance):
     def __init__(self, folder, fake):
         super().__init__(folder)
         self.fake = fake
-        object.__setattr__(self.router._door, "reader", TouchReader(fake.registry))
+        object.__setattr__(self.router._deps, "decoder", TouchReader(fake.registry))
         self.agent = RouterAgent(self.router, fake.registry, Metrics())
         self.agent.open(self.table, NOW, lambda: None)
         self.clock = NOW
