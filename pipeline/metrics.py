@@ -1,4 +1,4 @@
-"""What Prometheus is told: one registry of our own, filled by the agents, rendered for `/metrics`."""
+"""Prometheus metrics of one worker: agents fill them, `/metrics` shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CHANNELS = frozenset(channel.value for channel in Channel)
 OTHER_CHANNEL = "other"
-"""Label for a touch whose channel is none of ours: what strangers write must not become a label."""
+"""Label of an unknown channel: a producer's text must not become a label value."""
 
 CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 COMMIT_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)

@@ -55,12 +55,12 @@ log = logging.getLogger(__name__)
 
 APPLICATION = "pipeline"
 NOTICE_VARIABLE = "PIPELINE_NOTICE"
-"""A line that whoever starts the worker wants at the head of its log; docker-compose.yml says so what it left out."""
+"""A line to log at the start of the worker; docker-compose.yml uses it to name what it left out."""
 DATA_DIR_VARIABLES = ("F_DATADIR", "FAUST_DATADIR")
 PORTS_TRIED = 100
 EXIT_FAILED, EXIT_USAGE = 1, 2
 PRIVATE = 0o077
-"""The mask of what a worker writes: its tables hold addresses and texts in clear."""
+"""umask of the worker: its tables hold addresses and texts unencrypted."""
 
 
 def now_ms() -> int:
@@ -86,7 +86,7 @@ def create_app() -> Application:
 
 
 def _notices() -> list[str]:
-    """Return what is to be said of the environment."""
+    """Return the lines about the environment for the start of the log."""
     return [*filter(None, [os.environ.get(NOTICE_VARIABLE)]), *unread_variables(os.environ)]
 
 
@@ -330,7 +330,7 @@ def make_context(settings: Settings) -> CommandContext:
 
 
 def connection_of(settings: Settings) -> Connection:
-    """Return the arguments with which whatever connects to Kafka connects."""
+    """Return the connection arguments of every Kafka client."""
     kafka = settings.kafka
     return Connection(
         bootstrap_servers=list(kafka.bootstrap_servers),

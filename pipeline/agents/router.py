@@ -1,4 +1,4 @@
-"""The router agent: lets the router decide, and fetches the writer schemas it has not seen yet."""
+"""The router agent: runs the router, and fetches writer schemas that are missing from the registry."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AGAIN_MS = 1_000
-"""While something waits, the registry is asked again so often."""
+"""Time between two requests to the registry while a schema is missing."""
 
 
 class RouterAgent(StageAgent):
-    """Runs the router over one partition of `touches`. While the registry is away, what needs it waits; nothing is refused."""
+    """Runs the router over one partition of `touches`. While the registry cannot be reached, touches that need it wait."""
 
     has_told_of_strays = False
-    """Of this process, whichever partition they came to."""
+    """Whether this process has logged a forwarded touch; the log has it once per process."""
 
     def __init__(self, router: Router, registry: Registry | None, metrics: Metrics) -> None:
         super().__init__(router, metrics)
@@ -46,7 +46,7 @@ class RouterAgent(StageAgent):
         self._wake = wake
 
     def step(self, records: Sequence[Record], table: Table, now_ms: int) -> StageStep:
-        """Let the router decide; what waits for a schema waits in its table. Raises NotReady when no more can wait there."""
+        """Return the router's decision; records without a schema wait in its table. Raises NotReady when the table is full."""
         try:
             step = super().step(records, table, now_ms)
         except SchemaNotHere as missing:
@@ -58,7 +58,7 @@ class RouterAgent(StageAgent):
         return step
 
     def _fetch_soon(self, schema_ids: Iterable[int], now_ms: int) -> None:
-        """Fetch together what is missing, at most once a second, while everything else goes on."""
+        """Start to fetch the missing schemas in the background, at most once a second while the registry is away."""
         if self._registry is None or (self._fetching is not None and not self._fetching.done()):
             return
         if self._fetching is not None and 0 <= now_ms - self._asked_ms < AGAIN_MS and self._is_away:

@@ -1,1 +1,1 @@
-"""One room per channel, the same files in each: payload, verdict, sender, resolve. Rooms do not know each other."""
+"""One folder per channel, with the same files: spec, payload, verdict, sender, resolve. Channels do not import each other."""

@@ -163,7 +163,7 @@ class Wire:
         self._transport = transport
 
     async def open(self) -> None:
-        """Make the pool; connects to nobody."""
+        """Create the connection pool; opens no connection."""
         if self._transport is None:
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=_tls()),

@@ -1,9 +1,9 @@
-"""Where an AI copywriter goes: another Composer, in place of (or around) the template's.
+"""The place for an AI copywriter: another Composer, instead of the template composer or around it.
 
-It is not wired. To use one, give it to the router in `pipeline/worker.py`. The router calls `compose` before a touch is
-accepted, once per touch and, after a crash before the commit, once more: the words that count are those committed with
-the touch, and nothing is composed again afterwards. Write the texts beforehand, or keep calls short: the router's
-partition waits for them.
+It is not in use. To use one, pass it to the router in `AgentFactory.bindings` (`pipeline/agents/factory.py`). The router
+calls `compose` before it accepts a touch: once per touch, and again after a crash before the commit. Only the text that is
+committed with the touch is sent; nothing is composed later. Prepare the texts beforehand or keep the calls short, because
+the router's partition waits for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.domain.work import Content
 
 
 class Copywriter:
-    """A stub: asks nobody and leaves the words to the composer it stands before."""
+    """A stub that returns what the composer behind it returns."""
 
     def __init__(self, otherwise: Composer) -> None:
         self._otherwise = otherwise

@@ -1,4 +1,4 @@
-"""The composer's port: a touch in, what it says out."""
+"""The port of the composer: takes a touch, returns its content."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.domain.work import Content
 
 
 class NotComposable(Exception):
-    """The touch cannot be put into words; the message names the file or the variable that is missing."""
+    """The touch has no content; the message names the missing file or variable."""
 
 
 class Composer(Protocol):
-    """Puts a touch into words. Called once per touch, by the router, before it is accepted: fast, and without surprise."""
+    """Makes the content of a touch. The router calls it once per touch, before it accepts the touch, and waits for it."""
 
     def compose(self, touch: Touch) -> Content:
-        """Return what `touch` says. Raises NotComposable."""
+        """Return the content of `touch`. Raises NotComposable."""

@@ -1,1 +1,1 @@
-"""Values and decisions: standard library and phonenumbers only; no await, no clock, no dice, no I/O."""
+"""Values and decisions: no await, no clock, no dice, no I/O. Beside the standard library: phonenumbers and email-validator."""

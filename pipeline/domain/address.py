@@ -1,9 +1,9 @@
-"""Addresses: what is no address says why, and names nobody else's."""
+"""What e-mail addresses and phone numbers share. An error never contains the address."""
 
 from __future__ import annotations
 
 REMEMBERED = 50_000
-"""Addresses whose reading is kept in memory."""
+"""Number of normalised addresses kept in memory."""
 SHOWN = 60
 
 
@@ -12,7 +12,7 @@ class BadAddress(ValueError):
 
 
 def without_invisible(text: str) -> str:
-    """Return `text` without what address books, chats and PDFs put around it and nobody sees.
+    """Return `text` without the invisible characters that address books, chats and PDFs add.
 
     Direction marks and isolates, byte order marks, zero-width characters, variation selectors: Unicode's
     Default_Ignorable_Code_Point (UAX 44), as far as it is met in the field. Spaces of all kinds become plain ones.

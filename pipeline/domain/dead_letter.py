@@ -1,4 +1,4 @@
-"""What could not become a touch, as it was."""
+"""A record that did not become a touch, unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DeadReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record of `touches` that is not taken, with all that is needed to see why and to try again."""
+    """One refused record, with what is needed to find the reason and to produce it again."""
 
     reason: DeadReason
     error: str

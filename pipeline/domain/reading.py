@@ -111,7 +111,7 @@ def _email(read: _Members, f: dict[str, Any]) -> None:
 
 
 class _Members:
-    """Reads members of one datum, and keeps what is wrong with them."""
+    """Reads the members of one datum and collects their faults."""
 
     def __init__(self, datum: Mapping[str, Any]) -> None:
         self._datum = datum
@@ -208,7 +208,7 @@ def as_text(value: object) -> str | None:
 
 
 def _header(datum: Mapping[str, Any]) -> TouchHeader:
-    """What can be told of a touch that is not valid."""
+    """Return the header of an invalid touch."""
 
     def text(name: str) -> str:
         value = datum.get(name)

@@ -1,4 +1,4 @@
-"""The port to a provider: what a lane may ask of a sender, whoever it is."""
+"""The port to a provider: what every sender offers to a lane."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CheckFailed(Exception):
-    """The account cannot be used; the message is one line with what is wrong and how it is mended."""
+    """The account cannot be used; the message is one line: what is wrong and how to fix it."""
 
 
 class Sender(Protocol):
@@ -20,10 +20,10 @@ class Sender(Protocol):
 
     @property
     def replays(self) -> bool:
-        """Whether `ask` may send: then window, limit and lease apply to it as to a call."""
+        """Whether `ask` sends the request again; then window, limit and lease apply as to a call."""
 
     async def open(self) -> None:
-        """Make ready to call, inside the running loop. Reaches out to nobody."""
+        """Create the HTTP client inside the running loop. Opens no connection."""
 
     async def close(self) -> None:
         """Close all connections; a call still under way ends as not begun or unknown."""
@@ -44,7 +44,7 @@ class Sender(Protocol):
         """
 
     async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
-        """Ask what became of a claim whose outcome is unknown.
+        """Return what the provider knows about a claim whose outcome is unknown.
 
         `known_ids` are provider message ids that belong to other touches with the same address and text. A sender
         that `replays` sends the same bytes again under the claim's (renewed) lease.

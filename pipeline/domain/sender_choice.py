@@ -1,4 +1,4 @@
-"""Which sender writes to whom: the same one always, and a new one takes over only its share."""
+"""Chooses the sender of an address: always the same one; a new sender takes over only its share of addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.domain.story import Reason
 
 @dataclass(frozen=True, slots=True)
 class NoSender:
-    """Nobody can send the touch."""
+    """No sender can send the touch."""
 
     reason: Reason
     error: str

@@ -1,4 +1,4 @@
-"""A touch as a producer gives it: its fields, and which two are the same."""
+"""A touch as a producer writes it, and the digest by which two touches are the same."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class TouchHeader:
-    """What is readable of a touch that is not valid: enough to tell its status."""
+    """The fields of an invalid touch that its status record needs, as far as they can be read."""
 
     touch_id: str | None
     campaign_id: str = ""
@@ -50,7 +50,7 @@ class TouchHeader:
 MOST_FAULTS = 10
 FAULT_CHARACTERS = 300
 ERROR_CHARACTERS = 1_000
-"""An error must fit where it is told, however much is wrong."""
+"""Longest error text; it must fit into a status record."""
 
 
 class InvalidTouch(Exception):

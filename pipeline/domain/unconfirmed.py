@@ -1,4 +1,4 @@
-"""A touch of which nobody could tell whether it was sent: its question, and what was found out afterwards."""
+"""A touch that ended `unconfirmed`: the claim to look up, and the result of a later look-up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.domain.work import Claim, Work
 
 
 class Resolved(StrEnum):
-    """What became of it after all."""
+    """The result of a later look-up."""
 
     SENT = "sent"
     NOT_SENT = "not_sent"
@@ -17,14 +17,14 @@ class Resolved(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A touch that ended `unconfirmed`. Its status has ended with it: what is found out later is told here. Instants are epoch milliseconds."""
+    """A touch that ended `unconfirmed`. Its status does not change again; a later result stands here. Instants are epoch milliseconds."""
 
     claim: Claim
-    """The claim it ended under, with its work alone: what its provider can still be asked."""
+    """The last claim, with this touch only: the provider can still be asked about it."""
     occurred_at_ms: int
     error: str
     resolution: Resolved | None = None
-    """None while nobody knows."""
+    """None: not known yet."""
     resolved_at_ms: int | None = None
     provider_message_id: str | None = None
     resent_as: str | None = None

@@ -1,4 +1,4 @@
-"""What travels: a touch made ready to send, and the claim that a call is made under. Neither prints whom it is for, nor what is said."""
+"""A touch made ready to send, and the claim under which it is sent. Their repr contains no address and no text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is said, composed: nothing is rendered after the router."""
+    """Composed content; nothing is rendered after the router."""
 
     subject: str | None = field(default=None, repr=False)
     body: str | None = field(default=None, repr=False)
@@ -119,7 +119,7 @@ class Claim:
     refused: bool = False
     """The provider answered 5xx: if the look-up finds nothing, that was a refusal of this touch."""
     lost: bool = False
-    """An answer was lost, or whoever waited for it: it may have been accepted, and no later refusal of a replay denies that."""
+    """An answer was lost: the request may have been accepted, and a later refusal of a replay does not disprove that."""
     looks: int = 0
     next_look_ms: int = 0
     """When to ask what became of it; while it is called: the instant from which the call can no longer run."""

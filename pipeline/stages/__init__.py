@@ -1,1 +1,1 @@
-"""The steps of the road, each a pure function of (batch, table, now): no await, no clock, no dice, no I/O."""
+"""The stages: each step is a function of (batch, table, now), without await, clock or dice. They read and write only the table that they are given; the router also calls its composer, which reads template files."""

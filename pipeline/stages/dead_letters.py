@@ -1,4 +1,4 @@
-"""What becomes of a record that a stage cannot judge: it is put aside with its bytes and one line; the rest goes on."""
+"""Records on which a stage fails become dead letters with their bytes and one error line; the rest of the batch goes on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pipeline.stages.step import DeadLettered, StageStep
 log = logging.getLogger(__name__)
 
 STOPS = (SchemaNotHere, UnknownVersion, TableFailed)
-"""What is wrong with the worker, not with a record: the whole step waits, or ends."""
+"""Errors of the worker, not of a record: the step waits or the worker ends, and nothing becomes a dead letter."""
 ERROR_CHARACTERS = 500
 NO_OFFSET = -1
-"""Of what a table holds: where it once stood is not known any more."""
+"""Offset of a dead letter made from a table row, whose own offset is not known any more."""
 
 Act = Callable[[Record, Overlay, StageStep], object]
 Refuse = Callable[[Record, str, Overlay, StageStep], object]
@@ -46,7 +46,7 @@ class DeadLetterWriter:
 
     encode: Callable[[DeadLetter], bytes]
     prefix: str = ""
-    """Of topic names, for the letters' source."""
+    """Prefix of topic names; a dead letter names its source topic in full."""
 
     def letter(
         self,
@@ -58,7 +58,7 @@ class DeadLetterWriter:
         touch_id: str | None = None,
         partition: int | None = None,
     ) -> Output:
-        """Return the dead letter of `record`, for `partition` (absent: the record's own number)."""
+        """Return the dead letter of `record`, for `partition` of the topic (None: the record's partition number)."""
         letter = DeadLetter(
             reason,
             error,
@@ -81,7 +81,7 @@ class DeadLetterWriter:
 
 
 PLAIN = DeadLetterWriter(partial(dead_letter_value, single_object))
-"""For whoever runs a stage without a Kafka."""
+"""Default of stages that run without Kafka: no prefix, Avro single-object encoding."""
 
 
 def apply_each(
@@ -91,10 +91,10 @@ def apply_each(
     refuse: Sequence[Refuse],
     again: Callable[[], object] = lambda: None,
 ) -> StageStep:
-    """Apply every record to `view`; one that trips a bug changes nothing, and is refused in the first way that does not trip.
+    """Apply every record to `view`. A record on which `act` fails changes nothing; the first of `refuse` that works ends it.
 
-    A step is a pure function: it is done again, each record on its own, only when one of them has tripped; `again` is
-    called before that.
+    A step is a pure function. Only if a record fails is the batch repeated, each record on its own; `again` is called
+    before the repetition.
     """
     inner, step = Overlay(view), StageStep()
     try:
@@ -150,7 +150,7 @@ def where(record: Record) -> str:
 
 
 def told(place: str, error: Exception) -> str:
-    """Write the one line about what is put aside, and return what its dead letter says."""
+    """Log one line about a record that becomes a dead letter, and return its error."""
     is_theirs = isinstance(error, UnparsedRecord | UnknownSchema)
     said = str(error) if is_theirs else f"internal error: {what(error)}"
     log.error("%s is put aside: %s", place, said)
@@ -158,7 +158,7 @@ def told(place: str, error: Exception) -> str:
 
 
 def what(error: Exception) -> str:
-    """Return an error in one line, with the place in the code it came from."""
+    """Return an error in one line, with file and line of the code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return " ".join(f"{type(error).__name__}: {error}".split())[:ERROR_CHARACTERS] + at

@@ -1,4 +1,4 @@
-"""Applies each event once to the touch's known_state, in a legal order, numbered: the statuses that others read."""
+"""Applies each event once to the state of its touch, in a legal order, and writes a numbered status for each change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ StatusEncoder = Callable[[Event, int], bytes]
 
 
 class TouchState(NamedTuple):
-    """Where a touch's story stands; in the table: sequence (4 bytes), state."""
+    """State of a touch; as a table value: sequence (4 bytes, big-endian), state."""
 
     sequence: int
     state: State
@@ -32,7 +32,7 @@ class TouchState(NamedTuple):
 
     @classmethod
     def unpack(cls, value: bytes) -> TouchState:
-        """Return the story of a table's value."""
+        """Return the state that a table value holds."""
         return cls(int.from_bytes(value[:4], "big"), one_of(State, value[4:].decode()))
 
 
@@ -46,7 +46,7 @@ class Dedup:
         self._ttl = TtlSweep()
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
-        """Tell what is news, drop what is not, forget stories that ended `dedup_for` ago."""
+        """Write a status for each change of state, drop repeated events, delete states that ended `dedup_for` ago."""
 
         def tell(record: Record, view: Overlay, step: StageStep) -> None:
             self._tell(decode_event(bytes_of(record)), record, view, step, now_ms)
@@ -66,7 +66,7 @@ class Dedup:
         return step
 
     def _tell_less(self, record: Record, error: str, view: Overlay, step: StageStep, now_ms: int) -> None:
-        """Put a record aside, and tell its touch's state without its trimmings: a touch must not stay without its end."""
+        """Write a dead letter, and the touch's state without the optional fields, so that the touch still reaches its end."""
         event = None
         with suppress(Exception):
             event = decode_event(bytes_of(record))
@@ -103,5 +103,5 @@ class Dedup:
 
 
 def _is_news(event: Event, known_state: TouchState | None) -> bool:
-    """Return whether `event` is a legal transition; an event applied before, or behind the terminal one, is none."""
+    """Return whether `event` is a legal transition; a repeated event, or one after a terminal state, is not."""
     return known_state is None or is_valid_transition(TOUCH, known_state.state, event.state)

@@ -1,4 +1,4 @@
-"""The hop of a touch that came to another partition than its own: what goes along, and what its home sees of it."""
+"""Forwards a touch that arrived on another partition than its home, with a header that keeps where it came from."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pipeline.flow import TOUCH_MESSAGE_BYTES, TOUCHES
 from pipeline.stage_io import Output, Record
 
 REPLAY_OF = "pipeline-replay-of"
-"""Header of a replayed dead letter: which one it is a replay of."""
+"""Header of a replayed dead letter: identifies that dead letter."""
 FORWARDED = "pipeline-hop"
-"""Header of a touch that was sent on to its home: where it came from."""
+"""Header of a forwarded touch: the partition, offset, timestamp and key at which it arrived."""
 REFUSAL = "pipeline-refusal"
-"""Header of what is sent home in place of a touch that was refused where it came: why."""
+"""Header of a forwarded refusal: the error. The record stands for a touch that was refused where it arrived."""
 WRAPPING_BYTES = 1_024
-"""What Kafka's framing and the hop's header add at most, the key not counted."""
+"""Upper bound of the bytes that Kafka's framing and the forward header add, without the key."""
 
 
 def forwarded(record: Record, touch_id: object, partitions: int) -> Output | None:
-    """Return the record that takes a touch home; None when it is at home, or has no touch_id to have one by."""
+    """Return the record that forwards a touch to its home; None if it is at home or has no valid touch_id."""
     if not is_touch_id(touch_id):
         return None
     touch_id = str(touch_id)
@@ -46,7 +46,7 @@ def forwarded(record: Record, touch_id: object, partitions: int) -> Output | Non
 
 
 def forwarded_refusal(record: Record, header: TouchHeader, error: str, partitions: int) -> Output | None:
-    """Return the record that lets the home of a touch tell that it was refused here; None when this is its home."""
+    """Return the record with which the touch's home ends it as refused; None if this partition is its home."""
     if header.touch_id is None or (home := home_of(header.touch_id, partitions)) == record.partition:
         return None
     value = {
@@ -60,7 +60,7 @@ def forwarded_refusal(record: Record, header: TouchHeader, error: str, partition
 
 
 def _forward_header(record: Record, home: int, partitions: int, key: bytes | None) -> bytes:
-    """Return the hop's header."""
+    """Return the value of the forward header."""
     return orjson.dumps(
         {
             "of": partitions,
@@ -74,13 +74,13 @@ def _forward_header(record: Record, home: int, partitions: int, key: bytes | Non
 
 
 def refusal_of(record: Record) -> str | None:
-    """Return why the touch was refused where it came, or None: it was not."""
+    """Return the error of a forwarded refusal; None for any other record."""
     said = [value for name, value in record.headers if name == REFUSAL]
     return said[-1].decode(errors="replace") if said and _origin_of(record) is not None else None
 
 
 def as_produced(record: Record) -> Record:
-    """Return the record as its producer wrote it: of one that hopped, the partition, offset, time and key before."""
+    """Return the record as its producer wrote it: a forwarded one gets its first partition, offset, timestamp and key back."""
     origin = _origin_of(record)
     if origin is None:
         return record
@@ -96,10 +96,10 @@ def as_produced(record: Record) -> Record:
 
 
 class _Origin(NamedTuple):
-    """What the hop's header says."""
+    """The contents of the forward header."""
 
     of: int
-    """How many partitions `touches` has, for the router that wrote it."""
+    """Number of partitions of `touches` known to the router that wrote the header."""
     to: int
     partition: int
     offset: int
@@ -108,13 +108,13 @@ class _Origin(NamedTuple):
 
 
 def _is_home_by_sender(record: Record, partitions: int) -> bool:
-    """Whether a router that knows another number of partitions takes this one for the home: then it goes no further."""
+    """Return whether a router with another number of partitions chose this one as home; then it is not forwarded again."""
     origin = _origin_of(record)
     return origin is not None and origin.of != partitions and origin.to == record.partition
 
 
 def _origin_of(record: Record) -> _Origin | None:
-    """Return what the hop's header says; None without one, or with one that no router wrote. Never raises."""
+    """Return the contents of the forward header; None if it is absent or not written by a router. Never raises."""
     said = [value for name, value in record.headers if name == FORWARDED]
     if not said:
         return None

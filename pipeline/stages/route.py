@@ -1,4 +1,4 @@
-"""The router: decode, judge, compose, drop repeats, refuse conflicts, choose the sender, send on its way."""
+"""The router: decodes and validates touches, drops repeats, refuses conflicts, chooses the sender, composes, and writes to the lane."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from pipeline.stages.ttl import TtlSweep, recall, remember
 log = logging.getLogger(__name__)
 
 REFUSED = b"refused"
-"""Digest of a story that ended at the door without being readable: nothing is the same as it."""
+"""Stored instead of a digest for a touch that was refused as invalid; equals no digest."""
 READABLE_BYTES = 8 * 1024 * 1024
-"""A value that is too long for a touch is still read up to here, to see whose it is."""
+"""A value that is too long for a touch is still decoded up to this size, to find its touch_id."""
 NAME_CHARACTERS = 256
 REFUSED_BEFORE = "a touch with this touch_id was refused as invalid before; its story has ended"
 OTHER_BEFORE = "another touch with this touch_id and other content came before"
@@ -46,13 +46,13 @@ class TouchDecoder(Protocol):
     """Reads the value of a record."""
 
     def read(self, value: bytes | None) -> dict[str, Any]:
-        """Return the datum; raise Undecodable."""
+        """Return the decoded touch. Raises Undecodable."""
 
     def unknown_members(self, datum: Mapping[str, Any]) -> int:
-        """Return how many members of `datum` no touch has."""
+        """Return the number of members of `datum` that the schema does not have."""
 
     def has_schema(self, schema_id: int) -> bool:
-        """Whether records of this schema can be judged now."""
+        """Return whether the schema with this id is loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +77,10 @@ class Router:
         self._ttl = TtlSweep()
         self._schema_wait = SchemaWait()
         self.missing: list[int] = []
-        """Schemas that records wait for since the last step: whoever fetches them steps again."""
+        """Ids of the schemas that records wait for after the last step; the agent fetches them, then steps again."""
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
-        """Send each touch on its way, or say why not."""
+        """Accept or refuse each touch of `batch`, and each that has waited for its schema."""
         view = Overlay(table)
         records = [*self._schema_wait.take(view, self._deps.decoder.has_schema), *batch]
         try:
@@ -116,12 +116,12 @@ class Router:
 
 
 class _Arrival:
-    """One record of `touches` at the door."""
+    """One record of `touches`."""
 
     def __init__(self, deps: RouterDeps, record: Record, view: Overlay, step: StageStep, now_ms: int) -> None:
         self._deps, self._record, self._view, self._step, self._now_ms = deps, record, view, step, now_ms
         self._source = as_produced(record)
-        """The record as its producer wrote it, before any hop."""
+        """The record as its producer wrote it, before it was forwarded."""
 
     def route(self) -> None:
         if self._record.flaw is not None:
@@ -148,9 +148,9 @@ class _Arrival:
             self._refuse_invalid(error.header, str(error))
 
     def _is_forwarded(self, datum: Mapping[str, Any]) -> bool:
-        """Send a touch that came to another partition on to its home, unless its story is known here.
+        """Forward a touch to its home partition, unless this partition already knows the touch; return whether it did.
 
-        A version before homes existed judged it where it came; until `dedup_for` is over, that partition remembers it.
+        Versions without home partitions accepted a touch where it arrived; that partition knows it until `dedup_for` ends.
         """
         touch_id = datum.get("touch_id")
         onward = forwarded(self._record, touch_id, self._deps.partitions)
@@ -161,11 +161,11 @@ class _Arrival:
         return True
 
     def refuse(self, error: str) -> None:
-        """Refuse what tripped a bug of ours, and end its story if it has none yet."""
+        """Refuse a record on which the router failed, and end its touch as failed if the touch is unknown."""
         self._refuse_known(error)
 
     def dead_letter(self, error: str) -> None:
-        """Put the record aside as it is."""
+        """Write the record unchanged as an undecodable dead letter."""
         self._dead_letter(DeadReason.UNDECODABLE, error, None)
 
     def _refuse_too_long(self, size: int) -> None:
@@ -176,7 +176,7 @@ class _Arrival:
             self._refuse_known(error)
 
     def _refuse_known(self, error: str) -> None:
-        """Refuse the record as invalid if it can be seen whose it is, else as undecodable."""
+        """Refuse the record: as invalid if its touch_id can be read, else as undecodable."""
         try:
             header = _header_of(self._deps.decoder.read(self._record.value))
         except Undecodable:
@@ -193,7 +193,10 @@ class _Arrival:
             self._step.outputs.append(onward)
 
     def _normalised(self, touch: Touch) -> tuple[Touch, bytes, ChannelPolicy]:
-        """Return the touch with every address as it goes out, and its digest: the rest of it as the producer wrote it."""
+        """Return the touch with normalised addresses, its digest, and its channel's policy. Raises InvalidTouch.
+
+        The digest covers the normalised recipient and otherwise what the producer wrote.
+        """
         policy, faults = self._deps.policies[touch.channel], list[str]()
 
         def normal(name: str, read: Callable[..., str], *given: Any) -> str:
@@ -253,7 +256,7 @@ class _Arrival:
         return content
 
     def _work(self, touch: Touch, sender: SenderPolicy, mark: bytes) -> bytes:
-        """Return the touch composed, as a record. Raises InvalidTouch."""
+        """Compose the touch and return it as a value of the lane's topic. Raises InvalidTouch."""
         value = encode_work(
             Work(
                 touch_id=touch.touch_id,
@@ -285,7 +288,7 @@ class _Arrival:
         self._end_refused(header, error)
 
     def _end_refused(self, header: TouchHeader, error: str) -> None:
-        """Tell that a touch is refused, unless it has a story already."""
+        """Write that the touch has failed as invalid, unless its touch_id is known already."""
         if header.touch_id is None or recall(self._view, header.touch_id.encode()) is not None:
             return
         remember(self._view, header.touch_id.encode(), REFUSED, self._now_ms + self._deps.dedup_for_ms)
@@ -304,7 +307,7 @@ class _Arrival:
         )
 
     def _remember(self, touch: Touch, mark: bytes, policy: ChannelPolicy) -> None:
-        """Remember the touch until `dedup_for` after the last instant at which it can reasonably end."""
+        """Keep the digest until `dedup_for` after the latest expected end of the touch."""
         ends_ms = max(self._now_ms, touch.not_before_ms or 0) + policy.retry_for_ms
         remember(self._view, touch.touch_id.encode(), mark, ends_ms + self._deps.dedup_for_ms)
 
@@ -348,7 +351,7 @@ def _header(touch: Touch) -> TouchHeader:
 
 
 def _header_of(datum: Mapping[str, Any]) -> TouchHeader:
-    """Return the little that is told of a record that was not judged."""
+    """Return the header of a record that was not validated."""
 
     def text(name: str) -> str:
         value = datum.get(name)

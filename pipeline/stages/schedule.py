@@ -1,4 +1,4 @@
-"""Keeps what is not due yet, in the order of its time, and hands it back to its lane when it is."""
+"""The scheduler: keeps touches in the order of their due time and returns each to its lane when it is due."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.stages.step import STEP_BYTES, StageStep
 
 DEFERRED = b"d"
 PER_STEP = 500
-"""Handed back per transaction: 100,000 due in one second are 200 of them, and other partitions go on in between."""
+"""Most touches returned per transaction; between two transactions other partitions get their turn."""
 SET_BACK_MS = 60_000
-"""A clock set back by less makes a retry late by as much, which is nothing."""
+"""A clock that was set back by less than this only delays a retry by the same time, which is accepted."""
 LONGEST_RETRY_MS = 3_600_000
-"""A retry is put off by a `Retry-After`, which is believed up to an hour, or by `retry.most`."""
+"""Longest delay of a retry: a `Retry-After` counts up to one hour, and `retry.most` is not longer."""
 
 
 class Scheduler:
@@ -28,16 +28,16 @@ class Scheduler:
     def __init__(self, dead_letters: DeadLetterWriter = PLAIN, number: int = 0) -> None:
         self._dead_letters = dead_letters
         self._number = number
-        """Of the partition."""
+        """Number of the partition."""
         self._served = DEFERRED
-        """Everything below is handed back: scans start here, not among RocksDB's tombstones."""
+        """Every key below this has been returned. Scans start here, so that they skip RocksDB's tombstones."""
         self._seen_ms = 0
-        """What the clock showed at the last step."""
+        """Clock at the last step, epoch milliseconds."""
         self._last_offset = -1
         self._doubtful = _Doubtful()
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
-        """Take in what arrived, hand back what is due, and say when the next one is."""
+        """Store new touches, return due ones to their lanes, and set the instant of the next due one."""
         if now_ms < self._seen_ms - SET_BACK_MS:
             self._doubtful = _Doubtful(self._seen_ms + LONGEST_RETRY_MS, self._last_offset)
         self._seen_ms = now_ms
@@ -102,7 +102,7 @@ class Scheduler:
             self._refuse(row, told(f"a row of {SCHEDULED}[{self._number}]", error), step, now_ms)
 
     def _refuse(self, record: Record, error: str, step: StageStep, now_ms: int) -> None:
-        """Put a record aside; its touch, where it can be read, has failed."""
+        """Write a dead letter; if the touch can be decoded, it ends as failed."""
         work = None
         with suppress(Exception):
             work = decode_work(decode_scheduled(bytes_of(record)).work)
@@ -113,11 +113,11 @@ class Scheduler:
 
 
 class _Doubtful(NamedTuple):
-    """What was taken in while the clock was ahead: a retry of it may stand far in the future. Its lane decides anew."""
+    """Touches stored while the clock was ahead. Their due times may be too late, so they return to the lane, which decides again."""
 
     until_ms: int = 0
     last_offset: int = -1
 
     def has(self, due_ms: int, key: bytes) -> bool:
-        """Whether what is kept under `key` is to be handed back though it is not due."""
+        """Return whether the touch under `key` must return to its lane although it is not due."""
         return due_ms <= self.until_ms and int.from_bytes(key[9:17], "big") <= self.last_offset

@@ -1,4 +1,4 @@
-"""Records that wait for a writer schema: kept in the router's own table, so that what stands behind them goes on."""
+"""Records that wait for a writer schema: kept in the router's table, so that later records are not delayed."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pipeline.records.registry import SchemaNotHere
 from pipeline.stage_io import Overlay, Record
 
 ROOM = b"w"
-"""Beside the entries and the index of stages/ttl.py."""
+"""Key prefix, beside those of stages/ttl.py."""
 MOST_RECORDS = 1_000
 MOST_BYTES = 16 * 1024 * 1024
-"""Of one partition: what is beyond waits where it is, in its topic."""
+"""Most bytes per partition; further records wait in their topic."""
 PER_STEP = 200
 
 
 class SchemaWait:
-    """The records of one open table that wait, counted by schema."""
+    """The waiting records of one open table, counted by schema."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] | None = None
         self._bytes = 0
 
     def schemas(self, view: Overlay) -> list[int]:
-        """Return the ids that are waited for."""
+        """Return the ids of the missing schemas."""
         return list(self._counted(view))
 
     def put(self, view: Overlay, record: Record, missing: SchemaNotHere) -> None:
-        """Keep `record` until its schema is there. Raises `missing` again when there is no room."""
+        """Keep `record` until its schema is loaded. Raises `missing` if there is no room."""
         counts, kept = self._counted(view), _packed(record)
         if counts.total() >= MOST_RECORDS or self._bytes + len(kept) > MOST_BYTES:
             raise missing
@@ -41,11 +41,11 @@ class SchemaWait:
         self._bytes += len(kept)
 
     def recount(self) -> None:
-        """Count anew: what was put and taken since the last commit is not committed."""
+        """Count again from the table, because changes since the last commit were discarded."""
         self._counts, self._bytes = None, 0
 
     def take(self, view: Overlay, is_there: Callable[[int], bool]) -> Iterator[Record]:
-        """Yield records whose schema is there now, a bounded number, and keep them no longer."""
+        """Remove and yield at most PER_STEP records whose schema is loaded now."""
         counts = self._counted(view)
         ready = [schema_id for schema_id in counts if is_there(schema_id)]
         left = PER_STEP

@@ -1,4 +1,4 @@
-"""Remembering for a while: entries that are forgotten in the order of their time, a bounded number per step."""
+"""Table entries with an expiry time: deleted in the order of that time, a bounded number per step."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def remember(view: Overlay, key: bytes, value: bytes, forget_ms: int) -> None:
 
 
 def recall(view: Overlay, key: bytes) -> bytes | None:
-    """Return what is remembered under `key`, or None."""
+    """Return the value under `key`, or None."""
     return view.get(ENTRY + key)
 
 
 class TtlSweep:
-    """Drops what is remembered in one open table when its time has come."""
+    """Deletes the expired entries of one open table."""
 
     def __init__(self) -> None:
         self._done = INDEX
-        """Everything up to here is forgotten: scans start here, not among RocksDB's tombstones. An entry that a clock
-        set back puts below it is forgotten by the next owner."""
+        """Every index row up to this one is deleted. Scans start here, so that they skip RocksDB's tombstones. An entry that
+        a clock set back puts below it is deleted by the next owner."""
 
     def forget(self, view: Overlay, now_ms: int) -> int | None:
-        """Drop entries whose time has come, and return when the next one's comes (None: nothing is kept)."""
+        """Delete expired entries; return the next expiry, epoch milliseconds (None: no entry is left)."""
         due: list[bytes] = []
         wake_ms = None
         for row, _ in view.scan(self._done, INDEX + b"\xff"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.domain.work import Claim, Request, Work
 
 SEND_ONLY = "restricted_api_key"
-"""What a key that may only send is told when it reads: it is a good key."""
+"""Error type for a key that may only send; such a key is sufficient."""
 
 
 class ResendSender:
@@ -103,7 +103,7 @@ class ResendSender:
 
 
 class _ResendHttpClient(resend.AsyncHTTPClient):
-    """The resend library over the wire of whoever asks: its own client and its key are globals of the process."""
+    """HTTP client for the resend library that uses the calling sender's connection; the library's own is global to the process."""
 
     async def request(  # noqa: PLR0917  the library's signature
         self,

@@ -1,4 +1,4 @@
-"""What became of a send? Twilio keeps no key of ours: the list of messages to that number tells, by text and time."""
+"""Looks up a send whose answer was lost: Twilio has no idempotency key, so the messages to that number are compared by text and time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TwilioLookup:
-    """What the frozen request said: the configuration may have changed since."""
+    """What the claim's request contains; the configuration may have changed since."""
 
     account_sid: str
     to: str
@@ -125,7 +125,7 @@ def _has_sender(message: Message, asked: TwilioLookup) -> bool:
 
 
 def _created_ms(message: Message) -> float:
-    """When it was made; one without a readable time cannot be told to be too old."""
+    """Return the creation time; infinity if it cannot be read, so that the message never counts as too old."""
     try:
         return parsedate_to_datetime(message["date_created"]).timestamp() * 1000
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -26,7 +26,7 @@ MOST_PAGES = 20
 
 @dataclass(frozen=True, slots=True)
 class WahaLookup:
-    """What the frozen request said: the configuration may have changed since."""
+    """What the claim's request contains; the configuration may have changed since."""
 
     session: str
     chat: str
