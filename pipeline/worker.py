@@ -18,19 +18,13 @@ from aiokafka.helpers import create_ssl_context
 from pipeline import flow
 from pipeline.agents.factory import AgentFactory
 from pipeline.composer import TemplateFiles, described
-from pipeline.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
-from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
-from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
-from pipeline.console import forecast_command as _forecast_command  # noqa: F401 - likewise
-from pipeline.console import reading
-from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
-from pipeline.console.announce import half, introduction
-from pipeline.console.check import Desired
-from pipeline.console.cluster import Cluster
+from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
+from pipeline.console.banner import half, introduction
+from pipeline.console.check.work import Desired
+from pipeline.console.command import install
 from pipeline.console.command_context import CommandContext
 from pipeline.console.command_line import make_ours, versions
-from pipeline.console.shell import install
-from pipeline.console.typed import typed
+from pipeline.console.early_options import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
@@ -39,8 +33,11 @@ from pipeline.engine.data_folder import DataFolder, FolderInUse
 from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
 from pipeline.engine.topics import RequiredTopic, TopicMismatch, ensure_topics, topic_faults
+from pipeline.kafka.cluster import Cluster
+from pipeline.kafka.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
+from pipeline.records.published import ValueReader
 from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
 from pipeline.records.writing import Confluent, Writer, json_object, single_object
 from pipeline.secret import without_secrets
@@ -290,7 +287,7 @@ def make_context(settings: Settings) -> CommandContext:
     connection, prefix = connection_of(settings), settings.kafka.topic_prefix
     topics = needed_topics(settings)
     url = settings.kafka.schema_registry_url
-    fetch = None if url is None else reading.registry(url)
+    registry = None if url is None else Registry(url)
 
     def desired() -> Desired:
         senders = [
@@ -319,9 +316,9 @@ def make_context(settings: Settings) -> CommandContext:
     return CommandContext(
         cluster=Cluster(connection, prefix, settings.kafka.partitions),
         create_topics=lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
-        read_status=reading.ValueReader("status", fetch),
-        read_dead_letter=reading.ValueReader("dead_letter", fetch),
-        read_touch=reading.ValueReader("touch", fetch),
+        read_status=ValueReader("status", registry),
+        read_dead_letter=ValueReader("dead_letter", registry),
+        read_touch=ValueReader("touch", registry),
         desired=desired,
         policies=settings.channels,
         now_s=time.time,

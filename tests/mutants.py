@@ -228,14 +228,14 @@ MUTANTS = [
     ),
     (
         "its twin's message is found",
-        "pipeline/console/unconfirmed.py",
+        "pipeline/console/unconfirmed/work.py",
         "known = _ids_told_later(found, left) | await _ids_sent(context, left, complain, progress)",
         "known = frozenset()",
         "tests/flow/test_unconfirmed.py -k twin",
     ),
     (
         "whoever resolves is alone",
-        "pipeline/console/unconfirmed.py",
+        "pipeline/console/unconfirmed/work.py",
         'transactional_id=cluster.topic_name("pipeline-unconfirmed")',
         'transactional_id=cluster.topic_name(f"pipeline-unconfirmed-{id(place)}-{asyncio.get_running_loop().time()}")',
         "tests/flow/test_unconfirmed.py -k overtaken",

@@ -1,1 +1,1 @@
-"""What people use: the commands `produce`, `status` and `check`, and the endpoints on the web port."""
+"""What people use: the commands, one folder each (command, work, view), and the endpoints on the web port."""

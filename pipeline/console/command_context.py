@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from pipeline.console.check import Desired
-    from pipeline.console.cluster import Cluster
+    from pipeline.console.check.work import Desired
     from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Channel
+    from pipeline.kafka.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

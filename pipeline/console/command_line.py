@@ -12,8 +12,8 @@ from faust.cli import base, params
 from faust.cli.base import cli, option
 from faust.cli.worker import worker as faust_worker
 
-from pipeline.console.shell import DONE, Shell
-from pipeline.console.typed import typed
+from pipeline.console.command import DONE, Command
+from pipeline.console.early_options import typed
 
 if TYPE_CHECKING:
     from pipeline.console.command_context import CommandContext
@@ -56,7 +56,7 @@ def versions() -> str:
     return f"touch-pipeline {metadata.version('touch-pipeline')} ({below}, Python {sys.version.split()[0]})"
 
 
-class version(Shell):  # noqa: N801 - faust names the command after the class
+class version(Command):  # noqa: N801 - faust names the command after the class
     """Show the version.
 
     \b

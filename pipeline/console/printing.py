@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pipeline.console.reading import CONFLUENT_MARKER
 from pipeline.records.codec import MARKER
+from pipeline.records.framing import CONFLUENT
 from pipeline.records.plain_json import BOM
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ROW = 16
 
 def legible(value: bytes, read_touch: ReadTouch) -> tuple[str, Iterator[str]]:
     """Return how `value` is written, and its lines: pretty JSON, else escaped text, else a dump."""
-    is_avro = value.startswith((MARKER, CONFLUENT_MARKER))
+    is_avro = value.startswith((MARKER, CONFLUENT))
     try:
         datum = read_touch(value) if is_avro else orjson.loads(value.removeprefix(BOM))
         text = orjson.dumps(datum, option=orjson.OPT_INDENT_2, default=as_base64).decode()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.console.announce import half
+from pipeline.console.banner import half
 from pipeline.settings import Settings, load
 from pipeline.settings.variables import CONFIG_VARIABLE, WITHOUT_FILE
 

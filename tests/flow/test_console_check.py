@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from pipeline.console.check import Desired, Finding, check
-from pipeline.console.cluster import Cluster, partition_counts
+from pipeline.console.check.work import Desired, Finding, check
 from pipeline.engine.topics import RequiredTopic, ensure_topics, topic_faults
+from pipeline.kafka.cluster import Cluster, partition_counts
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.console.cluster import Cluster, Failed
-from pipeline.console.dead_letters import DeadLetters
-from pipeline.console.letter import Letter, Wanted
-from pipeline.console.reading import ValueReader
-from pipeline.console.replay import choose, rehearse, replay
-from pipeline.console.topic import Spot
+from pipeline.console.dead_letters.replay import choose, rehearse, replay
+from pipeline.console.dead_letters.view import Letter, LetterFilter
+from pipeline.console.dead_letters.work import DeadLetters
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.kafka.cluster import Cluster, CommandFailed
+from pipeline.kafka.topic import RecordPosition
+from pipeline.records.published import ValueReader
 from pipeline.records.writing import dead_letter_value, json_object, single_object
 from tests.harness.stack import PARTITIONS, ROOT, Stack, touch
 
@@ -72,13 +72,13 @@ class Box:
     async def all(self) -> list[Letter]:
         return [letter async for letter in self.letters.all()]
 
-    async def at(self, *spots: Spot) -> list[Letter]:
-        return [letter async for letter in self.letters.at(spots)]
+    async def at(self, *positions: RecordPosition) -> list[Letter]:
+        return [letter async for letter in self.letters.at(positions)]
 
     async def replay(
-        self, *spots: Spot, new_id: str | None = None, refuse: Callable[[str, str], None] = pytest.fail
+        self, *positions: RecordPosition, new_id: str | None = None, refuse: Callable[[str, str], None] = pytest.fail
     ) -> int:
-        chosen = await choose(self.letters.at(spots) if spots else self.letters.all(), Wanted())
+        chosen = await choose(self.letters.at(positions) if positions else self.letters.all(), LetterFilter())
         progress: list[int] = []
         count = await replay(
             self.cluster, self.letters.all(only=chosen.letters), new_id=new_id, refuse=refuse, progress=progress.append
@@ -119,7 +119,7 @@ async def test_letters_of_all_partitions_and_forms_come_in_order_of_time(box: Bo
     await box.write((1, box.dead(occurred_at_ms=30)), form=json_object)
     await box.write((1, box.dead(occurred_at_ms=35)), commit=False)
     told = await box.all()
-    assert [(letter.spot.partition, letter.dead.occurred_at_ms) for letter in told] == [
+    assert [(letter.position.partition, letter.dead.occurred_at_ms) for letter in told] == [
         (0, 10),
         (2, 20),
         (1, 30),
@@ -132,11 +132,16 @@ async def test_a_letter_is_found_at_its_place_and_nothing_at_others(box: Box):
     await box.write((1, box.dead(source_offset=0)), commit=False)
     await box.write((1, box.dead(source_offset=1)), (1, box.dead(source_offset=2)))
     one, two = await box.all()
-    assert await box.at(two.spot, one.spot) == [two, one]
+    assert await box.at(two.position, one.position) == [two, one]
     # An aborted record, a marker, behind the end, before the start, no such partition.
     assert (
         await box.at(
-            Spot(1, 0), Spot(1, 1), Spot(1, two.spot.offset + 1), Spot(1, 10**30), Spot(0, 0), Spot(PARTITIONS, 0)
+            RecordPosition(1, 0),
+            RecordPosition(1, 1),
+            RecordPosition(1, two.position.offset + 1),
+            RecordPosition(1, 10**30),
+            RecordPosition(0, 0),
+            RecordPosition(PARTITIONS, 0),
         )
         == []
     )
@@ -188,7 +193,7 @@ async def test_a_rehearsal_counts_what_would_be_replayed_and_produces_nothing(bo
 
 
 async def test_a_topic_that_is_missing_is_a_failure_that_says_what_to_do(kafka: list[str]):
-    with pytest.raises(Failed, match="start a worker"):
+    with pytest.raises(CommandFailed, match="start a worker"):
         await Box(kafka, "nowhere.").all()
 
 
@@ -335,7 +340,7 @@ async def test_what_is_still_broken_comes_back_and_replaying_all_does_not_double
         assert (f"; {back} left out" in out) == bool(back)
         found = await letters(box, total)
     for letter in first:
-        again = [each for each in found if each.replay_of == str(letter.spot)]
+        again = [each for each in found if each.replay_of == str(letter.position)]
         assert [(each.dead.value, each.dead.key, each.dead.source_partition) for each in again] == [
             (letter.dead.value, letter.dead.key, letter.dead.source_partition)
         ]

@@ -12,10 +12,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import murmur2
 
-from pipeline.console.cluster import Cluster, Failed
-from pipeline.console.produce import produce
-from pipeline.console.rows import Form
+from pipeline.console.produce.rows import Form
+from pipeline.console.produce.work import produce
 from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.kafka.cluster import Cluster, CommandFailed
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -111,18 +111,18 @@ async def test_a_missing_topic_is_created_by_whoever_knows_how(cluster: Cluster)
 
 
 async def test_a_missing_topic_nobody_creates_is_a_failure_that_says_what_to_do(cluster: Cluster):
-    with pytest.raises(Failed, match=r"touches does not exist .* start a worker"):
+    with pytest.raises(CommandFailed, match=r"touches does not exist .* start a worker"):
         await produce(cluster, lines({"touch_id": "a"}), Form.NDJSON, complain=pytest.fail)
 
 
 async def test_an_unreachable_kafka_is_a_failure_that_names_it():
-    with pytest.raises(Failed, match=r"127\.0\.0\.1:1 cannot be reached"):
+    with pytest.raises(CommandFailed, match=r"127\.0\.0\.1:1 cannot be reached"):
         await produce(Cluster({"bootstrap_servers": ["127.0.0.1:1"]}), lines(), Form.NDJSON, complain=pytest.fail)
 
 
 async def test_an_unusable_csv_header_is_a_failure(cluster: Cluster):
     await create_topic(cluster)
-    with pytest.raises(Failed, match="no column touch_id"):
+    with pytest.raises(CommandFailed, match="no column touch_id"):
         await produce(cluster, io.BytesIO(b"id\na\n"), Form.CSV, complain=pytest.fail)
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.console.cluster import Cluster, Failed
-from pipeline.console.reading import ValueReader
-from pipeline.console.status import Seen, status
+from pipeline.console.status.work import Seen, status
 from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.records.codec import encode
+from pipeline.records.published import ValueReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,10 +139,10 @@ async def test_a_record_that_is_none_of_ours_is_named_and_the_rest_is_shown(stor
 
 
 async def test_a_missing_topic_is_a_failure_that_says_what_to_do(kafka: list[str]):
-    with pytest.raises(Failed, match="start a worker"):
+    with pytest.raises(CommandFailed, match="start a worker"):
         await Story(Cluster({"bootstrap_servers": kafka}, "nowhere.")).read()
 
 
 async def test_an_unreachable_kafka_is_a_failure_that_names_it():
-    with pytest.raises(Failed, match=r"127\.0\.0\.1:1 cannot be reached"):
+    with pytest.raises(CommandFailed, match=r"127\.0\.0\.1:1 cannot be reached"):
         await Story(Cluster({"bootstrap_servers": ["127.0.0.1:1"]})).read()

@@ -16,10 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
 from pipeline import flow
-from pipeline.connection import Connection, why_unreachable
-from pipeline.console.check import Desired, check
-from pipeline.console.cluster import Cluster, Failed, partition_counts
+from pipeline.console.check.work import Desired, check
 from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.kafka.cluster import Cluster, CommandFailed, partition_counts
+from pipeline.kafka.connection import Connection, why_unreachable
 from pipeline.settings import load
 from pipeline.worker import connection_of
 from tests.harness.judge import CHANNELS
@@ -132,7 +132,7 @@ async def test_a_closed_door_is_told_at_once_and_in_one_line(secured: SecuredKaf
     assert way.servers[0] in why
     assert "s3cret" not in why
     assert "\n" not in why
-    with pytest.raises(Failed, match=re.escape(said)):
+    with pytest.raises(CommandFailed, match=re.escape(said)):
         await partition_counts(Cluster(connection))
 
 

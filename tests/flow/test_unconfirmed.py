@@ -13,12 +13,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline import flow
-from pipeline.console import unconfirmed as resolving
-from pipeline.console.cluster import Cluster, Failed
-from pipeline.console.unconfirmed import OperatorAnswer, record, unconfirmed
+from pipeline.console.unconfirmed import work as resolving
+from pipeline.console.unconfirmed.work import OperatorAnswer, record, unconfirmed
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Channel, Claim, Request
 from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.records import encode_unconfirmed
 from pipeline.records.codec import decode
 from tests.harness.lane_rig import T0, work
@@ -39,7 +39,7 @@ def stack(kafka: list[str], topic_prefix: str, tmp_path: Path) -> Iterator[Stack
     stack.stop_all()
 
 
-class Shell:
+class Command:
     """The commands as users run them, with the worker's configuration."""
 
     def __init__(self, stack: Stack) -> None:
@@ -69,7 +69,7 @@ class Shell:
         return [json.loads(line) for line in out.splitlines()]
 
 
-async def unconfirmed_shell(stack: Stack, *touches: dict[str, Any], drop: str) -> Shell:
+async def unconfirmed_shell(stack: Stack, *touches: dict[str, Any], drop: str) -> Command:
     """Let `touches` end unconfirmed: their answers are lost (`drop` after or before they are accepted), and nobody can be asked."""
     stack.start(0)
     await stack.wait_for_topics()
@@ -79,7 +79,7 @@ async def unconfirmed_shell(stack: Stack, *touches: dict[str, Any], drop: str) -
     assert await stack.follow(stack.all_ended, deadline_s=40)
     assert {story[-1]["state"] for story in stack.stories.values()} == {"unconfirmed"}
     stack.behave()
-    return Shell(stack)
+    return Command(stack)
 
 
 async def test_a_provider_that_can_tell_later_is_asked_later_and_nothing_is_sent(stack: Stack) -> None:
@@ -236,7 +236,7 @@ async def test_the_latest_answer_counts_and_the_touch_is_produced_once_under_its
 
 async def test_a_touch_too_large_to_be_produced_again_is_not_recorded_as_if_it_were(book: Book) -> None:
     await book.open(left(body="x" * 1_500_000, channel=Channel.EMAIL))
-    with pytest.raises(Failed, match="too large to be produced again"):
+    with pytest.raises(CommandFailed, match="too large to be produced again"):
         await book.record(OperatorAnswer(Resolved.NOT_SENT))
     assert (await book.known()).resolution is None
     assert (await book.record(OperatorAnswer(Resolved.SENT)))[1], "and it can still be recorded"
@@ -252,7 +252,7 @@ async def test_who_is_overtaken_while_resolving_records_nothing(book: Book, monk
         await write(producer, cluster, new)
 
     monkeypatch.setattr(resolving, "_write", slowly)
-    with pytest.raises(Failed, match="somebody else is resolving"):
+    with pytest.raises(CommandFailed, match="somebody else is resolving"):
         await book.record(OperatorAnswer(Resolved.NOT_SENT))
     assert (await book.known()).resolution is Resolved.SENT
     assert await book.touches() == []

@@ -15,7 +15,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
-from pipeline.console.cluster import Cluster, Failed
+from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.lab.demo.findings import COLUMNS, findings, measure, table_of, why_not
 from pipeline.lab.demo.sandbox_view import accepted_ids
 from pipeline.lab.demo.stack import ROOT, DemoFailed, Stack, alone, stop_leftovers
@@ -215,7 +215,7 @@ def main() -> NoReturn:
             sys.exit({"run": run, "up": up, "down": down}[what](folder))
     except KeyboardInterrupt:
         sys.exit(130)
-    except (DemoFailed, Failed, KafkaFailed, httpx.HTTPError) as error:
+    except (DemoFailed, CommandFailed, KafkaFailed, httpx.HTTPError) as error:
         say(f"failed: {error}")
         sys.exit(1)
 

@@ -11,7 +11,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
-from pipeline.console.story import epoch_ms
+from pipeline.console.status.view import epoch_ms
 from pipeline.lab.demo.tally import CHANNELS, NO_CHANNEL
 
 if TYPE_CHECKING:

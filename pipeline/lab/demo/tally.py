@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pipeline.console.cluster import Cluster, partition_counts
-from pipeline.console.reading import ValueReader
-from pipeline.console.story import ENDS, epoch_ms
+from pipeline.console.status.view import ENDS, epoch_ms
+from pipeline.kafka.cluster import Cluster, partition_counts
+from pipeline.records.published import ValueReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

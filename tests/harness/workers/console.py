@@ -9,21 +9,18 @@ import faust
 
 from pipeline import flow
 from pipeline.channels.registry import SPECS
-from pipeline.console import commands as _commands  # noqa: F401 - faust finds them by their classes
-from pipeline.console import dead_letters_command as _dead_letters_command  # noqa: F401 - likewise
-from pipeline.console import forecast_command as _forecast_command  # noqa: F401 - likewise
-from pipeline.console import unconfirmed_command as _unconfirmed_command  # noqa: F401 - likewise
-from pipeline.console.check import Desired
-from pipeline.console.cluster import Cluster
+from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
+from pipeline.console.check.work import Desired
+from pipeline.console.command import install
 from pipeline.console.command_context import CommandContext
 from pipeline.console.command_line import make_ours
-from pipeline.console.reading import ValueReader
-from pipeline.console.shell import install
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.work import Channel
 from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.kafka.cluster import Cluster
 from pipeline.metrics import Metrics
+from pipeline.records.published import ValueReader
 
 SERVERS, PREFIX = os.environ["CONSOLE_TEST"].split("|")
 CLUSTER = Cluster({"bootstrap_servers": [SERVERS]}, PREFIX)

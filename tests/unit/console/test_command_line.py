@@ -10,10 +10,7 @@ import pytest
 from click.testing import CliRunner
 from faust.cli.base import cli
 
-from pipeline.console import commands as _commands  # noqa: F401 - registered by being imported
-from pipeline.console import dead_letters_command as _dead_letters  # noqa: F401 - likewise
-from pipeline.console import forecast_command as _forecast  # noqa: F401 - likewise
-from pipeline.console import unconfirmed_command as _unconfirmed  # noqa: F401 - likewise
+from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
 from pipeline.console.command_line import DEFAULT_PORT, make_ours, versions, worker
 
 make_ours()

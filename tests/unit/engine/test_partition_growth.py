@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.console.cluster import Cluster as ConsoleCluster
 from pipeline.domain.home import home_of
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.partition_growth import assess
 from pipeline.engine.topics import RequiredTopic
+from pipeline.kafka.cluster import Cluster as ConsoleCluster
 
 TOUCHES = RequiredTopic("touches", 8, is_public=True)
 RESULTS = RequiredTopic("touches.results", 8)

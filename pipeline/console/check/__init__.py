@@ -1,0 +1,1 @@
+"""Whether everything that a worker needs is in place."""

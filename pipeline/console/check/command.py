@@ -1,0 +1,41 @@
+"""`faust -A pipeline check`: the command; `work` looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.console.check import work
+from pipeline.console.command import DONE, FAILED, Command
+
+if TYPE_CHECKING:
+    from pipeline.console.command_context import CommandContext
+
+
+class check(Command):  # noqa: N801
+    """Look whether all is in place: configuration, Kafka, topics, schema registry, credentials, clock. Sends nothing.
+
+    A line per item, "ok" or "failed" with its fix.
+
+    \b
+    Example:
+      PIPELINE_CONFIG=pipeline.toml faust -A pipeline check
+
+    \b
+    Exit codes:
+      0  all is well
+      1  something failed
+      2  wrong usage or configuration
+    """  # noqa: D301 - \b is click's
+
+    options: list[Any] = []  # noqa: RUF012 - faust reads it off the class
+
+    async def serve(self, context: CommandContext) -> int:
+        """Look at everything."""
+        code = DONE
+        async for found in work.check(context.cluster, context.desired(), context.now_s):
+            word = click.style("ok    ", fg="green") if found.is_ok else click.style("failed", fg="red")
+            click.echo(f"{word}  {found.item}: {found.what}")
+            code = code if found.is_ok else FAILED
+        return code

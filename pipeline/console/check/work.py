@@ -1,0 +1,203 @@
+"""Is everything in place: one finding per item, with its fix. Sends nothing and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import httpx
+from aiokafka.errors import KafkaError
+
+from pipeline.composer import TemplateFiles, described
+from pipeline.domain.sender import CheckFailed
+from pipeline.kafka.access import NotAllowed, ask_permissions
+from pipeline.kafka.cluster import CommandFailed, broker_count, partition_counts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from pipeline.domain.sender import Sender
+    from pipeline.kafka.cluster import Cluster
+    from pipeline.secret import Address
+
+MOST_FAULTS = 5
+ALLOWED_SKEW_S = 2.0
+"""A window must not be missed by more. `Date` has a resolution of one second, and travels half a round trip."""
+SENDER_PATIENCE_S = 30.0
+REGISTRY_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One item that was looked at."""
+
+    item: str
+    is_ok: bool
+    what: str
+    """What was found; on failure what is wrong and how it is mended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What must be there."""
+
+    partitions: Mapping[str, int]
+    """Partition count by topic, as named in Kafka."""
+    replication_factor: int
+    senders: Sequence[tuple[str, Sender]]
+    """Each with its name for people, "sms default"."""
+    channels_off: Sequence[str]
+    registry_url: Address | None
+    source: str
+    """Where the configuration was read from."""
+    time_servers: Sequence[str]
+    """URLs whose `Date` is compared with our clock; the first that answers is believed."""
+    application: str = "pipeline"
+    """Consumer group, and what the transactional ids begin with."""
+    topic_faults: Callable[[], Awaitable[Sequence[tuple[bool, str]]]] | None = None
+    """Tells what is wrong with the settings and sizes of topics, and whether it stops a worker. Raises KafkaError."""
+    templates: Path | None = None
+    """Their folder."""
+    templates_named: bool = False
+    """The configuration names it: then it must be there."""
+
+
+async def check(cluster: Cluster, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
+    """Yield a finding per item, as soon as it is known."""
+    yield Finding("configuration", is_ok=True, what=desired.source)
+    if desired.templates is not None:
+        yield _templates(desired.templates, is_named=desired.templates_named)
+    for found in await _kafka(cluster, desired):
+        yield found
+    if desired.registry_url is not None:
+        yield await _registry(desired.registry_url)
+    for asked in asyncio.as_completed([_sender(name, sender) for name, sender in desired.senders]):
+        yield await asked
+    for channel in desired.channels_off:
+        yield Finding(channel, is_ok=True, what="off: it has no senders; its touches fail as channel_off")
+    yield await _clock(desired.time_servers, now_s)
+
+
+def _templates(folder: Path, *, is_named: bool) -> Finding:
+    if not folder.is_dir():
+        fix = (
+            "put the folder there, or set templates"
+            if is_named
+            else "touches with a template are refused; set templates"
+        )
+        return Finding("templates", is_ok=not is_named, what=f"no folder {folder}; {fix}")
+    files = TemplateFiles(folder)
+    if faults := files.faults():
+        return Finding(
+            "templates", is_ok=False, what=f"{folder}: {'; '.join(faults[:MOST_FAULTS])}; save it as UTF-8 text"
+        )
+    return Finding(
+        "templates",
+        is_ok=True,
+        what=f"{folder}: {described(files.found()) or 'none: touches with a template are refused'}",
+    )
+
+
+async def _kafka(cluster: Cluster, desired: Desired) -> list[Finding]:
+    try:
+        brokers, counts = await asyncio.wait_for(_ask_kafka(cluster), SENDER_PATIENCE_S)
+    except (CommandFailed, TimeoutError) as error:
+        why = str(error) or f"no answer in {SENDER_PATIENCE_S:.0f} s"
+        return [Finding("kafka", is_ok=False, what=f"{why}; check kafka.bootstrap_servers and that Kafka runs")]
+    findings = [_brokers(cluster, brokers, desired.replication_factor), _topics(counts, desired.partitions)]
+    findings += await _topic_faults(desired)
+    return [*findings, await _permissions(cluster, desired, sorted(set(desired.partitions) & set(counts)))]
+
+
+async def _topic_faults(desired: Desired) -> list[Finding]:
+    if desired.topic_faults is None:
+        return []
+    try:
+        wrong = await asyncio.wait_for(desired.topic_faults(), SENDER_PATIENCE_S)
+    except (KafkaError, OSError, TimeoutError) as error:
+        return [Finding("topic settings", is_ok=True, what=f"not looked at: {type(error).__name__}: {error}")]
+    found = [Finding("topic settings", is_ok=not breaks, what=line) for breaks, line in wrong]
+    return found or [Finding("topic settings", is_ok=True, what="as needed")]
+
+
+async def _permissions(cluster: Cluster, desired: Desired, topics: Sequence[str]) -> Finding:
+    try:
+        await ask_permissions(cluster, desired.application, topics)
+    except NotAllowed as error:
+        return Finding("permissions", is_ok=False, what=f"{error}; docs/operations.md lists what a worker needs")
+    return Finding("permissions", is_ok=True, what=f"group and transactional ids of {desired.application} may be used")
+
+
+async def _ask_kafka(cluster: Cluster) -> tuple[int, dict[str, int]]:
+    return await broker_count(cluster), await partition_counts(cluster)
+
+
+def _brokers(cluster: Cluster, brokers: int, replication_factor: int) -> Finding:
+    if brokers < replication_factor:
+        fix = f"set kafka.replication_factor to at most {brokers}, or start more brokers"
+        return Finding("kafka", is_ok=False, what=f"{brokers} brokers, replication factor {replication_factor}; {fix}")
+    return Finding("kafka", is_ok=True, what=f"{brokers} broker{'s' if brokers > 1 else ''} at {cluster.servers}")
+
+
+def _topics(found: Mapping[str, int], wanted: Mapping[str, int]) -> Finding:
+    missing = [name for name in wanted if name not in found]
+    there = len(wanted) - len(missing)
+    what = f"{there} of {len(wanted)} are there" + (", the worker creates the others when it starts" if missing else "")
+    return Finding("topics", is_ok=True, what=what)
+
+
+async def _registry(address: Address) -> Finding:
+    shown = address.url
+    try:
+        async with httpx.AsyncClient(timeout=REGISTRY_PATIENCE_S, auth=address.basic) as client:
+            answer = await client.get(f"{shown.rstrip('/')}/subjects")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = f"{shown} cannot be reached ({type(error).__name__}); check kafka.schema_registry_url"
+        return Finding("schema registry", is_ok=False, what=why)
+    if answer.status_code != httpx.codes.OK:
+        why = f"{shown} answers {answer.status_code}; check kafka.schema_registry_url and its credentials"
+        return Finding("schema registry", is_ok=False, what=why)
+    return Finding("schema registry", is_ok=True, what=shown)
+
+
+async def _sender(name: str, sender: Sender) -> Finding:
+    try:
+        async with asyncio.timeout(SENDER_PATIENCE_S):
+            await sender.open()
+            try:
+                return Finding(name, is_ok=True, what=await sender.check())
+            finally:
+                await sender.close()
+    except CheckFailed as error:
+        return Finding(name, is_ok=False, what=str(error))
+    except TimeoutError:
+        return Finding(name, is_ok=False, what=f"no answer in {SENDER_PATIENCE_S:.0f} s; check its base_url")
+
+
+async def _clock(servers: Sequence[str], now_s: Callable[[], float]) -> Finding:
+    for server in servers:
+        if (skew := await _skew_s(server, now_s)) is None:
+            continue
+        host = httpx.URL(server).host
+        if abs(skew) > ALLOWED_SKEW_S:
+            way = "ahead of" if skew > 0 else "behind"
+            fix = "set it by NTP: windows and expiries are read from it"
+            return Finding("clock", is_ok=False, what=f"{abs(skew):.0f} s {way} {host}; {fix}")
+        return Finding("clock", is_ok=True, what=f"agrees with {host}")
+    return Finding("clock", is_ok=True, what="not compared: nobody who says the time could be reached")
+
+
+async def _skew_s(server: str, now_s: Callable[[], float]) -> float | None:
+    """Return how far we are ahead of the server's `Date`, or None; an unauthenticated GET, whatever it answers."""
+    began = now_s()
+    try:
+        async with httpx.AsyncClient(timeout=REGISTRY_PATIENCE_S) as client:
+            answer = await client.get(server)
+        said = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
+        return None
+    # `Date` is cut to the second: on average it was half a second later.
+    return (began + now_s()) / 2 - (said + 0.5)

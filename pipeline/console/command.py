@@ -1,0 +1,95 @@
+"""What every command of ours is made of: exit codes, signals, and one line for what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import click
+from faust.cli.base import AppCommand, cli
+
+from pipeline.kafka.cluster import CommandFailed
+from pipeline.records.registry import RegistryAway
+from pipeline.secret import without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from pipeline.console.command_context import CommandContext
+
+DONE, FAILED = 0, 1
+
+_desks: list[Callable[[], CommandContext]] = []
+
+
+def install(make_context: Callable[[], CommandContext]) -> None:
+    """Let the commands work with what `make_context` makes; it is called when a command runs."""
+    _desks[:] = [make_context]
+
+
+class Command(AppCommand):
+    """A command that ends with an exit code of ours, without faust's service machinery around it."""
+
+    abstract: ClassVar[bool] = True
+    interrupted: ClassVar[int] = FAILED
+    """Exit code after Ctrl-C."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run the command and end the process with its exit code."""
+        # The client's own lines would tear ours apart: what matters comes back as an exception.
+        for talker in ("aiokafka", "asyncio"):  # the latter of futures that the former leaves behind
+            logging.getLogger(talker).setLevel(logging.CRITICAL)
+        raise SystemExit(_run(self.serve(_desks[0](), *self.args, *args, **self.kwargs, **kwargs), self.interrupted))
+
+    async def serve(self, context: CommandContext, *args: Any, **kwargs: Any) -> int:
+        """Do it, and return the exit code."""
+        raise NotImplementedError
+
+
+class Subcommand(Command):
+    """A command below a group of ours."""
+
+    abstract: ClassVar[bool] = True
+    group: ClassVar[click.Group]
+    verb: ClassVar[str]
+
+    @classmethod
+    def as_click_command(cls) -> Any:
+        """Move the command that faust makes below its group."""
+        command: Any = super().as_click_command()
+        del cli.commands[command.name]
+        cls.group.add_command(command, cls.verb)
+        return command
+
+
+def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
+    async def interruptible() -> int:
+        task = asyncio.ensure_future(work)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        return interrupted
+    except (CommandFailed, RegistryAway) as error:
+        complain(str(error))
+        return FAILED
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read us has enough. What Python still holds for standard output must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def complain(line: str) -> None:
+    """Write one line for people to standard error."""
+    line = without_secrets(line)
+    click.secho(f"error: {line}" if sys.stderr.isatty() else line, err=True, fg="red")

@@ -1,0 +1,156 @@
+"""Produces dead letters again, as they were, to the partition they came from; or as other touches, under new ids."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pipeline.console.dead_letters.view import LetterFilter, ShownLetter
+from pipeline.domain.rules import is_touch_id
+from pipeline.flow import TOUCHES
+from pipeline.kafka.cluster import CommandFailed, partition_count
+from pipeline.kafka.delivery import UNDELIVERED, Delivery, DeliveryFailed, open_producer
+from pipeline.records.plain_json import read_json
+from pipeline.records.undecodable import Undecodable
+from pipeline.stages.forward import REPLAY_OF
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Container
+
+    from pipeline.domain.dead_letter import DeadReason
+    from pipeline.kafka.cluster import Cluster
+    from pipeline.kafka.topic import RecordPosition
+
+    Refuse = Callable[[str, str], None]
+    """Gets the place of a letter that cannot be replayed, and why."""
+
+
+class NotReplayable(Exception):
+    """A letter that cannot be produced again; the message says why."""
+
+
+@dataclass(slots=True)
+class Chosen:
+    """Which letters are to be replayed, in order of time."""
+
+    letters: dict[RecordPosition, DeadReason] = field(default_factory=dict)
+    taken: set[RecordPosition] = field(default_factory=set)
+    """Those whose touch_id has a story: their own, ended `failed`, or another touch's."""
+    left_out: set[RecordPosition] = field(default_factory=set)
+    """Those that were replayed before and are back, for the same reason, as a newer letter."""
+
+    def add(self, letter: ShownLetter) -> None:
+        """Choose `letter`."""
+        self.letters[letter.position] = letter.dead.reason
+        if letter.dead.touch_id is not None:  # an undecodable one has none
+            self.taken.add(letter.position)
+
+    def leave_out(self, came_back: Container[tuple[str, DeadReason]]) -> None:
+        """Leave out what came back: otherwise each replay of all letters would double them."""
+        self.left_out = {position for position, reason in self.letters.items() if (str(position), reason) in came_back}
+        self.letters = {position: reason for position, reason in self.letters.items() if position not in self.left_out}
+        self.taken -= self.left_out
+
+    @property
+    def seen(self) -> set[RecordPosition]:
+        """Where letters were found."""
+        return self.left_out | self.letters.keys()
+
+
+async def choose(letters: AsyncGenerator[ShownLetter, None], wanted: LetterFilter) -> Chosen:
+    """Return which of `letters` are to be replayed; nothing is produced yet."""
+    chosen, came_back = Chosen(), set()
+    async with aclosing(letters):
+        async for letter in letters:
+            if letter.replay_of is not None:
+                came_back.add((letter.replay_of, letter.dead.reason))
+            if letter in wanted:
+                chosen.add(letter)
+    chosen.leave_out(came_back)
+    return chosen
+
+
+async def replay(
+    cluster: Cluster,
+    letters: AsyncGenerator[ShownLetter, None],
+    *,
+    new_id: str | None,
+    refuse: Refuse,
+    progress: Callable[[int], None],
+) -> int:
+    """Produce `letters` again and return how many Kafka has acknowledged.
+
+    `refuse` gets the place of a letter that cannot be replayed, and why; `progress` how many are in so far. Raises
+    CommandFailed when Kafka is away or refuses.
+    """
+    async with open_producer(cluster) as producer:
+        delivery = Delivery(producer, cluster.topic_name(TOUCHES), refuse)
+        try:
+            async for label, record in _records(cluster, letters, new_id, refuse):
+                await delivery.send(label, **record)
+                await delivery.settle(keep=UNDELIVERED)
+                progress(delivery.delivered)
+            await delivery.settle(keep=0)
+            progress(delivery.delivered)
+        except DeliveryFailed as error:
+            raise CommandFailed(
+                f"{error}; {delivery.delivered:,} letters are replayed; replay again, repeats are dropped"
+            ) from error
+        finally:
+            delivery.abandon()
+    return delivery.delivered
+
+
+async def rehearse(
+    cluster: Cluster, letters: AsyncGenerator[ShownLetter, None], *, new_id: str | None, refuse: Refuse
+) -> int:
+    """Return how many of `letters` would be produced; nothing is."""
+    return len([label async for label, _ in _records(cluster, letters, new_id, refuse)])
+
+
+async def _records(
+    cluster: Cluster, letters: AsyncGenerator[ShownLetter, None], new_id: str | None, refuse: Refuse
+) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    partitions = cluster.partitions or await partition_count(cluster, TOUCHES)
+    async with aclosing(letters):
+        async for letter in letters:
+            try:
+                yield str(letter.position), record_of(letter, cluster.topic_name(TOUCHES), partitions, new_id)
+            except NotReplayable as error:
+                refuse(str(letter.position), str(error))
+
+
+def record_of(letter: ShownLetter, topic: str, partitions: int, new_id: str | None) -> dict[str, Any]:
+    """Return the record (key, value, partition, headers) that replays `letter` to `topic`.
+
+    With `new_id` it is another touch: that is added to its touch_id, which is the key and chooses the partition as
+    every client would. Raises NotReplayable.
+    """
+    dead = letter.dead
+    headers = [*dead.headers, (REPLAY_OF, str(letter.position).encode())]
+    if dead.source_topic != topic:
+        raise NotReplayable(f"it came from {dead.source_topic}, not from {topic}")
+    if new_id is not None:
+        touch_id, value = _renamed(dead.value, new_id)
+        return {"key": touch_id.encode(), "value": value, "headers": headers}
+    if dead.key is None and dead.value is None:
+        raise NotReplayable("it has neither key nor value")
+    if dead.source_partition >= partitions:
+        raise NotReplayable(f"it came from partition {dead.source_partition}, but {topic} has {partitions}")
+    return {"key": dead.key, "value": dead.value, "headers": headers, "partition": dead.source_partition}
+
+
+def _renamed(value: bytes | None, suffix: str) -> tuple[str, bytes]:
+    try:
+        touch = read_json(value or b"")  # numbers in its maps as they were written
+    except Undecodable:
+        touch = {}
+    if not is_touch_id(touch.get("touch_id")):
+        raise NotReplayable("only a JSON object with a touch_id can be given a new one")
+    touch_id = touch["touch_id"] + suffix
+    if not is_touch_id(touch_id):
+        raise NotReplayable(f"{touch_id} is too long for a touch_id")
+    return touch_id, orjson.dumps({**touch, "touch_id": touch_id})

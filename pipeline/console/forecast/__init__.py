@@ -1,0 +1,1 @@
+"""When the backlog will be done."""

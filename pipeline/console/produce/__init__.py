@@ -1,0 +1,1 @@
+"""Touches from a file into Kafka."""

@@ -1,0 +1,72 @@
+"""Reads `touches.status`: all touches or one, to the present end or as it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.console.status.view import ENDS, occurred_ms
+from pipeline.kafka.topic import TopicSource, read_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiokafka import ConsumerRecord
+
+    from pipeline.kafka.cluster import Cluster
+
+    Read = Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a Status; raises UndecodableValue."""
+    Told = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was shown."""
+
+    records: int = 0
+    ended: bool = False
+    """The touch that was asked for has its terminal status."""
+    timed_out: bool = False
+
+
+async def status(
+    cluster: Cluster,
+    read: Read,
+    *,
+    show: Callable[[Told], None],
+    complain: Callable[[str], None],
+    touch_id: str | None = None,
+    follow: bool = False,
+    timeout_s: float | None = None,
+) -> Seen:
+    """Show the records of `touch_id`, or of all touches, and return what was seen.
+
+    Without `follow` it ends at the present end of the topic; with it, at the terminal status of `touch_id`, or after
+    `timeout_s`. Raises CommandFailed when Kafka or the topic is away.
+    """
+    seen = Seen()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async with aclosing(read_topic(_source(cluster, read, complain, touch_id), follow=follow)) as story:
+                async for told in story:
+                    show(told)
+                    seen.records += 1
+                    if touch_id is not None and told["state"] in ENDS:
+                        seen.ended = True
+                        if follow:
+                            break
+    except TimeoutError:
+        seen.timed_out = True
+    return seen
+
+
+def _source(cluster: Cluster, read: Read, complain: Callable[[str], None], touch_id: str | None) -> TopicSource[Told]:
+    key = touch_id.encode() if touch_id is not None else None
+
+    def read_record(record: ConsumerRecord) -> Told | None:
+        return None if key is not None and record.key != key else read(record.value)
+
+    return TopicSource(cluster, "touches.status", read_record, occurred_ms, complain)

@@ -1,0 +1,1 @@
+"""Touches of which nobody knows whether they were sent: listed, resolved, sent again."""

@@ -1,0 +1,236 @@
+"""Touches that ended unconfirmed: which there are, what their provider says now, and what became of them after all."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, MessageSizeTooLargeError, ProducerFenced
+
+from pipeline.console.resubmit import again_id, touch_again
+from pipeline.console.status.view import occurred_ms, time_of
+from pipeline.console.status.work import status
+from pipeline.console.unconfirmed.view import told
+from pipeline.domain.unconfirmed import Resolved, Unconfirmed
+from pipeline.domain.verdict import Absent, AskLater, Sent
+from pipeline.flow import CLAIM_BYTES, DAY_MS, STATUS_DAYS, TOUCHES, UNCONFIRMED
+from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
+from pipeline.kafka.topic import TopicSource, read_topic
+from pipeline.records import UnknownVersion, decode_unconfirmed, encode_unconfirmed
+from pipeline.records.codec import encode
+from pipeline.records.published import UndecodableValue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from typing import Any
+
+    from aiokafka import ConsumerRecord
+
+    from pipeline.console.command_context import CommandContext
+    from pipeline.domain.sender import Sender
+    from pipeline.kafka.cluster import Cluster
+
+REACHED_S = 30.0
+"""How long Kafka may take to let us in, or to take what we write."""
+GOODBYE_S = 5.0
+CLOCKS_MS = 60_000
+"""How far the clocks of those who wrote claims and statuses may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorAnswer:
+    """What somebody found out of a touch."""
+
+    resolution: Resolved
+    message_id: str | None = None
+    overrules: bool = False
+    """It counts, whatever was recorded before."""
+
+
+async def unconfirmed(cluster: Cluster, complain: Callable[[str], None]) -> dict[str, Unconfirmed]:
+    """Return the touches that ended unconfirmed, by touch_id, oldest first, each as it was told last.
+
+    `complain` gets one line per record that is none of ours. Raises CommandFailed when Kafka or the topic is away.
+    """
+    latest: dict[str, Unconfirmed] = {}
+    source = TopicSource(cluster, UNCONFIRMED, _read, lambda left: left.occurred_at_ms, complain)
+    async with aclosing(read_topic(source)) as records:
+        async for left in records:
+            latest[left.work.touch_id] = left
+    return latest
+
+
+def _read(record: ConsumerRecord) -> Unconfirmed:
+    try:
+        return decode_unconfirmed(record.value or b"")
+    except (UnknownVersion, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        raise UndecodableValue(f"no unconfirmed touch: {error}") from error
+
+
+def named(found: Mapping[str, Unconfirmed], touch_id: str) -> Unconfirmed:
+    """Return the touch called `touch_id`. Raises CommandFailed."""
+    if touch_id not in found:
+        raise CommandFailed(f"{touch_id} has not ended unconfirmed; see: faust -A pipeline status {touch_id}")
+    return found[touch_id]
+
+
+def resolved(left: Unconfirmed, answer: OperatorAnswer, now_ms: int) -> Unconfirmed | None:
+    """Return `left` as `answer` says it is, None when that is recorded already. Raises CommandFailed when another answer is."""
+    is_same = left.resolution is answer.resolution
+    if is_same and answer.message_id in {None, left.provider_message_id}:
+        return None
+    is_news = left.resolution is None or (is_same and left.provider_message_id is None)
+    if not is_news and not answer.overrules:
+        raise CommandFailed(f"{told(left)} since {time_of(left.resolved_at_ms)}; --force records it otherwise")
+    resent_as = again_id(left.work.touch_id) if answer.resolution is Resolved.NOT_SENT else left.resent_as
+    return replace(
+        left,
+        resolution=answer.resolution,
+        resolved_at_ms=now_ms,
+        provider_message_id=answer.message_id,
+        resent_as=resent_as,
+    )
+
+
+# --- recording ---------------------------------------------------------------------------------------------------
+
+
+async def record(
+    cluster: Cluster, touch_id: str, answer: OperatorAnswer, now_ms: int, complain: Callable[[str], None]
+) -> tuple[Unconfirmed, bool]:
+    """Record `answer`, and produce the touch again if it was not sent: both or neither. Return it as recorded, and whether that is new.
+
+    Raises CommandFailed when another answer is recorded, or Kafka refuses.
+    """
+    await partition_count(cluster, UNCONFIRMED)
+    try:
+        async with _alone(cluster) as producer:
+            left = named(await unconfirmed(cluster, complain), touch_id)
+            new = resolved(left, answer, now_ms)
+            if new is None:
+                return left, False
+            await _write(producer, cluster, new)
+            return new, True
+    except (ProducerFenced, InvalidProducerEpoch):
+        raise CommandFailed("somebody else is resolving at this moment, nothing was recorded: try again") from None
+    except MessageSizeTooLargeError:
+        raise CommandFailed(
+            f"{touch_id} is too large to be produced again as it was composed, nothing was recorded: "
+            "produce it from its source under another touch_id, and record it with --sent"
+        ) from None
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise await unreached(cluster, error) from error
+
+
+@asynccontextmanager
+async def _alone(cluster: Cluster) -> AsyncIterator[AIOKafkaProducer]:
+    """Yield a producer that has fenced every other one of this kind: what is read now is what will be written upon."""
+    producer = AIOKafkaProducer(
+        **cluster.connection,
+        transactional_id=cluster.topic_name("pipeline-unconfirmed"),
+        acks="all",
+        max_request_size=CLAIM_BYTES,
+        partitioner=cluster.partitioner(),
+    )
+    try:
+        await asyncio.wait_for(producer.start(), REACHED_S)
+        yield producer
+    finally:
+        # After a failure stop() would wait for deliveries that never come.
+        with suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(producer.stop(), GOODBYE_S)
+
+
+async def _write(producer: AIOKafkaProducer, cluster: Cluster, left: Unconfirmed) -> None:
+    """Write what was found out, and the touch once more if it was not sent, in one transaction."""
+    await producer.begin_transaction()
+    try:
+        async with asyncio.timeout(REACHED_S):
+            key, value = left.work.touch_id.encode(), encode_unconfirmed(left)
+            await producer.send_and_wait(cluster.topic_name(UNCONFIRMED), value, key, partition=left.work.origin)
+            if left.resolution is Resolved.NOT_SENT and left.resent_as is not None:
+                again = encode("touch", touch_again(left.work))
+                await producer.send_and_wait(cluster.topic_name(TOUCHES), again, left.resent_as.encode())
+            await producer.commit_transaction()
+    except BaseException:
+        # Left open, it would hide what comes behind it in `touches` from the router until Kafka gives it up.
+        with suppress(Exception):  # who was fenced has nothing to abort, and aiokafka asserts so
+            await asyncio.wait_for(producer.abort_transaction(), GOODBYE_S)
+        raise
+
+
+# --- asking ------------------------------------------------------------------------------------------------------
+
+
+async def ask(
+    context: CommandContext,
+    found: Mapping[str, Unconfirmed],
+    left: Unconfirmed,
+    complain: Callable[[str], None],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Sent | None:
+    """Ask the provider of `left` what became of it: the message it has, or None if it has none. Sends nothing.
+
+    `progress` gets the number of statuses read. Raises CommandFailed when the provider cannot tell.
+    """
+    sender = _asked(context, left)
+    known = _ids_told_later(found, left) | await _ids_sent(context, left, complain, progress)
+    await sender.open()
+    try:
+        answer = await sender.ask(left.claim, known)
+    finally:
+        await sender.close()
+    match answer:
+        case Sent():
+            return answer
+        case Absent():
+            return None
+        case AskLater():
+            raise CommandFailed(f"the provider cannot tell now: {answer.error}; try again later")
+        case _:
+            raise CommandFailed(f"the provider cannot tell: {answer}")
+
+
+def _asked(context: CommandContext, left: Unconfirmed) -> Sender:
+    """Return whom to ask. Raises CommandFailed when nobody can be."""
+    work, claim = left.work, left.claim
+    sender = context.sender_of(work.channel, work.sender)
+    if sender is None:
+        raise CommandFailed(f"{work.channel} has no sender {work.sender!r} any more, whose account could be asked")
+    if sender.replays:
+        raise CommandFailed(
+            "Resend can only be asked by sending the same request again, which may send: look for it at "
+            f"https://resend.com/emails (to {work.to}, from {time_of(claim.claimed_ms)} on), then resolve with --sent or --not-sent"
+        )
+    if not claim.request.handle and context.now_ms() - claim.claimed_ms > STATUS_DAYS * DAY_MS:
+        raise CommandFailed(
+            f"it is older than {STATUS_DAYS} days: the statuses that tell which message is whose are gone; "
+            "look into the provider's console, then resolve with --sent or --not-sent"
+        )
+    return sender
+
+
+def _ids_told_later(found: Mapping[str, Unconfirmed], left: Unconfirmed) -> frozenset[str]:
+    others = (each for each in found.values() if each.work.touch_id != left.work.touch_id)
+    return frozenset(each.provider_message_id for each in others if each.provider_message_id is not None)
+
+
+async def _ids_sent(
+    context: CommandContext, left: Unconfirmed, complain: Callable[[str], None], progress: Callable[[int], None]
+) -> frozenset[str]:
+    """Return the message ids of all touches that were sent since. A status has no address: more than needed is right, ids are unique."""
+    since_ms = left.claim.claimed_ms - CLOCKS_MS
+    count, ids = 0, set()
+
+    def see(said: Mapping[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        progress(count)
+        if said["state"] == "sent" and said["channel"] == left.work.channel and occurred_ms(said) >= since_ms:
+            ids.add(said["provider_message_id"])
+
+    await status(context.cluster, context.read_status, show=see, complain=complain)
+    return frozenset(ids - {None})

@@ -1,0 +1,108 @@
+"""Where the commands work: the Kafka they talk to, and the names in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from pipeline.kafka.connection import why_unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka as the commands need it."""
+
+    connection: Mapping[str, Any] = field(repr=False)
+    """aiokafka's connection arguments (bootstrap_servers, security…)."""
+    topic_prefix: str = ""
+    partitions: int | None = None
+    """Of `touches`, as far as the pipeline knows: into what came later nothing is produced, since nobody reads it."""
+
+    def topic_name(self, logical: str) -> str:
+        """Return the name in Kafka."""
+        return f"{self.topic_prefix}{logical}"
+
+    def partitioner(self) -> Callable[[bytes | None, list[int], list[int]], int]:
+        """Return what chooses the partition of a key among those that the pipeline knows, as Kafka's clients do."""
+        kafkas = DefaultPartitioner()
+
+        def choose(key: bytes | None, partitions: list[int], available: list[int]) -> int:
+            known, usable = (
+                sorted(p for p in each if self.partitions is None or p < self.partitions)
+                for each in (partitions, available)
+            )
+            return int(kafkas(key, known, usable))
+
+        return choose
+
+    @property
+    def servers(self) -> str:
+        """The bootstrap servers, for people."""
+        servers = self.connection["bootstrap_servers"]
+        return servers if isinstance(servers, str) else ", ".join(servers)
+
+
+class CommandFailed(Exception):
+    """A command cannot do what it was asked; the message is its one line for people."""
+
+
+async def reach(cluster: Cluster) -> None:
+    """Make sure that Kafka takes us. Raises CommandFailed with the reason."""
+    if why := await why_unreachable(cluster.connection):
+        raise CommandFailed(f"Kafka at {cluster.servers} cannot be reached: {why}")
+
+
+async def unreached(cluster: Cluster, error: BaseException) -> CommandFailed:
+    """Return what to tell of an error of Kafka's: why no server takes us, where that is the reason."""
+    why = await why_unreachable(cluster.connection) if isinstance(error, KafkaConnectionError | OSError) else ""
+    return CommandFailed(f"Kafka at {cluster.servers} cannot be reached: {why or error}")
+
+
+async def partition_counts(cluster: Cluster) -> dict[str, int]:
+    """Return the partition count of every topic.
+
+    All topics are asked for: asking for a missing one by name could create it, with the broker's partition count.
+    Raises CommandFailed when Kafka cannot be reached.
+    """
+    await reach(cluster)
+    admin = AIOKafkaAdminClient(**cluster.connection)
+    try:
+        await admin.start()
+        names = await admin.list_topics()
+        described = await admin.describe_topics(list(names))
+    except (KafkaError, OSError) as error:
+        raise await unreached(cluster, error) from error
+    finally:
+        await admin.close()
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+async def partition_count(cluster: Cluster, logical: str) -> int:
+    """Return the partition count of one of our topics. Raises CommandFailed when it or Kafka is away."""
+    topic = cluster.topic_name(logical)
+    count = (await partition_counts(cluster)).get(topic)
+    if count is None:
+        raise CommandFailed(
+            f"topic {topic} does not exist on {cluster.servers}: start a worker once, it creates its topics"
+        )
+    return count
+
+
+async def broker_count(cluster: Cluster) -> int:
+    """Return how many brokers are alive. Raises CommandFailed when Kafka cannot be reached."""
+    await reach(cluster)
+    admin = AIOKafkaAdminClient(**cluster.connection)
+    try:
+        await admin.start()
+        return len((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError) as error:
+        raise await unreached(cluster, error) from error
+    finally:
+        await admin.close()

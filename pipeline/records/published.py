@@ -1,0 +1,55 @@
+"""Decodes the values of public topics in any of their three framings: single object, Confluent, JSON."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastavro import schemaless_reader
+
+from pipeline.records import schemas
+from pipeline.records.codec import MARKER, UnknownVersion, decode
+from pipeline.records.framing import CONFLUENT, CONFLUENT_BYTES
+from pipeline.records.registry import SchemaNotHere
+
+if TYPE_CHECKING:
+    from pipeline.records.registry import Registry
+
+
+class UndecodableValue(Exception):
+    """A value that is no record of this topic; the message says why."""
+
+
+class ValueReader:
+    """Decodes the values of one topic. Instants come as epoch milliseconds, or as an older writer gave them."""
+
+    def __init__(self, name: str, registry: Registry | None = None) -> None:
+        """Decode records of schema `name` ("status", "dead_letter", "touch"); Confluent framing needs a `registry`."""
+        self._name = name
+        self._registry = registry
+
+    def __call__(self, value: bytes | None) -> dict[str, Any]:
+        """Return the record. Raises UndecodableValue, or RegistryAway when a schema cannot be fetched (5 s at most)."""
+        if not value:
+            raise UndecodableValue("no value")
+        try:
+            if value.startswith(MARKER):
+                return decode(self._name, value)
+            datum = self._confluent(value) if value.startswith(CONFLUENT) else orjson.loads(value)
+        except (UnknownVersion, ValueError, EOFError, LookupError, TypeError) as error:
+            raise UndecodableValue(f"no {self._name}: {error}") from error
+        if not isinstance(datum, dict):
+            raise UndecodableValue(f"no {self._name}: {type(datum).__name__}")
+        return datum
+
+    def _confluent(self, value: bytes) -> Any:
+        if self._registry is None:
+            raise ValueError("in Confluent's framing, but no kafka.schema_registry_url is configured")
+        schema_id = int.from_bytes(value[1:CONFLUENT_BYTES])
+        try:
+            writer = self._registry.writer(schema_id)
+        except SchemaNotHere:
+            self._registry.fetch(schema_id)
+            writer = self._registry.writer(schema_id)
+        return schemaless_reader(BytesIO(value[CONFLUENT_BYTES:]), writer, schemas.current(self._name).parsed)
