@@ -17,7 +17,6 @@ class FakeRegistry(Registry):
     def __init__(self, name: str) -> None:
         super().__init__(Address("http://registry.example"))
         self.name = name
-        self.name = name
         self.asked: list[int] = []
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
