@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.domain.policy import WahaEngine
 from pipeline.secret import Address, Secret
 
 
@@ -25,8 +26,7 @@ class WahaAccount:
     """Without a slash at the end."""
     api_key: Secret | None
     """None: the server asks for none."""
-    engine: str
-    """NOWEB, GOWS, WEBJS or WPP."""
+    engine: WahaEngine
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pipeline.domain.phone import PhoneCheck
     from pipeline.domain.policy import SenderPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Channel
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Normalise(Protocol):
     """Brings a recipient's address into the form that is sent."""
 
-    def __call__(self, text: str, *, region: str | None, numbers: str) -> str:
+    def __call__(self, text: str, *, region: str | None, numbers: PhoneCheck) -> str:
         """Return the address in `text`. Raises BadAddress.
 
         `region` and `numbers` are the channel's configuration for phone numbers; other channels ignore them.

@@ -1,4 +1,4 @@
-"""Where an attachment may be fetched from. The provider fetches it, so no name is resolved here: what a URL says itself counts."""
+"""Allowed sources of attachments. The provider fetches them, so no name is resolved here; only the URL itself is checked."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from pipeline.domain.work import Attachment
 
-ANY: Final = "any"
+
+class AttachmentUrls(StrEnum):
+    """Allowed sources of an e-mail's attachments."""
+
+    PUBLIC = "public"
+    """https to a public name or address, without user info."""
+    ANY = "any"
+
+
 _PRIVATE_NAMES: Final = (
     "localhost",
     "localdomain",
@@ -43,9 +52,9 @@ _IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def link_faults(attachments: Sequence[Attachment], allowed: str) -> Iterator[str]:
-    """Yield what is wrong with each attachment's URL; with `allowed` "any" nothing is."""
-    for at, attachment in enumerate(attachments if allowed != ANY else ()):
+def link_faults(attachments: Sequence[Attachment], allowed: AttachmentUrls) -> Iterator[str]:
+    """Yield a fault for each attachment URL that `allowed` does not permit."""
+    for at, attachment in enumerate(attachments if allowed != AttachmentUrls.ANY else ()):
         if attachment.url is not None and (wrong := link_fault(attachment.url)) is not None:
             yield f"attachments[{at}].url {wrong}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
@@ -51,8 +52,17 @@ _NAMED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
 """What is refused, by what it is; the first that is found is told."""
 
 
+class PhoneCheck(StrEnum):
+    """How strictly a phone number is checked."""
+
+    VALID = "valid"
+    """The numbering plan has it."""
+    POSSIBLE = "possible"
+    """Its length is right."""
+
+
 @lru_cache(maxsize=REMEMBERED)
-def normal_phone(text: str, region: str | None, numbers: str) -> str:
+def normal_phone(text: str, region: str | None, numbers: PhoneCheck) -> str:
     """Return `text` in E.164.
 
     `region` (ISO 3166, "US") reads numbers without "+"; None refuses them. `numbers` is "valid" (the numbering plan
@@ -61,7 +71,7 @@ def normal_phone(text: str, region: str | None, numbers: str) -> str:
     if len(text) > LONGEST:
         raise BadAddress(f"a phone number must not be longer than {LONGEST} characters")
     written = text if _E164.fullmatch(text) else _written(text)
-    judge = phonenumbers.is_possible_number if numbers == "possible" else phonenumbers.is_valid_number
+    judge = phonenumbers.is_possible_number if numbers == PhoneCheck.POSSIBLE else phonenumbers.is_valid_number
     if written.startswith("+"):
         return _international(written, numbers, judge)
     if region is None:
@@ -107,7 +117,7 @@ def _check_marks(plain: str) -> None:
         raise BadAddress("( ) must stand around one group of digits that is not the last")
 
 
-def _international(written: str, numbers: str, judge: Callable[[PhoneNumber], bool]) -> str:
+def _international(written: str, numbers: PhoneCheck, judge: Callable[[PhoneNumber], bool]) -> str:
     """Return the number whose digits are `written`; a trunk prefix 0 is dropped where the plan has no place for it."""
     bare = re.sub(r"[()]", "", written)
     kept = _parsed(bare, None, numbers)
@@ -138,7 +148,7 @@ def _without_trunk(written: str) -> str:
     return re.sub(r"[()]", "", _TRUNK.sub("", written))
 
 
-def _national(written: str, region: str, numbers: str, judge: Callable[[PhoneNumber], bool]) -> str:
+def _national(written: str, region: str, numbers: PhoneCheck, judge: Callable[[PhoneNumber], bool]) -> str:
     bare = re.sub(r"[()]", "", written)
     found = _parsed(bare, region, numbers)
     e164, code = _judged(found, numbers, judge), str(found.country_code)
@@ -157,14 +167,14 @@ def _is_number(text: str, judge: Callable[[PhoneNumber], bool]) -> bool:
         return False
 
 
-def _parsed(text: str, region: str | None, numbers: str) -> PhoneNumber:
+def _parsed(text: str, region: str | None, numbers: PhoneCheck) -> PhoneNumber:
     try:
         return phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException as error:
         raise BadAddress(f"not a {numbers} phone number: {str(error).lower()}") from None
 
 
-def _judged(number: PhoneNumber, numbers: str, judge: Callable[[PhoneNumber], bool]) -> str:
+def _judged(number: PhoneNumber, numbers: PhoneCheck, judge: Callable[[PhoneNumber], bool]) -> str:
     if not judge(number):
         raise BadAddress(f"not a {numbers} phone number")
     return _e164(number)

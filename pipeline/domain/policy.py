@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pipeline.domain.calendar import Calendar
 from pipeline.domain.channel_spec import ChannelSpec
 from pipeline.domain.limit import Gap, Limit, WarmUp
+from pipeline.domain.link import AttachmentUrls
+from pipeline.domain.phone import PhoneCheck
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
 
-OWN_IDS = frozenset({"NOWEB", "GOWS"})
+
+class WahaEngine(StrEnum):
+    """How a WAHA server talks to WhatsApp."""
+
+    NOWEB = "NOWEB"
+    GOWS = "GOWS"
+    WEBJS = "WEBJS"
+    WPP = "WPP"
+
+
+class Unresolved(StrEnum):
+    """What happens to a touch whose outcome the provider cannot tell within `resolve_for`."""
+
+    HOLD = "hold"
+    """It ends `unconfirmed`."""
+    SEND = "send"
+    """It is sent again."""
+
+
+OWN_IDS = frozenset({WahaEngine.NOWEB, WahaEngine.GOWS})
 """WAHA engines that accept a message id from the client (since WAHA 2026.4.3): look-ups go by id, not by text."""
 
 
@@ -29,8 +51,8 @@ class SenderPolicy:
     """A disabled sender takes no new touches, settles its open claims and hands its queue on."""
     daily_cap: int | None = None
     """Most messages per calendar day; None: no cap."""
-    engine: str | None = None
-    """WAHA's engine: NOWEB, GOWS, WEBJS or WPP."""
+    engine: WahaEngine | None = None
+    """Engine of the WAHA session; None on other channels."""
     status_callback: str | None = None
     """Twilio: URL template; `{touch_id}` is replaced, percent-encoded."""
 
@@ -51,7 +73,7 @@ class ChannelPolicy:
     warm_up: WarmUp | None
     gap: Gap | None = None
     """Random rest between two calls of one sender; None: no rest."""
-    numbers: str = "valid"
+    numbers: PhoneCheck = PhoneCheck.VALID
     region: str | None = None
     attempts: int = 5
     retry: Retry = field(default_factory=Retry)
@@ -60,13 +82,13 @@ class ChannelPolicy:
     lease_ms: int = 5_000
     resolve_after_ms: int = 5_000
     resolve_for_ms: int = 43_200_000
-    unresolved: str = "hold"
+    unresolved: Unresolved = Unresolved.HOLD
     in_flight: int = 1
     batch: int = 1
     """Touches per call: 100 for e-mail, else 1."""
     gather_ms: int = 0
-    attachment_urls: str = "public"
-    """Allowed sources of an e-mail's attachments: "public" or "any"."""
+    attachment_urls: AttachmentUrls = AttachmentUrls.PUBLIC
+    """Allowed sources of an e-mail's attachments."""
 
     @property
     def channel(self) -> Channel:

@@ -10,13 +10,16 @@ from typing import TypeVar
 
 from pipeline.domain.calendar import Calendar
 from pipeline.domain.limit import Gap, Limit, WarmUp
+from pipeline.domain.link import AttachmentUrls
+from pipeline.domain.phone import PhoneCheck
+from pipeline.domain.policy import Unresolved
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
 from pipeline.settings.compound import ArrayOf, Nested
 from pipeline.settings.hours import CALENDAR, WINDOW
 from pipeline.settings.kafka import KafkaSettings
-from pipeline.settings.kinds import CAP, FILE, REGION, choice, duration, whole
+from pipeline.settings.kinds import CAP, FILE, REGION, duration, member_of, whole
 from pipeline.settings.pacing import GAP, LIMIT, RETRY, WARM_UP
 from pipeline.settings.schema import ABSENT, ByChannel, key
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
@@ -62,8 +65,8 @@ class ChannelKeys:
         'Most messages of each sender per calendar day, in the window\'s zone (its `fallback_zone` with zone "recipient"; UTC if always open).',
     )
     gap: Gap | None = key(GAP, "none", "Random time between two calls of one sender.", formerly="pause")
-    numbers: str = key(
-        choice("valid", "possible"), "valid", 'Check of phone numbers; "possible" checks only their length.'
+    numbers: PhoneCheck = key(
+        member_of(PhoneCheck), "valid", 'Check of phone numbers; "possible" checks only their length.'
     )
     region: str | None = key(REGION, ABSENT, "Region of numbers written without +; left out: such numbers are refused.")
     attempts: int = key(whole(1, 1_000), 5, "Transient refusals after which a touch has failed.")
@@ -81,8 +84,8 @@ class ChannelKeys:
     resolve_for_ms: int = key(
         duration(), "12h", "Time from the claim during which it is looked up; e-mail at most 23h."
     )
-    unresolved: str = key(
-        choice("hold", "send"),
+    unresolved: Unresolved = key(
+        member_of(Unresolved),
         "hold",
         'An outcome that the provider cannot tell: "hold" ends `unconfirmed`, "send" sends again.',
     )
@@ -95,8 +98,8 @@ class ChannelKeys:
         only=Channel.EMAIL,
         otherwise=0,
     )
-    attachment_urls: str = key(
-        choice("public", "any"),
+    attachment_urls: AttachmentUrls = key(
+        member_of(AttachmentUrls),
         "public",
         'Allowed sources of attachments: "public" is https to a public name or address, without user info.',
         only=Channel.EMAIL,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import date, datetime, time
 from difflib import get_close_matches
 from email.utils import getaddresses
-from typing import Final, Never
+from enum import StrEnum
+from typing import Final, Never, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -63,6 +64,9 @@ def whole(least: int, most: int) -> Scalar[int]:
     return Scalar(f"a whole number from {least} to {most}", parse)
 
 
+E = TypeVar("E", bound=StrEnum)
+
+
 def choice(*words: str) -> Scalar[str]:
     """One of `words`."""
 
@@ -70,6 +74,12 @@ def choice(*words: str) -> Scalar[str]:
         return str(value) if isinstance(value, str) and value in words else _invalid()
 
     return Scalar(" or ".join(f'"{word}"' for word in words), parse)
+
+
+def member_of(kind: type[E]) -> Scalar[E]:
+    """One member of a closed set, written as its value."""
+    spelled = choice(*(each.value for each in kind))
+    return Scalar(spelled.allowed, lambda value: kind(spelled.parse(value)))
 
 
 def text(pattern: str, allowed: str) -> Scalar[str]:

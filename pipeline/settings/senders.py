@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import ClassVar
 
 from pipeline.domain.account import Account, ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.policy import SenderPolicy, WahaEngine
 from pipeline.domain.work import Channel
 from pipeline.secret import Address, Secret
 from pipeline.settings.kinds import (
@@ -19,7 +19,7 @@ from pipeline.settings.kinds import (
     SECRET,
     SENDER_ADDRESSES,
     URL,
-    choice,
+    member_of,
     text,
     whole,
 )
@@ -91,8 +91,8 @@ class WahaKeys(SenderKeys):
     api_key: Secret | None = key(
         SECRET, ABSENT, "API key of the server; left out if it requires none.", secret=True, variable="WAHA_API_KEY"
     )
-    engine: str = key(
-        choice("NOWEB", "GOWS", "WEBJS", "WPP"),
+    engine: WahaEngine = key(
+        member_of(WahaEngine),
         "NOWEB",
         "WAHA engine of the session; decides how an unknown outcome is looked up.",
         variable="WAHA_ENGINE",

@@ -8,6 +8,7 @@ from pipeline.channels.email.sender import ResendSender
 from pipeline.domain.account import ResendAccount
 from pipeline.domain.channel_spec import ChannelSpec
 from pipeline.domain.mailbox import normal_email
+from pipeline.domain.phone import PhoneCheck
 from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.work import Channel
 
@@ -18,7 +19,7 @@ def _make_sender(
     return ResendSender(account, policy.addresses, request_timeout_ms=request_timeout_ms, now_ms=now_ms)
 
 
-def _normalise(text: str, *, region: str | None, numbers: str) -> str:
+def _normalise(text: str, *, region: str | None, numbers: PhoneCheck) -> str:
     del region, numbers
     return normal_email(text)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pipeline.domain.policy import OWN_IDS
+from pipeline.domain.policy import OWN_IDS, WahaEngine
 from pipeline.domain.work import Request, Work
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ ID_BYTES = 9
 """18 hexadecimal digits after `3EB0`, as WhatsApp Web makes them."""
 
 
-def build(works: Sequence[Work], claim_id: str, session: str, engine: str) -> Request:
+def build(works: Sequence[Work], claim_id: str, session: str, engine: WahaEngine) -> Request:
     """Return the request that sends the one touch of `works` over `session`.
 
     `linkPreview` is left to WAHA's default. Raises ValueError for more than one touch. Source: WAHA's OpenAPI,

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.channels.registry import SPECS
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.policy import ChannelPolicy, SenderPolicy, WahaEngine
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
@@ -74,7 +74,7 @@ def draw(seed: int) -> Scenario:
     dice = random.Random(f"scenario {seed}")
     used = dice.choice([[Channel.SMS], [Channel.WHATSAPP], [Channel.EMAIL], list(Channel)])
     resolve_after_ms = dice.choice([4_000, 7_000])
-    engine = dice.choice(["NOWEB", "GOWS", "WEBJS", "WPP"])
+    engine = dice.choice(list(WahaEngine))
     accounts: dict[tuple[Channel, str], WahaAccount | ResendAccount | TwilioAccount] = {}
     channels = {}
     for channel in Channel:
@@ -115,7 +115,7 @@ def _changed(policy: ChannelPolicy, dice: random.Random) -> ChannelPolicy:
     )
 
 
-def _sender(channel: Channel, number: int, engine: str) -> SenderPolicy:
+def _sender(channel: Channel, number: int, engine: WahaEngine) -> SenderPolicy:
     addresses = {
         Channel.EMAIL: (f"me{number}@example.com",),
         Channel.SMS: (f"+1500555000{number}",),
@@ -129,7 +129,9 @@ def _sender(channel: Channel, number: int, engine: str) -> SenderPolicy:
 def _account(channel: Channel, sender: SenderPolicy, number: int) -> WahaAccount | ResendAccount | TwilioAccount:
     match channel:
         case Channel.WHATSAPP:
-            return WahaAccount(sender.addresses[0], "http://providers/waha", Secret("key"), sender.engine or "NOWEB")
+            return WahaAccount(
+                sender.addresses[0], "http://providers/waha", Secret("key"), sender.engine or WahaEngine.NOWEB
+            )
         case Channel.EMAIL:
             return ResendAccount(Secret(f"re_{number}"), "http://providers/resend")
         case Channel.SMS:

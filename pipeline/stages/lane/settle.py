@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 from pipeline.domain.lifecycle import BreakerState
+from pipeline.domain.policy import Unresolved
 from pipeline.domain.retry import backoff_ms
 from pipeline.domain.story import Reason, State
 from pipeline.domain.verdict import (
@@ -84,7 +85,7 @@ def found_open(claim: Claim, facts: Facts) -> Settlement:
 def unconfirmed(claim: Claim, error: str, facts: Facts) -> Settlement:
     """Return what follows for a claim whose outcome cannot be found out: `unconfirmed`, or another call if configured."""
     policy = facts.config.policy
-    if policy.unresolved == "send":
+    if policy.unresolved == Unresolved.SEND:
         fates: tuple[Fate, ...] = tuple(
             requeued(policy, _attempted(work, claim), facts.now_ms, is_at_head=False) for work in claim.works
         )
