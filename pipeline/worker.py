@@ -283,32 +283,11 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
 
 
 def make_context(settings: Settings) -> CommandContext:
-    """Return what the commands need."""
+    """Return the context of a command."""
     connection, prefix = connection_of(settings), settings.kafka.topic_prefix
     topics = needed_topics(settings)
     url = settings.kafka.schema_registry_url
     registry = None if url is None else Registry(url)
-
-    def desired() -> Desired:
-        senders = [
-            (f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
-            for channel, policy in settings.channels.items()
-            for each in policy.senders
-        ]
-        urls = [each.base_url for each in settings.accounts.values()]
-        return Desired(
-            {topic.name: topic.partitions for topic in topics},
-            settings.kafka.replication_factor,
-            senders,
-            [channel.value for channel, policy in settings.channels.items() if not policy.senders],
-            url,
-            settings.source,
-            urls,
-            prefix + APPLICATION,
-            partial(topic_faults, connection, topics),
-            settings.templates,
-            templates_named=settings.templates_named,
-        )
 
     def sender_of(channel: Channel, name: str) -> Sender | None:
         return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
@@ -319,10 +298,32 @@ def make_context(settings: Settings) -> CommandContext:
         read_status=ValueReader("status", registry),
         read_dead_letter=ValueReader("dead_letter", registry),
         read_touch=ValueReader("touch", registry),
-        desired=desired,
+        desired=partial(_desired, settings, connection, topics),
         policies=settings.channels,
         now_s=time.time,
         sender_of=sender_of,
+    )
+
+
+def _desired(settings: Settings, connection: Connection, topics: list[RequiredTopic]) -> Desired:
+    """Return what `check` compares with; the senders are new and not opened."""
+    senders = [
+        (f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
+        for channel, policy in settings.channels.items()
+        for each in policy.senders
+    ]
+    return Desired(
+        {topic.name: topic.partitions for topic in topics},
+        settings.kafka.replication_factor,
+        senders,
+        [channel.value for channel, policy in settings.channels.items() if not policy.senders],
+        settings.kafka.schema_registry_url,
+        settings.source,
+        [each.base_url for each in settings.accounts.values()],
+        settings.kafka.topic_prefix + APPLICATION,
+        partial(topic_faults, connection, topics),
+        settings.templates,
+        templates_named=settings.templates_named,
     )
 
 

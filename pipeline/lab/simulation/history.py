@@ -69,12 +69,15 @@ def run(seed: int, *, tells: bool = False) -> HistoryResult:
     world.run(all_ended, LONGEST_S)
     world.run(lambda: False, world.now_s + AFTERMATH_S)
     reader.read()
-    faults = [*world.faults, *judge(scenario, reader, providers)]
+    return _result(seed, world, fleet, reader, [*world.faults, *judge(scenario, reader, providers)])
+
+
+def _result(seed: int, world: World, fleet: Fleet, reader: StatusReader, faults: list[str]) -> HistoryResult:
     ends = [story[-1] for story in reader.stories.values()]
     looked_up = sum(any(s["reason"] == "looking_up" for s in story) for story in reader.stories.values())
     return HistoryResult(
         seed,
-        len(expected),
+        len({touch["touch_id"] for _, touch in fleet.scenario.touches}),
         sum(end["state"] == "sent" for end in ends),
         fleet.kills,
         fleet.freezes,
