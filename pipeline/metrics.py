@@ -26,51 +26,16 @@ class Metrics:
     """Every metric of one worker process. All methods are cheap and synchronous; durations are seconds."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        self._add_metrics_of_stages(self.registry)
+        self._add_metrics_of_lanes(self.registry)
+        self._add_metrics_of_calls(self.registry)
+
+    def _add_metrics_of_stages(self, registry: CollectorRegistry) -> None:
         self._touches = Counter(
             "pipeline_touches",
             "Status records committed by this process.",
             ["channel", "state", "reason"],
-            registry=registry,
-        )
-        self._throttled = Counter(
-            "pipeline_throttled_seconds",
-            "Seconds a lane had work and waited for its limit, warm-up, daily cap or gap.",
-            ["channel", "sender"],
-            registry=registry,
-        )
-        self._backlog = Gauge(
-            "pipeline_lane_backlog",
-            "Touches waiting in the lane, deferred ones not included.",
-            ["channel", "sender"],
-            registry=registry,
-        )
-        self._calls = Counter(
-            "pipeline_calls",
-            "Calls to providers by what their answer meant.",
-            ["channel", "sender", "verdict"],
-            registry=registry,
-        )
-        self._call_seconds = Histogram(
-            "pipeline_call_seconds",
-            "How long calls to providers took.",
-            ["channel", "sender"],
-            buckets=CALL_SECONDS,
-            registry=registry,
-        )
-        self._lookups = Counter(
-            "pipeline_lookups",
-            "Questions about unknown outcomes by what was answered.",
-            ["channel", "sender", "resolution"],
-            registry=registry,
-        )
-        self._open_claims = Gauge(
-            "pipeline_open_claims", "Claims without a settled outcome.", ["channel", "sender"], registry=registry
-        )
-        self._paused = Gauge(
-            "pipeline_lane_paused",
-            "1 while the lane is paused by an outage, else 0.",
-            ["channel", "sender"],
             registry=registry,
         )
         self._repeats = Counter(
@@ -87,11 +52,11 @@ class Metrics:
         )
         self._strays = Counter(
             "pipeline_strays",
-            "Touches that came to another partition than their home and were sent on.",
+            "Touches that arrived on another partition than their home and were forwarded.",
             registry=registry,
         )
         self._dead_letters = Counter(
-            "pipeline_dead_letters", "Records put into touches.dead-letters.", ["reason"], registry=registry
+            "pipeline_dead_letters", "Records written to touches.dead-letters.", ["reason"], registry=registry
         )
         self._unknown_members = Counter(
             "pipeline_unknown_members",
@@ -99,10 +64,47 @@ class Metrics:
             registry=registry,
         )
         self._commit_seconds = Histogram(
-            "pipeline_commit_seconds",
-            "How long committing a batch took.",
-            ["stage"],
-            buckets=COMMIT_SECONDS,
+            "pipeline_commit_seconds", "Duration of commits.", ["stage"], buckets=COMMIT_SECONDS, registry=registry
+        )
+
+    def _add_metrics_of_lanes(self, registry: CollectorRegistry) -> None:
+        self._throttled = Counter(
+            "pipeline_throttled_seconds",
+            "Seconds a lane had work and waited for its limit, warm-up, daily cap or gap.",
+            ["channel", "sender"],
+            registry=registry,
+        )
+        self._backlog = Gauge(
+            "pipeline_lane_backlog",
+            "Touches waiting in the lane, deferred ones not included.",
+            ["channel", "sender"],
+            registry=registry,
+        )
+        self._open_claims = Gauge(
+            "pipeline_open_claims", "Claims without a settled outcome.", ["channel", "sender"], registry=registry
+        )
+        self._paused = Gauge(
+            "pipeline_lane_paused",
+            "1 while the lane's breaker is open, else 0.",
+            ["channel", "sender"],
+            registry=registry,
+        )
+
+    def _add_metrics_of_calls(self, registry: CollectorRegistry) -> None:
+        self._calls = Counter(
+            "pipeline_calls", "Calls to providers by verdict.", ["channel", "sender", "verdict"], registry=registry
+        )
+        self._call_seconds = Histogram(
+            "pipeline_call_seconds",
+            "Duration of calls to providers.",
+            ["channel", "sender"],
+            buckets=CALL_SECONDS,
+            registry=registry,
+        )
+        self._lookups = Counter(
+            "pipeline_lookups",
+            "Look-ups of unknown outcomes by their resolution.",
+            ["channel", "sender", "resolution"],
             registry=registry,
         )
 
@@ -111,7 +113,7 @@ class Metrics:
         self._touches.labels(_channel(channel), state, reason or "").inc(count)
 
     def throttled(self, channel: str, sender: str, seconds: float) -> None:
-        """Add time in which a lane had work and its limit forbade the call."""
+        """Add time in which a lane had work and waited for its limit, warm-up, daily cap or gap."""
         self._throttled.labels(channel, sender).inc(seconds)
 
     def backlog(self, channel: str, sender: str, waiting: int) -> None:
@@ -124,7 +126,7 @@ class Metrics:
         self._call_seconds.labels(channel, sender).observe(seconds)
 
     def looked_up(self, channel: str, sender: str, resolution: str) -> None:
-        """Count one question about an unknown outcome."""
+        """Count one look-up of an unknown outcome."""
         self._lookups.labels(channel, sender, resolution).inc()
 
     def open_claims(self, channel: str, sender: str, count: int) -> None:
@@ -132,7 +134,7 @@ class Metrics:
         self._open_claims.labels(channel, sender).set(count)
 
     def paused(self, channel: str, sender: str, *, is_paused: bool) -> None:
-        """Set whether the lane is paused by an outage."""
+        """Set whether the lane's breaker is open."""
         self._paused.labels(channel, sender).set(1 if is_paused else 0)
 
     def repeats_dropped(self, channel: str, count: int = 1) -> None:
@@ -145,7 +147,7 @@ class Metrics:
             self._missed.labels(topic).inc(count)
 
     def strays(self, count: int) -> None:
-        """Count touches that came to another partition than their home."""
+        """Count touches that were forwarded to their home partition."""
         self._strays.inc(count)
 
     def dead_lettered(self, reason: str, count: int = 1) -> None:
@@ -161,7 +163,7 @@ class Metrics:
         self._commit_seconds.labels(stage).observe(seconds)
 
     def forget_lane(self, channel: str, sender: str) -> None:
-        """Drop the gauges of a lane that another worker owns now; counters stay."""
+        """Remove the gauges of a lane that another worker owns now; counters stay."""
         for gauge in (self._backlog, self._open_claims, self._paused):
             with suppress(KeyError):  # it was never set
                 gauge.remove(channel, sender)
