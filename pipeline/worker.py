@@ -224,7 +224,7 @@ class Worker:
             _stop(EXIT_FAILED, f"data folder {self.folder.path} cannot be used: {error}; choose another with --datadir")
 
     def _find_web_port(self) -> None:
-        """Move on to the next free port when faust's default is taken; a port that was asked for must be free."""
+        """Use the next free port if faust's default is in use; a configured port must be free."""
         conf: Any = self.app.conf
         if not conf.web_enabled:
             return
@@ -266,7 +266,7 @@ class Worker:
             _stop(EXIT_FAILED, str(error))
 
     def _offer_schema(self, registry: Registry) -> None:
-        """Register what producers look for; a registry that has a schema of theirs under this name may keep it."""
+        """Register the schema of touches. If the registry refuses because the subject has another schema, that one stays."""
         try:
             registry.register(self.engine_config.topic_name(flow.TOUCHES), "touch")
         except RegistryRefuses as error:

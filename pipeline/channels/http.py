@@ -33,24 +33,24 @@ Clock = Callable[[], int]
 CONNECT_S = 5.0
 """DNS, TCP and TLS together; within the request's total."""
 IDLE_S = 4.0
-"""An idle connection is ours for so long. Node (WAHA) hangs up after 5 s, and a call that meets the hang-up is unknown."""
+"""Time for which an idle connection is kept. Node (WAHA) closes it after 5 s, and a call that meets the close has an unknown outcome."""
 BODY_LIMIT = 8 * 1024 * 1024
-"""Answers are read so far: a page of 1,000 messages is about 2 MiB."""
+"""Most bytes read of an answer; a page of 1,000 messages has about 2 MiB."""
 LONGEST_WAIT_S = 3_600.0
-"""A provider's `Retry-After` beyond this is asked again meanwhile: a refused request an hour does no harm."""
+"""Longest `Retry-After` that is followed; with a longer one, one request per hour is made and may be refused."""
 ERROR_CHARS = 300
 _URL = re.compile(r"(https?://[^\s/?#'\"]+)[^\s'\"]*")
 
 
 class Progress(StrEnum):
-    """How far a request's body got: the proof of what a failure means."""
+    """How far the body of a request got; this decides what a failure proves."""
 
     UNASKED = "unasked"
-    """The transport never asked for it: nothing was sent."""
+    """The transport did not ask for the body: nothing was sent."""
     WITHHELD = "withheld"
-    """Asked for after the lease was over: nothing was sent."""
+    """The transport asked for the body after the lease: nothing was sent."""
     GIVEN = "given"
-    """Given to the transport inside the lease: it may have been sent, whatever happened next."""
+    """The transport got the body within the lease: it may have been sent."""
 
 
 class LeaseOver(Exception):
@@ -140,7 +140,7 @@ class HttpAnswer:
 
 
 class Unreached(Exception):
-    """No answer to a question; the message says why."""
+    """A look-up got no answer; the message gives the reason."""
 
 
 class Wire:

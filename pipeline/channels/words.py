@@ -1,4 +1,4 @@
-"""A provider's own words, and its own failures, out of whatever it answered: JSON of any shape, plain text, a web page."""
+"""Extracts a provider's error text from an answer: JSON of any shape, plain text, or a web page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TAG: Final = re.compile(r"\s*<[!a-zA-Z/?]")
 
 
 def words(answer: HttpAnswer) -> str:
-    """Return what the provider said about an error, on one line of at most `MOST` characters; "" for nothing."""
+    """Return the provider's error text on one line of at most `MOST` characters; "" if there is none."""
     parsed = answer.json()
     found = _of_json(parsed) if parsed is not None else _of_text(answer)
     line = "; ".join(dict.fromkeys(each for each in map(_one_line, found) if each))
@@ -47,7 +47,7 @@ def words(answer: HttpAnswer) -> str:
 
 
 def http_words(answer: HttpAnswer, cure: str | None = None) -> str:
-    """Return the status, the provider's words, and what a human must do."""
+    """Return the status, the provider's error text, and what an operator must do."""
     said = words(answer) or "no reason"
     return f"HTTP {answer.status}: {said}{f' ({cure})' if cure else ''}"
 

@@ -206,7 +206,7 @@ def _said(_: Context, value: Any) -> Any:
 
 
 class _Space(Namespace):
-    """A namespace that does not tell what is in it: that may be itself."""
+    """A namespace whose repr does not show its content, which may contain itself."""
 
     __repr__ = object.__repr__
 

@@ -1,4 +1,4 @@
-"""The templates' folder: files read as they are, and kept, so that one that vanishes later is still known."""
+"""The template folder: files are read and kept, so that a file that is deleted later stays usable."""
 
 from __future__ import annotations
 

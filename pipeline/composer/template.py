@@ -20,7 +20,7 @@ from pipeline.domain.work import Channel, Content
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 REASON_CHARACTERS: Final = 300
 PATIENCE: Final = 3
-"""So many touches in a row for which a template took too much, and it is not tried again for a while."""
+"""After this many consecutive touches for which a template exceeded its bounds, it is not rendered for a while."""
 REST_S: Final = 60.0
 
 
@@ -45,7 +45,7 @@ class TemplateComposer:
         self._spent: dict[str, _Spent] = {}
 
     def compose(self, touch: Touch) -> Content:
-        """Return what `touch` says. Raises NotComposable."""
+        """Return the content of `touch`. Raises NotComposable."""
         if touch.template is None:
             return self._content(touch, touch.subject, touch.body, touch.text)
         if NAME.fullmatch(touch.template) is None:

@@ -1,4 +1,4 @@
-"""Attachments as producers write them: each fault is a sentence of its own, with the member it is about."""
+"""Reads attachments as producers write them; each fault names its member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a touch is at home: the one partition that knows its story, whichever partition its record came to."""
+"""The home of a touch: the one partition of `touches` that keeps its state, wherever its record arrived."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ EARLIEST_MS: Final = 1_000_000_000_000
 LATEST_MS: Final = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z, which is written for "never"."""
 FARTHEST_MS: Final = 7_258_118_400_000
-"""2200-01-01: what is to be sent then, or later, is sent to nobody."""
+"""2200-01-01: a touch that may not be sent before then is refused."""
 ALLOWED: Final = "integer milliseconds since 1970, or ISO 8601 with offset"
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d(:?\d\d)?)")
 _SECONDS, _MICROSECONDS, _NANOSECONDS = range(10**9, 10**11), range(10**14, 10**17), range(10**17, 10**20)

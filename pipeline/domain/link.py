@@ -41,7 +41,7 @@ _PRIVATE_NAMES: Final = (
     "sslip.io",
     "xip.io",
 )
-"""Names, and what is under them, that lead into somebody's own network or back to the host. Sources: RFC 6761, 6762, 8375,
+"""Names that lead, with all names below them, into a private network or back to the host. Sources: RFC 6761, 6762, 8375,
 ICANN's `.internal`; the last ones are public names of private addresses."""
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 _HOST: Final = re.compile(r"[^\s\x00-\x20\x7f<>\"#%/:?@\\^`{|}\[\]]+")

@@ -33,7 +33,7 @@ _MARKS = {
 }
 _GRAMMAR = re.compile(r"\(?[+0-9][0-9 ()./-]*[0-9]")
 _CHAT_ID = re.compile(r"(?a:([1-9]\d{6,14}))@(?:c\.us|s\.whatsapp\.net)")
-"""WhatsApp's own name of a person: the number with its country code."""
+"""WhatsApp's chat id of a person: the number with its country code."""
 _TRUNK = re.compile(r"\(0\)")
 _NAMED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE), why)
@@ -49,7 +49,7 @@ _NAMED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"[^\W\d_]", "a phone number must have no letters"),
     )
 )
-"""What is refused, by what it is; the first that is found is told."""
+"""Refused marks with their error; the first one found is reported."""
 
 
 class PhoneCheck(StrEnum):

@@ -1,4 +1,4 @@
-"""What became of a request? The same bytes under the same Idempotency-Key: its answer is the answer."""
+"""Resolves a request whose answer was lost, by sending the same bytes under the same Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.domain.work import Claim
 
 KEY_LIVES_MS: Final = 23 * 3_600_000
-"""Resend keeps keys for 24 h; an hour is left for clocks. After that a replay is a second send."""
+"""Resend keeps keys for 24 h; one hour is the allowance for clocks. A later replay would be a second send."""
 
 
 def too_late(claim: Claim, now_ms: int) -> Unanswerable | None:

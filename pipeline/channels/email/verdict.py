@@ -33,7 +33,7 @@ class ResendMeaning(StrEnum):
     BUSY = "busy"
     MAYBE = "maybe"
     STRANGE = "strange"
-    """Not documented, or not Resend's words: whose fault it is shows when others are sent."""
+    """Not documented, or not from Resend; the cause shows when other touches are sent."""
 
 
 NAMES: dict[str, ResendMeaning] = {
@@ -104,7 +104,7 @@ CURES_BY_STATUS: dict[int, str] = {
     405: "check base_url",
     407: "a proxy wants a login: check base_url",
 }
-"""What a human must do about what pauses the lane."""
+"""What an operator must do about an error that opens the lane's breaker."""
 
 
 def judge(answer: HttpAnswer, count: int, now_ms: int, *, is_mixed: bool = False) -> Verdict:

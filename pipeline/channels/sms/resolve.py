@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.domain.work import Claim
 
 SINCE_SLACK_MS = 2_000
-"""Twilio's clock against ours, on top of flooring to its seconds."""
+"""Allowance for the difference between Twilio's clock and this one, beside its rounding down to seconds."""
 TRIAL_PREFIX = "Sent from your Twilio trial account - "
 """A trial account's messages begin so, whatever was asked for."""
 PAGE = 500
@@ -39,7 +39,7 @@ class TwilioLookup:
     from_: str | None
     messaging_service_sid: str | None
     since_ms: int
-    """Nothing of this claim is older."""
+    """Earliest creation time of this claim's message, epoch milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Page:
 
 
 def question(claim: Claim) -> TwilioLookup:
-    """Return what to ask about `claim`."""
+    """Return what to look up for `claim`."""
     said = {name: values[0] for name, values in parse_qs(claim.request.body.decode("ascii")).items()}
     since_ms = claim.claimed_ms // 1000 * 1000 - SINCE_SLACK_MS
     account_sid = claim.request.path.split("/")[3]
@@ -68,7 +68,7 @@ def list_path(asked: TwilioLookup) -> str:
 
 
 def page_of(answer: HttpAnswer) -> Page | None:
-    """Return the page, or None where the answer is not Twilio's list: such a one never says that nothing is there."""
+    """Return the page; None if the answer is not Twilio's list, which then proves nothing."""
     found = answer.json()
     if not answer.is_accepted or not isinstance(found, dict) or says_failure(found):
         return None

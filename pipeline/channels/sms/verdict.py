@@ -31,7 +31,7 @@ class TwilioMeaning(StrEnum):
     PAUSE = "pause"
     """Account, sender or limit: nothing about the touch."""
     STRANGE = "strange"
-    """Not documented, or the account's for this recipient only: whose fault it is shows when others are sent."""
+    """Not documented, or about the account and this recipient only; the cause shows when other touches are sent."""
     MAYBE = "maybe"
 
 
@@ -41,7 +41,7 @@ class TwilioErrorRow(NamedTuple):
     meaning: TwilioMeaning
     wait_s: float | None = None
     cure: str | None = None
-    """What a human must do."""
+    """What an operator must do."""
 
 
 _REJECT, _REFUSE, _PAUSE, _STRANGE, _MAYBE = (TwilioErrorRow(each) for each in TwilioMeaning)

@@ -1,4 +1,4 @@
-"""What became of a send? By our message id where the engine takes one, else by the chat's own messages since."""
+"""Looks up a send whose answer was lost: by message id if the engine accepts one, else among the chat's own messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.domain.work import Claim
 
 SINCE_SLACK_MS = 2_000
-"""WhatsApp's clock against ours, on top of flooring to its seconds."""
+"""Allowance for the difference between WhatsApp's clock and this one, beside its rounding down to seconds."""
 PAGE = 100
 MOST_PAGES = 20
 """Own messages of one chat since the claim: more is no answer."""
@@ -37,7 +37,7 @@ class WahaLookup:
 
 
 def question(claim: Claim) -> WahaLookup:
-    """Return what to ask about `claim`."""
+    """Return what to look up for `claim`."""
     said = orjson.loads(claim.request.body)
     since_s = claim.claimed_ms // 1000 - SINCE_SLACK_MS // 1000
     return WahaLookup(said["session"], said["chatId"], said["text"], since_s, claim.request.handle)
@@ -82,7 +82,7 @@ def chat_path(asked: WahaLookup, offset: int) -> str:
 
 
 def page_of(answer: HttpAnswer) -> list[dict[str, object]] | None:
-    """Return the messages of a page, or None where the answer is not WAHA's list: such a one never says that nothing is there."""
+    """Return the messages of a page; None if the answer is not WAHA's list, which then proves nothing."""
     found = answer.json()
     if not answer.is_accepted or not isinstance(found, list) or not all(map(_is_message, found)):
         return None
@@ -113,7 +113,7 @@ def _is_ours(message: dict[str, object], asked: WahaLookup) -> bool:
 
 
 def _second(message: dict[str, object]) -> float:
-    """When it was made; one without a readable time cannot be told to be too old."""
+    """Return the creation time; infinity if it cannot be read, so that the message never counts as too old."""
     said = message.get("timestamp")
     try:
         return float(said) if isinstance(said, int | float | str) else float("inf")
