@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from pipeline import flow
 ROOT = Path(__file__).parents[2]
 PRODUCT = sorted((ROOT / "pipeline").glob("**/*.py"))
 ROOMS = sorted({path.parent for path in PRODUCT})
+LONGEST_FUNCTION = 40
 AGENTS = {"router", "lanes", "scheduler", "dedup"}
 
 
@@ -26,6 +27,31 @@ def test_every_room_says_what_it_is_for(room: Path):
     said = ast.get_docstring(tree_of(room / "__init__.py"))
     assert said, "a room begins with a sentence in its __init__.py"
     assert re.search(r"[.:]$", said.split("\n\n")[0]), said
+
+
+def test_no_class_name_stands_twice():
+    places = defaultdict(list)
+    for path in PRODUCT:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_function_is_longer_than_forty_lines():
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {node.end_lineno - node.lineno + 1}"
+        for path in PRODUCT
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and statements(node) > LONGEST_FUNCTION
+    ]
+    assert long == []
+
+
+def statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return its lines without the signature and the docstring."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0
 
 
 def test_every_topic_that_an_agent_writes_is_read_or_public():

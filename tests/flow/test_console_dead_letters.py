@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.console.dead_letters.replay import choose, rehearse, replay
-from pipeline.console.dead_letters.view import Letter, LetterFilter
+from pipeline.console.dead_letters.view import LetterFilter, ShownLetter
 from pipeline.console.dead_letters.work import DeadLetters
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.engine.topics import RequiredTopic, ensure_topics
@@ -69,10 +69,10 @@ class Box:
         await (producer.commit_transaction() if commit else producer.abort_transaction())
         await producer.stop()
 
-    async def all(self) -> list[Letter]:
+    async def all(self) -> list[ShownLetter]:
         return [letter async for letter in self.letters.all()]
 
-    async def at(self, *positions: RecordPosition) -> list[Letter]:
+    async def at(self, *positions: RecordPosition) -> list[ShownLetter]:
         return [letter async for letter in self.letters.at(positions)]
 
     async def replay(
@@ -317,7 +317,7 @@ def stack(kafka: list[str], topic_prefix: str, tmp_path: Path) -> Iterator[Stack
     stack.stop_all()
 
 
-async def letters(box: Box, count: int) -> list[Letter]:
+async def letters(box: Box, count: int) -> list[ShownLetter]:
     """Wait for `count` letters, and return them in order of arrival."""
     async with asyncio.timeout(30):
         while len(found := await box.all()) < count:

@@ -21,7 +21,7 @@ from pipeline.engine.table import INPUT_POSITION
 from pipeline.engine.topics import RequiredTopic, ensure_topics
 from pipeline.kafka.cluster import Cluster
 from pipeline.records import decode_work, encode_scheduled, encode_work
-from tests.flow.test_console_commands import Command
+from tests.flow.test_console_commands import Shell
 from tests.harness.lane_rig import work
 from tests.harness.stack import ROOT, Stack, touch
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def shell(kafka: list[str], topic_prefix: str) -> Command:
-    return Command(kafka, topic_prefix)
+def shell(kafka: list[str], topic_prefix: str) -> Shell:
+    return Shell(kafka, topic_prefix)
 
 
 def forecast(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
@@ -87,7 +87,7 @@ async def test_a_backlog_is_counted_and_its_end_foreseen_while_the_worker_is_at_
         assert abs(off_s) <= 2.5, channel
 
 
-def test_without_a_backlog_it_says_so_and_names_what_no_worker_has_accepted(shell: Command):
+def test_without_a_backlog_it_says_so_and_names_what_no_worker_has_accepted(shell: Shell):
     code, _, err = shell.run("forecast")
     assert code == 1
     assert "start a worker once" in err
@@ -100,13 +100,13 @@ def test_without_a_backlog_it_says_so_and_names_what_no_worker_has_accepted(shel
 
 
 @pytest.mark.parametrize("words", [["--channel", "fax"], ["--at-most", "soon"], ["--call-takes", "5"], ["now"]])
-def test_wrong_usage_ends_with_2(shell: Command, words: list[str]):
+def test_wrong_usage_ends_with_2(shell: Shell, words: list[str]):
     code, _, err = shell.run("forecast", *words)
     assert code == 2
     assert "Traceback" not in err
 
 
-def test_help_shows_examples_and_exit_codes(shell: Command):
+def test_help_shows_examples_and_exit_codes(shell: Shell):
     code, out, _ = shell.run("forecast", "--help")
     assert code == 0
     assert "faust -A pipeline forecast" in out
@@ -114,7 +114,7 @@ def test_help_shows_examples_and_exit_codes(shell: Command):
 
 
 def test_a_kafka_that_is_away_is_named(topic_prefix: str):
-    code, _, err = Command(["127.0.0.1:1"], topic_prefix).run("forecast")
+    code, _, err = Shell(["127.0.0.1:1"], topic_prefix).run("forecast")
     assert code == 1
     assert "127.0.0.1:1 cannot be reached" in err
     assert "Traceback" not in err
