@@ -74,15 +74,7 @@ class Waha:
         session = self._of(name)
         if session["status"] != "WORKING":
             await asyncio.sleep(WAIT_S)
-            return web.json_response(
-                {
-                    "error": "Session status is not as expected. Try again later or restart the session",
-                    "session": name,
-                    "status": session["status"],
-                    "expected": ["WORKING"],
-                },
-                status=422,
-            )
+            return _not_working(name, session["status"])
         if (found := MAGIC.search(text)) is not None:
             mark = ("waha", chat + text)
             self._store.tries[mark] += 1
@@ -166,6 +158,11 @@ class Waha:
 
     async def _ping(self, _: web.Request) -> web.Response:
         return web.json_response({"message": "pong"})
+
+
+def _not_working(name: str, status: str) -> web.Response:
+    error = "Session status is not as expected. Try again later or restart the session"
+    return web.json_response({"error": error, "session": name, "status": status, "expected": ["WORKING"]}, status=422)
 
 
 def _shown(message: Message, engine: str) -> dict[str, Any]:
