@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pipeline import flow
+from pipeline.domain.story import Reason, State
 from tests.harness.secured import OPERATIONS, PATTERNS, RESOURCES, acls_of
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +51,9 @@ def test_the_permissions_listed_for_a_worker_are_those_of_every_topic_there_is()
         assert may("User:pipeline", f"p.{spec.name}") == wanted, spec.name
         assert may("User:shop", f"p.{spec.name}") == ({"Write"} if spec.name == flow.TOUCHES else set())
         assert may("User:reporting", f"p.{spec.name}") == ({"Read"} if spec.name == flow.STATUS else set())
+
+
+def test_every_state_and_reason_of_a_touch_is_explained():
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\|", (ROOT / "docs" / "reasons.md").read_text(), re.MULTILINE)
+    assert {state for state, _ in rows} == {state.value for state in State}
+    assert {reason for _, reason in rows if reason} == {reason.value for reason in Reason}

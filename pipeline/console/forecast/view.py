@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.console.status.view import printable
-from pipeline.domain.story import State
+from pipeline.domain.story import TERMINAL, State
 from pipeline.forecast import per_bucket
 from pipeline.forecast.picture import bucket_of, lane_name, picture
 
@@ -92,7 +92,8 @@ def _channels(campaign: CampaignOutlook) -> str:
 
 
 def _endings(ending: Ending) -> tuple[str, str]:
-    return f"{ending.ends[State.EXPIRED]:,}", f"{ending.ends[State.FAILED] + ending.ends[State.UNCONFIRMED]:,}"
+    others = sum(count for state, count in ending.ends.items() if state not in (State.SENT, State.EXPIRED))
+    return f"{ending.ends[State.EXPIRED]:,}", f"{others:,}"
 
 
 def _done(forecast: Forecast, ending: Ending) -> tuple[str, str]:
@@ -142,10 +143,7 @@ def json_of(forecast: Forecast) -> str:
         return {
             "left": ending.left,
             "deferred": ending.deferred,
-            **{
-                state.value: ending.ends[state]
-                for state in (State.SENT, State.EXPIRED, State.FAILED, State.UNCONFIRMED)
-            },
+            **{state.value: ending.ends[state] for state in State if state in TERMINAL},
             "done_at": None if ending.done_ms is None else instant(ending.done_ms),
             "sent_per_bucket": per_bucket(ending.sent_ms, start_ms, length_ms, columns),
         }

@@ -12,7 +12,7 @@ from pipeline.flow import CLAIM_BYTES
 from pipeline.stages.lane import limits, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended, requeued, turned_away
-from pipeline.stages.lane.gate import Pass, decide
+from pipeline.stages.lane.gate import Pass
 from pipeline.stages.lane.queue import Cursor, QueuedTouch
 from pipeline.stages.lane.step import Hold
 
@@ -85,7 +85,7 @@ def sweep(draft: StepDraft) -> None:
     """Turn away the touches at the head of the queue that cannot go now, whether or not a call may start."""
     cursor = draft.cursor()
     while (waiting := cursor.peek()) is not None:
-        decision = decide(draft.policy, waiting.work, draft.now_ms, draft.state.breaker.until_ms)
+        decision = draft.gate(waiting.work)
         if isinstance(decision, Pass):
             draft.wake_at(decision.until_ms)
             return
@@ -147,7 +147,7 @@ def _pick(draft: StepDraft, cursor: Cursor, twins: set[bytes]) -> Pick:
     while len(pick.works) < pick.cap and (waiting := cursor.peek()) is not None:
         work = waiting.work
         draft.suspects[:] = [waiting.key]
-        decision = decide(draft.policy, work, draft.now_ms, draft.state.breaker.until_ms)
+        decision = draft.gate(work)
         if not isinstance(decision, Pass):
             cursor.take()
             draft.write(turned_away(work, decision))

@@ -17,6 +17,7 @@ from pipeline.stages.dead_letters import STOPS
 from pipeline.stages.lane import calls, limits, outputs, queue, table
 from pipeline.stages.lane.breaker import Breaker
 from pipeline.stages.lane.fate import Deferred, Ended, Fate, LookedUp, Requeued, RetryAt
+from pipeline.stages.lane.gate import GateDecision, decide
 from pipeline.stages.lane.index import LaneConfig, LaneIndex
 from pipeline.stages.lane.settlement import Facts, Settlement
 from pipeline.stages.lane.step import Ask, Hold, LaneStep, Outcome
@@ -78,6 +79,10 @@ class StepDraft:
             now_ms=self.now_ms,
             draw=self.draw,
         )
+
+    def gate(self, work: Work) -> GateDecision:
+        """Decide whether `work` may go now. The one place where a rule of the gate gets what the lane knows."""
+        return decide(self.policy, work, self.now_ms, self.state.breaker.until_ms)
 
     # --- trying ------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from pipeline.stages.dead_letters import bytes_of, where
 from pipeline.stages.lane import table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended, turned_away
-from pipeline.stages.lane.gate import Pass, decide
+from pipeline.stages.lane.gate import Pass
 from pipeline.stages.lane.table import Memory, MemoryTag
 
 
@@ -53,7 +53,7 @@ def _line_up(draft: StepDraft, work: Work, value: bytes) -> None:
     if draft.config.is_retired:
         draft.enqueue(work, value)
         return
-    decision = decide(draft.policy, work, draft.now_ms, draft.state.breaker.until_ms)
+    decision = draft.gate(work)
     if isinstance(decision, Pass):
         draft.enqueue(work, value)
     else:
