@@ -79,10 +79,11 @@ class version(Command):  # noqa: N801 - faust names the command after the class
 
 
 class worker(faust_worker):  # noqa: N801 - faust names the command after the class
-    """Run a worker: it takes its share of the touches, sends them, and tells what became of each.
+    """Run a worker: it takes its share of the touches, sends them, and reports what became of each.
 
-    Start as many as you like, each with a --datadir of its own. SIGTERM: no new call, what is under way is finished,
-    exit 0. It ends with 1 when it cannot know its state any more: restart it always.
+    Start as many workers as you need, each with its own --datadir. On SIGTERM a worker starts no new call, finishes
+    the calls under way and exits with 0. It exits with 1 when it cannot be sure of its state any more: let a
+    supervisor always restart it.
 
     \b
     Examples:
@@ -93,7 +94,7 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
     \b
     Exit codes:
       0  stopped by SIGTERM or Ctrl-C
-      1  Kafka, data folder or port cannot be used; or it has to be restarted
+      1  Kafka, the data folder or the port cannot be used; or the worker must be restarted
       2  wrong usage or configuration
     """  # noqa: D301 - \b is click's
 

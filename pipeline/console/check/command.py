@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class check(Command):  # noqa: N801
-    """Look whether all is in place: configuration, Kafka, topics, schema registry, credentials, clock. Sends nothing.
+    """Check configuration, Kafka, topics, schema registry, credentials and clock. Sends nothing.
 
-    A line per item, "ok" or "failed" with its fix.
+    Prints one line per item: "ok", or "failed" with what to do.
 
     \b
     Example:
@@ -24,8 +24,8 @@ class check(Command):  # noqa: N801
 
     \b
     Exit codes:
-      0  all is well
-      1  something failed
+      0  every item is ok
+      1  an item failed
       2  wrong usage or configuration
     """  # noqa: D301 - \b is click's
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @cli.group("dead-letters")
 def _dead_letters() -> None:
-    """Look at what could not become a touch, and replay it.
+    """Show the records that could not become touches, and replay them.
 
-    PLACE is where a letter stands in touches.dead-letters, partition/offset; `list` shows it.
+    PLACE is the position of a dead letter in touches.dead-letters, as partition/offset; `list` shows it.
 
     \b
     Examples:
@@ -106,7 +106,7 @@ class ListLetters(_LettersCommand):
     \b
     Exit codes:
       0  shown; interrupted
-      1  Kafka is away
+      1  Kafka cannot be reached
       2  wrong usage or configuration
     """  # noqa: D301
 
@@ -128,7 +128,7 @@ class ListLetters(_LettersCommand):
 
 
 class ShowLetter(_LettersCommand):
-    """Show all of one dead letter: reason, error, source, key, headers, value.
+    """Show one dead letter: reason, error, source, key, headers and value.
 
     The value is shown as JSON where it is JSON or an Avro Touch, else as text or as a dump of its bytes, always with
     escapes for what is not printable; --raw writes the bytes themselves to standard output. `faust -A pipeline --json
@@ -142,14 +142,14 @@ class ShowLetter(_LettersCommand):
     \b
     Exit codes:
       0  shown
-      1  there is no letter at PLACE; with --raw its value is null; Kafka is away
+      1  there is no letter at PLACE; with --raw, its value is null; Kafka cannot be reached
       2  wrong usage or configuration
     """  # noqa: D301
 
     verb = "show"
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
         argument("spot", type=_Place(), metavar="PLACE"),
-        option("--raw", "is_raw", is_flag=True, help="Write the value's bytes, and nothing else."),
+        option("--raw", "is_raw", is_flag=True, help="Write only the bytes of the value."),
     ]
 
     async def serve(self, context: CommandContext, position: RecordPosition, *, is_raw: bool) -> int:
@@ -173,13 +173,13 @@ class ShowLetter(_LettersCommand):
 class ReplayLetters(_LettersCommand):
     """Produce dead letters again to touches: key, value and headers as they were, to the partition they came from.
 
-    A header pipeline-replay-of says which letter it was. Choose them by PLACE, by filters, or --all. Replaying again
-    is safe while touches are remembered (dedup_for): one that was accepted is not sent twice, and what is still wrong
-    becomes a new dead letter. Letters live longer: leave out older ones with --since.
+    The header pipeline-replay-of names the dead letter. Choose letters by PLACE, by filters, or with --all. Replaying
+    is safe while touches are remembered (dedup_for): an accepted touch is not sent twice, and a record that is still
+    wrong becomes a new dead letter. Dead letters are kept longer than that: exclude older ones with --since.
 
-    A touch that was refused as invalid has ended failed, once and for all: while its touch_id is remembered
-    (dedup_for), it comes back as a conflict even when it is mended. --new-id SUFFIX sends it as another touch, with
-    that behind its touch_id.
+    A touch that was refused as invalid has ended as failed. While its touch_id is remembered (dedup_for), it is
+    refused as a conflict even after it has been corrected. --new-id SUFFIX sends it as a new touch whose touch_id
+    ends with SUFFIX.
 
     \b
     Examples:
@@ -189,8 +189,8 @@ class ReplayLetters(_LettersCommand):
 
     \b
     Exit codes:
-      0  all that were chosen are in Kafka
-      1  a letter was refused or is not there, Kafka refused, or it was interrupted
+      0  every chosen letter is in Kafka
+      1  a letter was refused or does not exist, Kafka refused one, or the command was interrupted
       2  wrong usage or configuration
     """  # noqa: D301
 
@@ -204,9 +204,9 @@ class ReplayLetters(_LettersCommand):
             default=None,
             callback=_suffix,
             metavar="SUFFIX",
-            help="Replay as other touches: put SUFFIX behind each touch_id.",
+            help="Replay as new touches: append SUFFIX to each touch_id.",
         ),
-        option("--dry-run", "is_dry", is_flag=True, help="Only say how many would be replayed."),
+        option("--dry-run", "is_dry", is_flag=True, help="Print how many would be replayed; produce nothing."),
     ]
 
     async def serve(

@@ -84,7 +84,7 @@ async def replay(
     """Produce `letters` again and return how many Kafka has acknowledged.
 
     `refuse` gets the place of a letter that cannot be replayed, and why; `progress` how many are in so far. Raises
-    CommandFailed when Kafka is away or refuses.
+    CommandFailed when Kafka cannot be reached or refuses.
     """
     async with open_producer(cluster) as producer:
         delivery = Delivery(producer, cluster.topic_name(TOUCHES), refuse)

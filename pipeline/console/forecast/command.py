@@ -32,11 +32,12 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 
 class forecast(Command):  # noqa: N801 - faust names the command after the class
-    """Foresee when each lane and each campaign will be done, from backlog, limits, windows, caps and priorities.
+    """Forecast when each lane and each campaign will be done, from backlog, limits, windows, caps and priorities.
 
-    Reads only. The lanes' own rules are run ahead of time on what waits now: nothing new is produced meanwhile, every
-    call succeeds, a paused lane goes on at the end of its pause. A table of lanes, one of campaigns, and a picture over
-    time in which closed windows are gaps. `faust -A pipeline --json forecast` prints one JSON object.
+    It only reads. It applies the lanes' own rules, ahead of time, to the touches that wait now, and assumes that
+    nothing new is produced, that every call succeeds, and that a lane whose breaker is open continues when its next
+    call is due. It prints a table of lanes, a table of campaigns, and a picture over time in which closed windows are
+    empty. `faust -A pipeline --json forecast` prints one JSON object.
 
     \b
     Examples:
@@ -46,8 +47,8 @@ class forecast(Command):  # noqa: N801 - faust names the command after the class
 
     \b
     Exit codes:
-      0  shown; there is no backlog
-      1  Kafka or a topic is away; it was interrupted
+      0  shown, also if there is no backlog
+      1  Kafka cannot be reached, a topic is missing, or the command was interrupted
       2  wrong usage or configuration
     """  # noqa: D301 - \b is click's
 
@@ -56,7 +57,7 @@ class forecast(Command):  # noqa: N801 - faust names the command after the class
             "--channel",
             type=click.Choice([channel.value for channel in Channel]),
             default=None,
-            help="This channel only.",
+            help="Only this channel.",
         ),
         option(
             "--at-most",
@@ -64,7 +65,7 @@ class forecast(Command):  # noqa: N801 - faust names the command after the class
             default=None,
             callback=_duration,
             metavar="DURATION",
-            help="Look so far ahead; by default a year.",
+            help="How far ahead to look; by default a year.",
         ),
         option(
             "--call-takes",

@@ -28,9 +28,10 @@ def _open(_ctx: click.Context, _param: click.Parameter, path: str) -> FileIO:
 class produce(Command):  # noqa: N801 - faust names the command after the class
     """Produce the touches of FILE to Kafka, keyed by touch_id; "-" reads standard input.
 
-    NDJSON: one JSON object per line. CSV: a header names the members of a touch; maps as variables.NAME,
-    metadata.NAME, headers.NAME; an empty cell is absent. A broken line is named on standard error and skipped. Whether
-    a touch is valid is judged by the pipeline; producing a file again is safe, repeats are dropped.
+    NDJSON: one JSON object per line. CSV: the header row names the members of a touch; maps are written as
+    variables.NAME, metadata.NAME, headers.NAME; an empty cell means that the member is absent. A line that cannot be
+    read is named on standard error and skipped. The pipeline decides whether a touch is valid. Producing a file again
+    is safe: repeats are dropped.
 
     \b
     Examples:
@@ -41,7 +42,7 @@ class produce(Command):  # noqa: N801 - faust names the command after the class
     \b
     Exit codes:
       0  every line is in Kafka
-      1  a line was skipped, Kafka refused, or it was interrupted
+      1  a line was skipped, Kafka refused a record, or the command was interrupted
       2  wrong usage or configuration
     """  # noqa: D301 - \b is click's
 
@@ -52,7 +53,7 @@ class produce(Command):  # noqa: N801 - faust names the command after the class
             "form",
             type=click.Choice([form.value for form in Form]),
             default=None,
-            help="How FILE is written; by default CSV if its name ends in .csv, else NDJSON.",
+            help="Format of FILE; by default CSV if its name ends in .csv, else NDJSON.",
         ),
     ]
 

@@ -41,7 +41,7 @@ async def produce(
     """Produce every row of `stream` to `touches`, keyed by touch_id, and return what became of it.
 
     `complain` gets one line per broken line, `progress` the touches acknowledged so far; `create_topics` is awaited if
-    the topic is missing. Raises CommandFailed when Kafka is away or refuses, naming the first line that is not in.
+    the topic is missing. Raises CommandFailed when Kafka cannot be reached or refuses, naming the first line that is not in.
     """
     topic = cluster.topic_name("touches")
     async with open_producer(cluster) as producer:

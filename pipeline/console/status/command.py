@@ -28,10 +28,11 @@ def _timeout(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 
 class status(Command):  # noqa: N801
-    """Show the status records: a line each with time, touch_id, state, reason, and what else is known.
+    """Show status records, one line each: time, touch_id, state, reason, and details.
 
-    Without --follow it shows what is there now. With --follow it goes on: with a TOUCH_ID until that touch has ended,
-    else until --timeout or Ctrl-C. `faust -A pipeline --json status` prints a JSON object per record.
+    Without --follow it shows the records that exist now. With --follow it also shows new ones: with a TOUCH_ID until
+    that touch has ended, otherwise until --timeout or Ctrl-C. `faust -A pipeline --json status` prints one JSON object
+    per record.
 
     \b
     Examples:
@@ -41,22 +42,22 @@ class status(Command):  # noqa: N801
 
     \b
     Exit codes:
-      0  shown; with --follow TOUCH_ID: the touch has ended, however; interrupted
-      1  the TOUCH_ID has no record, or has not ended in time; Kafka is away
+      0  shown; interrupted; with --follow TOUCH_ID: the touch has reached a terminal state
+      1  the TOUCH_ID has no record, or has not ended in time; Kafka cannot be reached
       2  wrong usage or configuration
     """  # noqa: D301 - \b is click's
 
     interrupted = DONE
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
         argument("touch_id", required=False),
-        option("--follow", "-f", is_flag=True, help="Go on with what comes."),
+        option("--follow", "-f", is_flag=True, help="Keep showing new records."),
         option(
             "--timeout",
             "timeout_s",
             default=None,
             callback=_timeout,
             metavar="DURATION",
-            help="End after so long (with --follow).",
+            help="Stop after this time (with --follow).",
         ),
     ]
 

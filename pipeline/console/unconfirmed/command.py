@@ -27,9 +27,9 @@ ABSENT = (
 
 @cli.group("unconfirmed")
 def _unconfirmed() -> None:
-    """Look at touches that may or may not have been sent, and record what became of them.
+    """Show touches that may or may not have been sent, and record what became of them.
 
-    Their status has ended with `unconfirmed`, once and for all; what is found out later is told in touches.unconfirmed.
+    Their terminal status is `unconfirmed` and stays so; what is found out later is recorded in touches.unconfirmed.
 
     \b
     Examples:
@@ -57,12 +57,12 @@ class ListUnconfirmed(_UnconfirmedCommand):
     \b
     Exit codes:
       0  shown
-      1  Kafka is away
+      1  Kafka cannot be reached
       2  wrong usage or configuration
     """  # noqa: D301
 
     verb = "list"
-    options: list[Any] = [option("--all", "is_all", is_flag=True, help="Also those that are resolved.")]  # noqa: RUF012 - faust reads it off the class
+    options: list[Any] = [option("--all", "is_all", is_flag=True, help="Also show resolved touches.")]  # noqa: RUF012 - faust reads it off the class
 
     async def serve(self, context: CommandContext, *, is_all: bool) -> int:
         """Show the lines."""
@@ -76,10 +76,9 @@ class ListUnconfirmed(_UnconfirmedCommand):
 class ResolveUnconfirmed(_UnconfirmedCommand):
     """Record what became of a touch that ended unconfirmed.
 
-    --ask-provider looks it up now, as its sender did, and sends nothing: if it is found it is recorded as sent, if not
-    nothing is recorded. Resend cannot be asked without maybe sending: look at its dashboard. --not-sent sends the same
-    words again to the same person, as another touch: t-1 becomes t-1:again and has a story of its own. Doing so twice
-    sends it once.
+    --ask-provider looks the touch up now and sends nothing. If it is found, it is recorded as sent; if not, nothing is
+    recorded. Resend cannot be asked without the risk of sending: look at its dashboard. --not-sent sends the same text
+    to the same person as a new touch: t-1 becomes t-1:again, with statuses of its own. Doing this twice sends it once.
 
     \b
     Examples:
@@ -90,7 +89,7 @@ class ResolveUnconfirmed(_UnconfirmedCommand):
     \b
     Exit codes:
       0  recorded, or recorded so before; with --ask-provider: the provider has answered
-      1  TOUCH_ID is not unconfirmed, or is recorded otherwise; the provider cannot tell; Kafka is away
+      1  TOUCH_ID is not unconfirmed, or is recorded otherwise; the provider cannot tell; Kafka cannot be reached
       2  wrong usage or configuration
     """  # noqa: D301
 
@@ -98,12 +97,12 @@ class ResolveUnconfirmed(_UnconfirmedCommand):
     options: list[Any] = [  # noqa: RUF012
         argument("touch_id"),
         option("--sent", "is_sent", is_flag=True, help="It was sent."),
-        option("--not-sent", "is_not_sent", is_flag=True, help="It was not: send it again, as another touch."),
-        option("--ask-provider", "is_asked", is_flag=True, help="Ask the provider now."),
+        option("--not-sent", "is_not_sent", is_flag=True, help="It was not sent: send it again, as another touch."),
+        option("--ask-provider", "is_asked", is_flag=True, help="Look it up at the provider now."),
         option(
             "--id", "message_id", metavar="PROVIDER_MESSAGE_ID", help="The provider's id of the message (with --sent)."
         ),
-        option("--force", "is_forced", is_flag=True, help="Whatever was recorded before."),
+        option("--force", "is_forced", is_flag=True, help="Record it even if something else was recorded before."),
     ]
 
     async def serve(
