@@ -1,4 +1,4 @@
-"""What a worker says first: what it runs with, and where each sender's messages will go. No secret, one line each."""
+"""The first log lines of a worker: its configuration, and where each sender's messages go. They contain no secret."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def introduction(settings: Settings, version: str) -> Iterator[str]:
 
 
 def half(settings: Settings) -> str | None:
-    """Return why this is neither sandbox nor real, or None: some senders reach their provider, others a stand-in."""
+    """Return a warning if some senders reach their provider and others a stand-in; otherwise None."""
     found = list(_senders(settings))
     stand_ins = [each for each in found if _is_stand_in(each[0], each[2])]
     hosts = {urlsplit(address).netloc for _, _, address in stand_ins}

@@ -1,4 +1,4 @@
-"""What every command of ours is made of: exit codes, signals, and one line for what went wrong."""
+"""The base of every command: exit codes, signals, and one line for an error."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _desks: list[Callable[[], CommandContext]] = []
 
 
 def install(make_context: Callable[[], CommandContext]) -> None:
-    """Let the commands work with what `make_context` makes; it is called when a command runs."""
+    """Set the factory of the command context; it is called when a command runs."""
     _desks[:] = [make_context]
 
 
 class Command(AppCommand):
-    """A command that ends with an exit code of ours, without faust's service machinery around it."""
+    """A command that returns its exit code and runs without faust's services."""
 
     abstract: ClassVar[bool] = True
     interrupted: ClassVar[int] = FAILED
@@ -40,18 +40,18 @@ class Command(AppCommand):
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run the command and end the process with its exit code."""
-        # The client's own lines would tear ours apart: what matters comes back as an exception.
-        for talker in ("aiokafka", "asyncio"):  # the latter of futures that the former leaves behind
+        # The client's log lines would mix with the output: what matters comes back as an exception.
+        for talker in ("aiokafka", "asyncio"):  # asyncio logs futures that aiokafka leaves behind
             logging.getLogger(talker).setLevel(logging.CRITICAL)
         raise SystemExit(_run(self.serve(_desks[0](), *self.args, *args, **self.kwargs, **kwargs), self.interrupted))
 
     async def serve(self, context: CommandContext, *args: Any, **kwargs: Any) -> int:
-        """Do it, and return the exit code."""
+        """Run the command and return its exit code."""
         raise NotImplementedError
 
 
 class Subcommand(Command):
-    """A command below a group of ours."""
+    """A command in a group, such as `dead-letters list`."""
 
     abstract: ClassVar[bool] = True
     group: ClassVar[click.Group]
@@ -59,7 +59,7 @@ class Subcommand(Command):
 
     @classmethod
     def as_click_command(cls) -> Any:
-        """Move the command that faust makes below its group."""
+        """Move the command that faust creates into its group."""
         command: Any = super().as_click_command()
         del cli.commands[command.name]
         cls.group.add_command(command, cls.verb)
@@ -84,12 +84,12 @@ def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
         error.show()
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read us has enough. What Python still holds for standard output must not fail again at exit.
+        # The reader of standard output has closed it. Flushing what Python still holds must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
 
 
 def complain(line: str) -> None:
-    """Write one line for people to standard error."""
+    """Write one line to standard error."""
     line = without_secrets(line)
     click.secho(f"error: {line}" if sys.stderr.isatty() else line, err=True, fg="red")

@@ -1,4 +1,4 @@
-"""The command line as a whole: what faust brings along is made ours, or taken away where it fails or misleads."""
+"""The whole command line: faust's options and commands are adapted, or removed where they fail or mislead."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 DEFAULT_LOGLEVEL: Final = "INFO"
 DEFAULT_PORT: Final = 6066
 _NOT_OURS = ("agents", "clean-versions", "completion", "livecheck", "model", "models", "reset", "send", "tables")
-"""Faust's commands about models, tables and topics of faust's own kind: there are none here."""
+"""Faust's commands about its own models, tables and topics, of which there are none here."""
 _WITHOUT_EFFECT = ("--console-port", "--blocking-timeout", "--debug", "--loop")
-"""Faust's parser has read these before it knows us; nothing here looks at them."""
+"""Options that faust's parser reads and this application ignores."""
 _WELCOME = """\
 Touches in, statuses out: WhatsApp, e-mail and SMS over Kafka.
 
@@ -51,7 +51,7 @@ _HELP = {
 
 
 def versions() -> str:
-    """Return our version, and that of what matters below us."""
+    """Return the version of the pipeline and of the libraries that matter."""
     below = ", ".join(f"{name} {metadata.version(name)}" for name in ("faust-streaming", "aiokafka"))
     return f"touch-pipeline {metadata.version('touch-pipeline')} ({below}, Python {sys.version.split()[0]})"
 
@@ -125,7 +125,7 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
 
     @property  # type: ignore[misc]
     def loglevel(self) -> str:
-        """The level that was typed, before `worker` or behind it: faust forgets one that is its own default."""
+        """The log level given before or after `worker`: faust drops one that equals its own default."""
         said = (typed(sys.argv[1:], "--loglevel", "-l") or DEFAULT_LOGLEVEL).upper()
         return "CRITICAL" if said == "CRIT" else said
 
@@ -149,7 +149,7 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
 
 
 def make_ours() -> None:
-    """Leave on the command line, and in its help, what is true of this program."""
+    """Remove from the command line and its help what does not apply to this program."""
     for name in _NOT_OURS:
         cli.commands.pop(name, None)
     cli.help = _WELCOME

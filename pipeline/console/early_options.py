@@ -1,4 +1,4 @@
-"""What was typed on the command line, for what must be known before faust has parsed it."""
+"""Command-line options that are needed before faust parses them."""
 
 from __future__ import annotations
 

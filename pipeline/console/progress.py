@@ -18,7 +18,7 @@ EVERY_S = 5.0
 
 
 class ProgressReport:
-    """Counts up to a total nobody knows; `share` says how much of the work is done (0 to 1), or None."""
+    """Counts towards an unknown total; `share` returns the part of the work that is done (0 to 1), or None."""
 
     def __init__(
         self,

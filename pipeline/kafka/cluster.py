@@ -23,7 +23,7 @@ class Cluster:
     """aiokafka's connection arguments (bootstrap_servers, security…)."""
     topic_prefix: str = ""
     partitions: int | None = None
-    """Of `touches`, as far as the pipeline knows: into what came later nothing is produced, since nobody reads it."""
+    """Partitions of `touches` that the pipeline reads; nothing is produced to partitions that were added later."""
 
     def topic_name(self, logical: str) -> str:
         """Return the name in Kafka."""
@@ -44,23 +44,23 @@ class Cluster:
 
     @property
     def servers(self) -> str:
-        """The bootstrap servers, for people."""
+        """The bootstrap servers, for display."""
         servers = self.connection["bootstrap_servers"]
         return servers if isinstance(servers, str) else ", ".join(servers)
 
 
 class CommandFailed(Exception):
-    """A command cannot do what it was asked; the message is its one line for people."""
+    """A command cannot do what it was asked; the message is one line that says why."""
 
 
 async def reach(cluster: Cluster) -> None:
-    """Make sure that Kafka takes us. Raises CommandFailed with the reason."""
+    """Check that Kafka can be reached. Raises CommandFailed with the reason."""
     if why := await why_unreachable(cluster.connection):
         raise CommandFailed(f"Kafka at {cluster.servers} cannot be reached: {why}")
 
 
 async def unreached(cluster: Cluster, error: BaseException) -> CommandFailed:
-    """Return what to tell of an error of Kafka's: why no server takes us, where that is the reason."""
+    """Return the failure that an error of the client means: with the reason why no server can be used, if that is the cause."""
     why = await why_unreachable(cluster.connection) if isinstance(error, KafkaConnectionError | OSError) else ""
     return CommandFailed(f"Kafka at {cluster.servers} cannot be reached: {why or error}")
 
@@ -85,7 +85,7 @@ async def partition_counts(cluster: Cluster) -> dict[str, int]:
 
 
 async def partition_count(cluster: Cluster, logical: str) -> int:
-    """Return the partition count of one of our topics. Raises CommandFailed when it or Kafka is away."""
+    """Return the partition count of a topic. Raises CommandFailed when it is missing or Kafka cannot be reached."""
     topic = cluster.topic_name(logical)
     count = (await partition_counts(cluster)).get(topic)
     if count is None:

@@ -1,4 +1,4 @@
-"""How to connect to Kafka: one set of arguments for whatever does, which cannot be printed; and why it is of no use."""
+"""How to connect to Kafka: one set of arguments for every client, which prints without credentials; and why connecting fails."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from aiokafka.protocol.metadata import MetadataRequest
 from pipeline.secret import Secret, forget, without_secrets
 
 ASK_S: Final = 5.0
-"""How long one server may take to say why it does not want us."""
+"""Seconds that one server may take to refuse a connection."""
 TOKEN_S: Final = 30.0
-"""How long a token command may take, and how long its token serves further connections."""
+"""Seconds that a token command may take, and for which its token serves further connections."""
 _SAID_CHARS: Final = 200
 
 
@@ -47,24 +47,24 @@ class NoToken(AuthenticationFailedError):  # type: ignore[misc]
 
 
 class NotLetIn(KafkaError):  # type: ignore[misc]
-    """The broker hangs up at the first question: it wanted a login, or took the token for none."""
+    """The broker closed the connection at the first request: it required a login, or rejected the token."""
 
 
 class TokenSource(Protocol):
     """Where a token comes from."""
 
     def read(self) -> str:
-        """Return it (blocking). Raises NoToken."""
+        """Return the token (blocking). Raises NoToken."""
 
 
 class TokenFile:
-    """A file that somebody else keeps up to date: a service account's, a sidecar's."""
+    """A file that another process keeps up to date, such as a service account's or a sidecar's."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> str:
-        """Return what stands in the file now. Raises NoToken."""
+        """Return the file's present content. Raises NoToken."""
         try:
             return self._path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -102,7 +102,7 @@ class TokenCommand:
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """Gives each new connection the token of its time."""
+    """Gives each new connection the current token."""
 
     def __init__(self, source: TokenSource) -> None:
         self._source = source
@@ -117,14 +117,14 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         return text
 
     def _remember(self, token: Secret) -> None:
-        """Let logs mask this token, and no longer the one before."""
+        """Mask this token in logs, and no longer the previous one."""
         before, self._last = self._last, token
         if before is not None and before != token:
             forget(before)
 
 
 async def why_unreachable(connection: Mapping[str, Any]) -> str:
-    """Return in one line why none of the servers takes us; "" if one does.
+    """Return in one line why no server can be used; "" if one can.
 
     aiokafka tells this to the log, and its caller only that it was "unable to bootstrap"; a refused token it does not see.
     """
@@ -136,7 +136,7 @@ async def why_unreachable(connection: Mapping[str, Any]) -> str:
             async with asyncio.timeout(ASK_S):
                 await _ask(host.strip("[]"), int(port), how)
         except (KafkaError, OSError, TimeoutError) as found:
-            # With TLS 1.3 a broker refuses a client's certificate after the handshake: the read tells.
+            # With TLS 1.3 a broker refuses a client's certificate after the handshake: only a read shows it.
             error = found.__cause__ if isinstance(found.__cause__, ssl.SSLError) else found
             whys.append((_is_refusal(error), f"{server}: {without_secrets(_reason(error, connection))}"))
         else:
@@ -145,7 +145,7 @@ async def why_unreachable(connection: Mapping[str, Any]) -> str:
 
 
 async def _ask(host: str, port: int, how: Mapping[str, Any]) -> None:
-    """Connect and ask one question: who was not let in is not told before."""
+    """Connect and send one request: a refused client learns it only then."""
     opened = await create_conn(host, port, **how)
     try:
         answer = await opened.send(MetadataRequest([]))
@@ -155,7 +155,7 @@ async def _ask(host: str, port: int, how: Mapping[str, Any]) -> None:
         raise NotLetIn from error
     finally:
         opened.close()
-    if not answer.brokers:  # so Kafka answers whom it has told in the login's last message that the token is none
+    if not answer.brokers:  # Kafka answers so after it has rejected the token in the last message of the login
         raise NotLetIn
 
 
@@ -165,7 +165,7 @@ def _servers(connection: Mapping[str, Any]) -> list[str]:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether a broker was there and said no: that tells more than a server that is down."""
+    """Whether a broker answered and refused, which explains more than a server that is down."""
     return (isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError)) or isinstance(
         error, ssl.SSLError
     )
@@ -184,7 +184,7 @@ _REASONS: Final[dict[type[BaseException], str]] = {
     TimeoutError: "no answer within {ask_s:.0f} s; does this port speak {protocol}?",
     Exception: "{said}",
 }
-"""By kind, the special ones first."""
+"""By type, special ones first."""
 
 
 def _reason(error: BaseException, connection: Mapping[str, Any]) -> str:
@@ -194,7 +194,7 @@ def _reason(error: BaseException, connection: Mapping[str, Any]) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """What the other side, or OpenSSL, says; without aiokafka's prefix."""
+    """The text of the broker or of OpenSSL, without aiokafka's prefix."""
     text = getattr(error, "verify_message", None) or getattr(error, "reason", None)
     text = text or (str(error.args[0]) if isinstance(error, KafkaError) and error.args else str(error))
     return " ".join(text.split())[:_SAID_CHARS] or type(error).__name__

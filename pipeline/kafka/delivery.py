@@ -1,4 +1,4 @@
-"""Records on their way to one topic: idempotent, in order, a bounded number of them unacknowledged."""
+"""Delivers records to one topic: idempotently, in order, with a bounded number of unacknowledged records."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 LARGEST_VALUE = 1024 * 1024
 """Bytes of one touch at most."""
 UNDELIVERED = 5_000
-"""Records handed to the producer and not yet acknowledged."""
+"""Most records that may be unacknowledged."""
 PATIENCE_S = 60.0
-"""How long nothing may be acknowledged before we give up: an idempotent producer would retry for ever."""
+"""Seconds without an acknowledgement after which delivery fails: an idempotent producer would retry for ever."""
 
 
 class DeliveryFailed(Exception):
-    """Kafka does not take a record, nor what comes behind it."""
+    """Kafka does not accept a record, nor the ones after it."""
 
     def __init__(self, label: str, error: BaseException) -> None:
         super().__init__(f"Kafka refused {label}: {error}")
@@ -62,7 +62,7 @@ async def _reach(producer: AIOKafkaProducer, cluster: Cluster) -> None:
 
 
 class Delivery:
-    """What was handed to the producer and is not acknowledged yet; each record has a label for people."""
+    """The unacknowledged records of one topic; each has a label for display."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, refuse: Callable[[str, str], None]) -> None:
         """Deliver to `topic`; `refuse` gets the label of a record that is too large, and why."""
@@ -72,7 +72,7 @@ class Delivery:
         """Acknowledged by Kafka."""
 
     async def send(self, label: str, **record: Any) -> None:
-        """Hand over a record (key, value, partition, headers). Raises Lost."""
+        """Produce a record (key, value, partition, headers). Raises DeliveryFailed."""
         try:
             sent = await self._producer.send(self._topic, **record)
         except MessageSizeTooLargeError:
@@ -83,7 +83,7 @@ class Delivery:
             self._waiting.append((label, sent))
 
     async def settle(self, keep: int) -> None:
-        """Wait until at most `keep` are unacknowledged. Raises Lost."""
+        """Wait until at most `keep` records are unacknowledged. Raises DeliveryFailed."""
         while len(self._waiting) > keep or (self._waiting and self._waiting[0][1].done()):
             label, sent = self._waiting.popleft()
             try:
@@ -99,6 +99,6 @@ class Delivery:
                 raise DeliveryFailed(label, error) from error
 
     def abandon(self) -> None:
-        """Look at what is unacknowledged no more."""
+        """Take note of new acknowledgements."""
         for _, sent in self._waiting:
             sent.cancel()

@@ -1,4 +1,4 @@
-"""Reads one of our topics, read committed: to its present end in order of time, then what comes; or single records."""
+"""Reads a topic, read committed: to its present end in order of time, then new records; or single records."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ T = TypeVar("T")
 FETCH = 1_000
 POLL_MS = 200
 STALL_S = 30.0
-"""How long a partition may give nothing although its end is not reached."""
+"""Seconds without a record, before the end is reached, after which reading fails."""
 
 
 class RecordPosition(NamedTuple):
-    """Where in a topic a record stands."""
+    """The position of a record in a topic."""
 
     partition: int
     offset: int
@@ -41,21 +41,21 @@ class RecordPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicSource(Generic[T]):
-    """What is read, and as what."""
+    """A topic, and how its records are decoded."""
 
     cluster: Cluster
     topic: str
     """Without the prefix."""
     read: Callable[[ConsumerRecord], T | None]
-    """Turns a record into what it says, None if it is not asked for; raises UndecodableValue."""
+    """Decodes a record; returns None if the filter excludes it. Raises UndecodableValue."""
     at_ms: Callable[[T], int]
-    """When it was said."""
+    """The instant of a decoded record, epoch ms."""
     complain: Callable[[str], None]
-    """Gets one line per illegible record; it is skipped."""
+    """Called with one line per record that cannot be decoded; the record is skipped."""
 
 
 async def read_topic(source: TopicSource[T], *, follow: bool = False) -> AsyncGenerator[T, None]:
-    """Yield what is there now, merged by time; with `follow` go on with what comes.
+    """Yield the records that exist now, merged by time; with `follow`, also new ones.
 
     Raises CommandFailed when Kafka or the topic is away.
     """
@@ -78,7 +78,7 @@ async def read_topic(source: TopicSource[T], *, follow: bool = False) -> AsyncGe
 
 
 async def read_positions(source: TopicSource[T], positions: Iterable[RecordPosition]) -> AsyncGenerator[T, None]:
-    """Yield what stands at each of `spots`, nothing where nothing does; raises as `read_topic` does."""
+    """Yield the record at each of `positions` that has one; raises as `read_topic` does."""
     partitions = await _partitions(source)
     kafka = _consumer(source.cluster)
     try:
@@ -88,7 +88,7 @@ async def read_positions(source: TopicSource[T], positions: Iterable[RecordPosit
             tp = TopicPartition(source.cluster.topic_name(source.topic), position.partition)
             is_there = tp in starts and starts[tp] <= position.offset < ends[tp]
             records = await _from(kafka, tp, position.offset, ends[tp]) if is_there else []
-            # Between records stand markers and aborted ones: the next legible record is not the one asked for.
+            # Between records there are markers and aborted ones: the next readable record may be another one.
             for said in _said(source, [record for record in records if record.offset == position.offset]):
                 yield said
     except (KafkaError, OSError) as error:
@@ -116,7 +116,7 @@ def _consumer(cluster: Cluster) -> AIOKafkaConsumer:
 async def _to_the_end(
     kafka: AIOKafkaConsumer, source: TopicSource[T], partitions: list[TopicPartition]
 ) -> AsyncGenerator[T, None]:
-    """Yield what is there now, and what came with it; within a partition in its own order."""
+    """Yield the records up to the present end, and those fetched with them; within a partition in its order."""
     starts, ends = await kafka.beginning_offsets(partitions), await kafka.end_offsets(partitions)
     kafka.assign(partitions)
     for partition, start in starts.items():
@@ -141,7 +141,7 @@ async def _to_the_end(
 
 
 async def _from(kafka: AIOKafkaConsumer, tp: TopicPartition, offset: int, end: int) -> list[ConsumerRecord]:
-    """Return some records from `offset` on, none if there are none before `end`."""
+    """Return some records from `offset` on; none if there is none before `end`."""
     kafka.assign([tp])
     kafka.seek(tp, offset)
     heard = time.monotonic()

@@ -17,17 +17,17 @@ MARKER = b"\xc3\x01"
 """Two bytes that say "single-object encoding" (Avro specification)."""
 HEADER_BYTES = 10
 ERROR_CHARACTERS = 2_000
-"""Of an error's text in any record."""
+"""Most characters of an error's text in a record."""
 
 ValueT = TypeVar("ValueT", bound=Enum)
 
 
 class UnknownSchema(ValueError):
-    """No single-object record, or one of another schema than was asked for."""
+    """Not a single-object record, or a record of another schema."""
 
 
 class UnknownVersion(Exception):
-    """A record that only a newer version of the pipeline can have written: to pass over it would lose its touch."""
+    """A record that a newer version of the pipeline wrote; skipping it would lose its touch."""
 
     def __init__(self, what: str, where: str = "") -> None:
         self.what = what
@@ -269,7 +269,7 @@ def encode_scheduled(scheduled: Scheduled) -> bytes:
 
 
 def decode_scheduled(value: bytes) -> Scheduled:
-    """Return what a record says is due when."""
+    """Return the scheduled touch of a record."""
     d = decode("scheduled", value)
     return Scheduled(d["due_ms"], one_of(Channel, d["channel"]), d["lane"], d["touch_id"], d["work"])
 
@@ -295,7 +295,7 @@ def encode_unconfirmed(left: Unconfirmed) -> bytes:
 
 
 def decode_unconfirmed(value: bytes) -> Unconfirmed:
-    """Return the touch that a record says is, or was, unconfirmed."""
+    """Return the unconfirmed touch of a record, resolved or not."""
     d = decode("unconfirmed", value)
     return Unconfirmed(
         decode_claim(d["claim"]),

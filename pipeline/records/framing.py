@@ -1,4 +1,4 @@
-"""Touches in: three framings, told apart by their first bytes, each a datum or Undecodable with its reason."""
+"""Decodes touches in three framings, distinguished by their first bytes; what cannot be decoded is Undecodable, with a reason."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _KNOWN: tuple[tuple[bytes, str], ...] = (
     (b"\xac\xed\x00\x05", "Java's serialisation; send JSON or Avro"),
     (b"\x80\x04\x95", "Python's pickle; send JSON or Avro"),
 )
-"""What is met in place of a touch, by its first bytes."""
+"""Other formats that producers send by mistake, by their first bytes."""
 _STARTS = tuple(start for start, _ in _KNOWN)
 
 
 class WriterSchemas(Protocol):
-    """Where the schemas of Confluent-framed records come from."""
+    """The source of writer schemas for Confluent-framed records."""
 
     def writer(self, schema_id: int) -> Any:
         """Return the parsed schema; raise LookupError when there is none, SchemaNotHere when it must be fetched first."""
 
     def has(self, schema_id: int) -> bool:
-        """Whether `writer` has an answer now."""
+        """Whether `writer` can answer now."""
 
 
 class TouchReader:
@@ -88,11 +88,11 @@ class TouchReader:
         return False
 
     def unknown_members(self, datum: Mapping[str, Any]) -> int:
-        """Return how many members of `datum` no touch has."""
+        """Return how many members of `datum` are not in the schema."""
         return len(datum) - sum(name in datum for name in self._members)
 
     def has_schema(self, schema_id: int) -> bool:
-        """Whether records framed with this schema can be judged now."""
+        """Whether records framed with this schema can be decoded now."""
         return self._registry is None or self._registry.has(schema_id)
 
     def _single_object(self, value: bytes) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class TouchReader:
         source.seek(start)
         try:
             datum: Any = schemaless_reader(source, writer, self._touch.parsed)
-        except Exception as error:  # noqa: BLE001 - fastavro raises whatever the damaged bytes lead to
+        except Exception as error:  # noqa: BLE001 - damaged bytes make fastavro raise any exception
             raise Undecodable(f"the record does not fit its schema: {type(error).__name__}: {error}") from None
         if source.read(1):
             raise Undecodable("bytes follow the end of the record")

@@ -1,4 +1,4 @@
-"""Touches as JSON: bounded before they are read, and the numbers in their maps as they were written."""
+"""Reads touches in JSON: checks bounds first, and keeps the text of numbers in maps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline.records.undecodable import Undecodable
 
 BOM = b"\xef\xbb\xbf"
 DEEPEST = 20
-"""A touch is two levels deep; what is deeper than this was made to hurt."""
+"""Most levels of nesting. A touch has two."""
 MOST_CONTAINERS = 20_000
-"""Lists and objects of one value: a touch has a few, and each costs more to make than its two bytes to send."""
+"""Most lists and objects in a value. A touch has a few; each costs more to create than its two bytes cost to send."""
 MAPS = ("variables", "metadata", "headers")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 INFINITY = "infinity"
-"""orjson's word for a number that no float holds."""
+"""orjson's error for a number that no float can hold."""
 
 
 def read_json(value: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A Confluent schema registry: writer schemas by id, our own schemas registered at the start."""
+"""A Confluent schema registry: writer schemas by id, and registration of the pipeline's own schemas."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MOST_MISSING = 10_000
 
 
 class RegistryAway(Exception):
-    """The registry does not answer; what is cached goes on, what is not must wait."""
+    """The registry does not answer. Cached schemas can be used; records of others must wait."""
 
 
 class RegistryRefuses(RegistryAway):
-    """The registry answers, and not with what was asked for."""
+    """The registry answers with an error or with something else."""
 
 
 class SchemaNotHere(Exception):
-    """A schema that was not fetched yet: fetch it, then read again."""
+    """The schema has not been fetched yet: fetch it, then decode again."""
 
     def __init__(self, schema_id: int) -> None:
         super().__init__(f"schema {schema_id} was not fetched yet")
@@ -36,7 +36,7 @@ class SchemaNotHere(Exception):
 
 
 class Registry:
-    """Asks the registry once per schema id, and remembers the answer: ids never change their meaning.
+    """Fetches each schema id once and caches it: an id never changes its meaning.
 
     That it has none is remembered for a minute: a replica may be late by some seconds, and garbage comes in crowds.
     """
@@ -47,10 +47,10 @@ class Registry:
         self._now_s = now_s
         self._known: dict[int, Any] = {}
         self._missing: dict[int, tuple[str, float]] = {}
-        """Why there is no schema under this id, and until when that is believed."""
+        """Ids without a schema: why, and until when this is cached."""
 
     def writer(self, schema_id: int) -> Any:
-        """Return the parsed schema `schema_id`; asks nobody.
+        """Return the parsed schema `schema_id` from the cache.
 
         Raises LookupError when the registry has none under this id, SchemaNotHere when it must be fetched first.
         """
@@ -88,7 +88,7 @@ class Registry:
             return
         try:
             self._known[schema_id] = schemas.parse(str(found.get("schema")))
-        except Exception as error:  # noqa: BLE001 - avro raises its own for what is not Avro
+        except Exception as error:  # noqa: BLE001 - avro has exceptions of its own
             self._miss(schema_id, f"not an Avro schema: {error!s:.200}")
 
     def _miss(self, schema_id: int, why: str) -> None:

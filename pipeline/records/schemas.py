@@ -22,7 +22,7 @@ class Known:
     """`touch`, `status`, `work` …"""
     text: str
     parsed: Any
-    """For fastavro."""
+    """Parsed for fastavro."""
     fingerprint: bytes
     """CRC-64-AVRO of the parsing canonical form, little-endian."""
 
@@ -58,7 +58,7 @@ def _published() -> dict[bytes, str]:
 
 
 def parse(text: str) -> Any:
-    """Return a schema of somebody else's for fastavro; raises on one that is not Avro."""
+    """Return a foreign schema, parsed for fastavro. Raises if it is not valid Avro."""
     avro_schema.parse(text)
     return parse_schema(json.loads(text))
 

@@ -1,4 +1,4 @@
-"""Statuses and dead letters out: Avro single object, Confluent when a registry is configured, or JSON."""
+"""Encodes statuses and dead letters: Avro single object, Confluent when a registry is configured, or JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ header's name six times as much, it is still less than 4 MiB."""
 
 
 class Writer(Protocol):
-    """Turns a datum of one schema into the value of a record."""
+    """Encodes a datum of one schema as the value of a record."""
 
     def __call__(self, name: str, datum: dict[str, Any]) -> bytes:
         """Return the value for `datum` of schema `name`."""
@@ -45,7 +45,7 @@ def json_object(name: str, datum: dict[str, Any]) -> bytes:
 
 
 class Confluent:
-    """Writes in the Confluent wire format, under ids that the registry gave at the start."""
+    """Encodes in the Confluent wire format, with ids that the registry assigned at the start."""
 
     def __init__(self, ids: dict[str, int]) -> None:
         self._ids = ids
@@ -59,18 +59,18 @@ class Confluent:
 
 
 def status_value(write: Writer, event: Event, sequence: int) -> bytes:
-    """Return the value of `touches.status` for the `sequence`-th thing that happened to a touch."""
+    """Return the value of `touches.status` for an event; `sequence` is its number in the touch's statuses, from 1."""
     datum = {**event_datum(event), "sequence": sequence}
     value = write("status", datum)
     if len(value) <= STATUS_BYTES:
         return value
     return write(
         "status", {**datum, "metadata": {}}
-    )  # JSON can make six bytes of one: the story goes before its trimmings
+    )  # JSON can take six bytes for one: the state is kept, metadata is dropped
 
 
 def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:
-    """Return the value of `touches.dead-letters`; what does not fit is cut, and the error says so."""
+    """Return the value of `touches.dead-letters`; parts that do not fit are cut, and the error says so."""
     letter = _fitting(letter)
     return write(
         "dead_letter",
@@ -90,7 +90,7 @@ def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:
 
 
 def _fitting(letter: DeadLetter) -> DeadLetter:
-    """Return `letter` with what its topic takes."""
+    """Return `letter` cut to the size that its topic accepts."""
     headers = _headers_kept(letter.headers)
     cuts = [
         f"{name} cut from {len(whole)} to {most} bytes"
@@ -113,7 +113,7 @@ def _fitting(letter: DeadLetter) -> DeadLetter:
 
 
 def _headers_kept(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
-    """Return as many of the headers, from the first on, as a dead letter keeps."""
+    """Return the first headers, as many as fit into a dead letter."""
     room = HEADERS_BYTES
     for kept, (name, value) in enumerate(headers):
         room -= len(name.encode(errors="replace")) + len(value or b"")

@@ -172,6 +172,6 @@ async def test_the_backlog_is_what_is_committed_and_nothing_else(kafka: list[str
     # a marker ends each partition of `touches`: an offset like any other
     assert found.not_accepted == (7 + 1 - 3) + (1 + 1)
     assert len(complaints) == 1
-    assert "touches.sms[1] offset 2: none of ours" in complaints[0]
+    assert "touches.sms[1] offset 2: not written by the pipeline" in complaints[0]
     mail = await read_backlog(cluster, [Channel.EMAIL], progress=lambda _: None, complain=complaints.append)
     assert (mail.deferred, [each.channel for each in mail.lanes]) == ([], [Channel.EMAIL] * 2)

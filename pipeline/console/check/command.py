@@ -32,7 +32,7 @@ class check(Command):  # noqa: N801
     options: list[Any] = []  # noqa: RUF012 - faust reads it off the class
 
     async def serve(self, context: CommandContext) -> int:
-        """Look at everything."""
+        """Check every item."""
         code = DONE
         async for found in work.check(context.cluster, context.desired(), context.now_s):
             word = click.style("ok    ", fg="green") if found.is_ok else click.style("failed", fg="red")

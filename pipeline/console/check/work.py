@@ -1,4 +1,4 @@
-"""Is everything in place: one finding per item, with its fix. Sends nothing and changes nothing."""
+"""Checks configuration, Kafka, registry, senders and clock: one finding per item. Sends nothing and changes nothing."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ if TYPE_CHECKING:
 
 MOST_FAULTS = 5
 ALLOWED_SKEW_S = 2.0
-"""A window must not be missed by more. `Date` has a resolution of one second, and travels half a round trip."""
+"""The largest clock error that is accepted, seconds. `Date` has a resolution of one second and is half a round trip old."""
 SENDER_PATIENCE_S = 30.0
 REGISTRY_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One item that was looked at."""
+    """The result of checking one item."""
 
     item: str
     is_ok: bool
     what: str
-    """What was found; on failure what is wrong and how it is mended."""
+    """What was found; on failure, what is wrong and how to correct it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What must be there."""
+    """What the configuration requires."""
 
     partitions: Mapping[str, int]
     """Partition count by topic, as named in Kafka."""
     replication_factor: int
     senders: Sequence[tuple[str, Sender]]
-    """Each with its name for people, "sms default"."""
+    """Each with its display name, such as "sms default"."""
     channels_off: Sequence[str]
     registry_url: Address | None
     source: str
     """Where the configuration was read from."""
     time_servers: Sequence[str]
-    """URLs whose `Date` is compared with our clock; the first that answers is believed."""
+    """URLs whose `Date` header is compared with this machine's clock; the first that answers counts."""
     application: str = "pipeline"
     """Consumer group, and what the transactional ids begin with."""
     topic_faults: Callable[[], Awaitable[Sequence[tuple[bool, str]]]] | None = None
-    """Tells what is wrong with the settings and sizes of topics, and whether it stops a worker. Raises KafkaError."""
+    """Returns faults in the settings and sizes of topics, and whether they stop a worker. Raises KafkaError."""
     templates: Path | None = None
     """Their folder."""
     templates_named: bool = False
-    """The configuration names it: then it must be there."""
+    """Whether the configuration names the folder: then it must exist."""
 
 
 async def check(cluster: Cluster, desired: Desired, now_s: Callable[[], float]) -> AsyncGenerator[Finding, None]:
@@ -187,11 +187,11 @@ async def _clock(servers: Sequence[str], now_s: Callable[[], float]) -> Finding:
             fix = "set it by NTP: windows and expiries are read from it"
             return Finding("clock", is_ok=False, what=f"{abs(skew):.0f} s {way} {host}; {fix}")
         return Finding("clock", is_ok=True, what=f"agrees with {host}")
-    return Finding("clock", is_ok=True, what="not compared: nobody who says the time could be reached")
+    return Finding("clock", is_ok=True, what="not compared: no server that tells the time could be reached")
 
 
 async def _skew_s(server: str, now_s: Callable[[], float]) -> float | None:
-    """Return how far we are ahead of the server's `Date`, or None; an unauthenticated GET, whatever it answers."""
+    """Return by how many seconds this clock is ahead of the server's `Date`, or None. Sends an unauthenticated GET; any answer will do."""
     began = now_s()
     try:
         async with httpx.AsyncClient(timeout=REGISTRY_PATIENCE_S) as client:
@@ -199,5 +199,5 @@ async def _skew_s(server: str, now_s: Callable[[], float]) -> float | None:
         said = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
         return None
-    # `Date` is cut to the second: on average it was half a second later.
+    # `Date` is truncated to the second: on average the instant was half a second later.
     return (began + now_s()) / 2 - (said + 0.5)

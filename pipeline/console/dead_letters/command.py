@@ -1,4 +1,4 @@
-"""`faust -A pipeline dead-letters list|show|replay`: thin shells; what they do is in the modules beside it."""
+"""`faust -A pipeline dead-letters list|show|replay`: the commands; `work` reads, `view` shows, `replay` replays."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _LettersCommand(Subcommand):
     def wanted(
         self, context: CommandContext, reasons: Collection[str], since: str | None, until: str | None
     ) -> LetterFilter:
-        """Return what the filters mean now. Raises UsageError."""
+        """Return the filter that the options describe. Raises UsageError."""
         now_ms = context.now_ms()
 
         def moment(name: str, text: str | None) -> int | None:
@@ -67,7 +67,7 @@ class _Place(click.ParamType):
     name = "PLACE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RecordPosition:
-        """Return the spot that `value` names."""
+        """Return the position that `value` names."""
         partition, _, offset = str(value).partition("/")
         if not all(number.isascii() and number.isdigit() for number in (partition, offset)):
             self.fail(f"{value!r} is no place such as 3/17 (partition/offset)", param, ctx)
@@ -268,7 +268,7 @@ async def _replay(
 async def _rehearse(
     context: CommandContext, chosen: Chosen, letters: AsyncGenerator[ShownLetter, None], new_id: str | None
 ) -> int:
-    """Say what would be replayed, and return how many would be refused."""
+    """Print what would be replayed, and return how many would be refused."""
     refused: list[str] = []
 
     def refuse(cluster: str, why: str) -> None:

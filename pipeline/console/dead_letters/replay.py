@@ -1,4 +1,4 @@
-"""Produces dead letters again, as they were, to the partition they came from; or as other touches, under new ids."""
+"""Produces dead letters again: unchanged, to the partition they came from; or as new touches, under new ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.kafka.topic import RecordPosition
 
     Refuse = Callable[[str, str], None]
-    """Gets the place of a letter that cannot be replayed, and why."""
+    """Called with the position of a letter that cannot be replayed, and the reason."""
 
 
 class NotReplayable(Exception):
@@ -34,13 +34,13 @@ class NotReplayable(Exception):
 
 @dataclass(slots=True)
 class Chosen:
-    """Which letters are to be replayed, in order of time."""
+    """The letters to replay, in order of time."""
 
     letters: dict[RecordPosition, DeadReason] = field(default_factory=dict)
     taken: set[RecordPosition] = field(default_factory=set)
-    """Those whose touch_id has a story: their own, ended `failed`, or another touch's."""
+    """Those whose touch_id has statuses: its own, ended as `failed`, or those of another touch."""
     left_out: set[RecordPosition] = field(default_factory=set)
-    """Those that were replayed before and are back, for the same reason, as a newer letter."""
+    """Those that were replayed before and came back for the same reason, as a newer letter."""
 
     def add(self, letter: ShownLetter) -> None:
         """Choose `letter`."""
@@ -49,19 +49,19 @@ class Chosen:
             self.taken.add(letter.position)
 
     def leave_out(self, came_back: Container[tuple[str, DeadReason]]) -> None:
-        """Leave out what came back: otherwise each replay of all letters would double them."""
+        """Leave out letters that came back: otherwise each replay of all letters would double them."""
         self.left_out = {position for position, reason in self.letters.items() if (str(position), reason) in came_back}
         self.letters = {position: reason for position, reason in self.letters.items() if position not in self.left_out}
         self.taken -= self.left_out
 
     @property
     def seen(self) -> set[RecordPosition]:
-        """Where letters were found."""
+        """The positions of the letters."""
         return self.left_out | self.letters.keys()
 
 
 async def choose(letters: AsyncGenerator[ShownLetter, None], wanted: LetterFilter) -> Chosen:
-    """Return which of `letters` are to be replayed; nothing is produced yet."""
+    """Return the letters to replay. Produces nothing."""
     chosen, came_back = Chosen(), set()
     async with aclosing(letters):
         async for letter in letters:
@@ -107,7 +107,7 @@ async def replay(
 async def rehearse(
     cluster: Cluster, letters: AsyncGenerator[ShownLetter, None], *, new_id: str | None, refuse: Refuse
 ) -> int:
-    """Return how many of `letters` would be produced; nothing is."""
+    """Return how many of `letters` would be produced. Produces nothing."""
     return len([label async for label, _ in _records(cluster, letters, new_id, refuse)])
 
 

@@ -1,4 +1,4 @@
-"""A dead letter as the commands show it: read from its record, as a line, as JSON, as a page, and whether it is asked for."""
+"""How commands show a dead letter: as a line, as JSON, as a page; and whether a filter selects it."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ShownLetter:
-    """A dead letter, and where in `touches.dead-letters` it stands."""
+    """A dead letter and its position in `touches.dead-letters`."""
 
     position: RecordPosition
     dead: DeadLetter
 
     @property
     def replay_of(self) -> str | None:
-        """The letter whose replay came back as this one, as its header says."""
+        """The letter whose replay became this one, from its header; None if there is none."""
         said = [value for name, value in self.dead.headers if name == REPLAY_OF and value is not None]
         return said[-1].decode("utf-8", "replace") if said else None
 
 
 @dataclass(frozen=True, slots=True)
 class LetterFilter:
-    """Which letters are asked for: any of the reasons (none: all), since an instant, before another."""
+    """Selects letters by reason (none: every reason), since an instant, before another."""
 
     reasons: frozenset[DeadReason] = frozenset()
     since_ms: int | None = None
@@ -111,7 +111,7 @@ def json_of(letter: ShownLetter, *, whole: bool = False) -> str:
 
 
 def page(letter: ShownLetter, read_touch: ReadTouch) -> Iterator[str]:
-    """Yield the lines: what is known of the letter, then its value as legible as it can be made."""
+    """Yield lines: the letter's fields, then its value in a readable form."""
     dead = letter.dead
     yield f"place     {letter.position}"
     yield f"time      {time_of(dead.occurred_at_ms)}"
@@ -132,7 +132,7 @@ def page(letter: ShownLetter, read_touch: ReadTouch) -> Iterator[str]:
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """Return the instant that `text` names: so long ago ("10m"), or ISO 8601 with its offset. Raises ValueError."""
+    """Return the instant that `text` names, epoch ms: a duration ago ("10m"), or ISO 8601 with offset. Raises ValueError."""
     with suppress(ValueError):
         return now_ms - duration_ms(text)
     with suppress(ValueError):

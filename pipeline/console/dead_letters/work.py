@@ -1,4 +1,4 @@
-"""Reads `touches.dead-letters`: all letters in order of time, or those at known places."""
+"""Reads `touches.dead-letters`: all letters in order of time, or those at given positions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class DeadLetters:
-    """The dead letters of a Kafka. Reading raises CommandFailed when Kafka or the topic is away."""
+    """The dead letters of a Kafka cluster. Reading raises CommandFailed when Kafka cannot be reached or the topic is missing."""
 
     def __init__(self, cluster: Cluster, read: Read, complain: Callable[[str], None]) -> None:
         """Read with `read`; `complain` gets one line per record that is no dead letter."""
         self.cluster, self._read, self._complain = cluster, read, complain
 
     def all(self, only: Collection[RecordPosition] | None = None) -> AsyncGenerator[ShownLetter, None]:
-        """Yield the letters that are there now, merged by time; of them `only` those at these places."""
+        """Yield the letters that exist now, merged by time; with `only`, those at these positions."""
         return read_topic(self._source(lambda position: only is None or position in only))
 
     def at(self, positions: Collection[RecordPosition]) -> AsyncGenerator[ShownLetter, None]:
-        """Yield the letters at `spots`, without reading what stands between them."""
+        """Yield the letters at `positions`, without reading the records between them."""
         return read_positions(self._source(lambda _: True), positions)
 
     def _source(self, is_wanted: Callable[[RecordPosition], bool]) -> TopicSource[ShownLetter]:

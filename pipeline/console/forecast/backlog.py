@@ -1,4 +1,4 @@
-"""Reads the backlog out of Kafka, read committed: tables from their changelogs, and what they have not taken in yet."""
+"""Reads the backlog from Kafka, read committed: tables from their changelogs, and records that they have not applied yet."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ T = TypeVar("T")
 
 POLL_MS = 200
 STALL_S = 30.0
-"""How long Kafka may give nothing although an end is not reached."""
+"""Seconds without a record, before the end is reached, after which reading fails."""
 TAIL = 1_000
-"""Records of a changelog's tail among which its input position is looked for first."""
+"""Records at a changelog's end in which its input position is searched first."""
 TABLES = {stretch.topic: stretch.table for stretch in flow.ROAD if stretch.table is not None}
 
 
 async def read_backlog(
     cluster: Cluster, channels: Iterable[Channel], *, progress: Callable[[int], None], complain: Callable[[str], None]
 ) -> Backlog:
-    """Return what is on the road to `channels`, as committed at one moment; `progress` is told how many records were read.
+    """Return what is on the road to `channels`, as committed at one moment; `progress` is called with the number of records read.
 
     Takes no part in any group or transaction. Raises CommandFailed when Kafka or a topic is away.
     """
@@ -54,7 +54,7 @@ async def read_backlog(
 
 
 class _Log:
-    """All topics of the road, up to where they ended when it was opened: what moves meanwhile is not seen twice."""
+    """All topics of the road, up to their ends when reading began, so that a touch that moves meanwhile is not counted twice."""
 
     def __init__(self, cluster: Cluster, counts: Mapping[str, int], progress: Callable[[int], None]) -> None:
         self._place, self._counts, self._progress = cluster, counts, progress
@@ -144,7 +144,7 @@ class _BacklogReading:
         return kept + [each for each in read if each is not None]
 
     async def _tables(self, topic: str) -> list[Rows]:
-        """Return the table of each partition of `topic`, but for its memory of what has ended."""
+        """Return the table of each partition of `topic`, without the entries of touches that have ended."""
         partitions = self._log.partitions(flow.changelog(TABLES[topic]))
         tables: list[Rows] = [{} for _ in partitions]
         async for tp, records in self._log.read({tp: self._log.starts[tp] for tp in partitions}):
@@ -153,7 +153,7 @@ class _BacklogReading:
         return tables
 
     async def _beyond(self, topic: str, tables: Sequence[Rows]) -> Mapping[int, list[ConsumerRecord]]:
-        """Return the records of `topic` that the tables of its partitions have not applied yet."""
+        """Return the records of `topic` that the tables of its partitions have not applied."""
         positions = {tp: _position(tables[tp.partition]) for tp in self._log.partitions(topic)}
         found: dict[int, list[ConsumerRecord]] = defaultdict(list)
         async for tp, records in self._log.read({tp: max(at, self._log.starts[tp]) for tp, at in positions.items()}):
@@ -161,7 +161,7 @@ class _BacklogReading:
         return found
 
     async def _not_accepted(self) -> int:
-        """Return how many records of `touches` no router has applied. Its table is large: only the tail of it is read."""
+        """Return how many records of `touches` no router has applied. The router's table is large: only its end is read."""
         positions = {
             tp.partition: await self._last_position(tp)
             for tp in self._log.partitions(flow.changelog(TABLES[flow.TOUCHES]))
@@ -186,9 +186,9 @@ class _BacklogReading:
     def _reads(self, decode: Callable[[bytes], T], record: ConsumerRecord) -> T | None:
         try:
             return decode(record.value or b"")
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the lane passes it over, too
+        except Exception as error:  # noqa: BLE001 - the lane skips such a record as well
             self._complain(
-                f"{record.topic}[{record.partition}] offset {record.offset}: none of ours: {error!r}; skipped"
+                f"{record.topic}[{record.partition}] offset {record.offset}: not written by the pipeline: {error!r}; skipped"
             )
             return None
 

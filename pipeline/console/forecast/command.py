@@ -1,4 +1,4 @@
-"""`faust -A pipeline forecast`: a thin shell around `backlog` (reads), `pipeline.forecast` (decides) and `forecast_view`."""
+"""`faust -A pipeline forecast`: the command; `backlog` reads, `pipeline.forecast` decides, `view` shows."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class forecast(Command):  # noqa: N801 - faust names the command after the class
     async def serve(
         self, context: CommandContext, channel: str | None, at_most_ms: int | None, latency_ms: int | None
     ) -> int:
-        """Foresee it."""
+        """Compute and show the forecast."""
         channels = list(Channel) if channel is None else [Channel(channel)]
         backlog = await _read(context, channels)
         foreseen = await _foresee(context, backlog, AT_MOST_MS if at_most_ms is None else at_most_ms, latency_ms)
@@ -101,5 +101,5 @@ async def _foresee(context: CommandContext, backlog: Backlog, at_most_ms: int, l
     with ProgressReport("touches foreseen", lambda: rehearsal.ended / (rehearsal.left or 1)) as counting:
         for ended in rehearsal.run():
             counting(ended)
-            await asyncio.sleep(0)  # so that Ctrl-C is heard
+            await asyncio.sleep(0)  # lets Ctrl-C interrupt
     return rehearsal.forecast()

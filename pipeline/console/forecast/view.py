@@ -1,4 +1,4 @@
-"""The forecast as people read it, tables and notes, and as one JSON object."""
+"""Shows a forecast: tables, a picture and notes, or one JSON object."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.forecast.outlook import Ending
 
 WIDE = 160
-"""Columns where nobody's terminal says."""
+"""Width in columns when the terminal's is unknown."""
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -124,7 +124,7 @@ def instant(at_ms: int) -> str:
 
 
 def duration(for_ms: int) -> str:
-    """Return a duration as people say it, in its two largest units: 3h 20m."""
+    """Return a duration in its two largest units: 3h 20m."""
     left_s = max(round(for_ms / 1000), 0)
     counts: list[tuple[str, int]] = []
     for unit, unit_s in _UNITS:
@@ -136,7 +136,7 @@ def duration(for_ms: int) -> str:
 
 
 def json_of(forecast: Forecast) -> str:
-    """Return the whole of it as one line of JSON."""
+    """Return the forecast as one line of JSON."""
     start_ms, length_ms, columns = bucket_of(forecast)
 
     def said(ending: Ending) -> dict[str, Any]:

@@ -70,5 +70,5 @@ class _ReadingThread:
 
     def _hand_over(self, what: Batch | BaseException | None) -> None:
         self.room.acquire()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and no task waits any more
             self._loop.call_soon_threadsafe(self.filled.put_nowait, what)

@@ -1,1 +1,1 @@
-"""Touches of which nobody knows whether they were sent: listed, resolved, sent again."""
+"""Touches that may or may not have been sent: listed, resolved, sent again."""

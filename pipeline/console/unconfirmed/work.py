@@ -42,7 +42,7 @@ CLOCKS_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class OperatorAnswer:
-    """What somebody found out of a touch."""
+    """What was found out about a touch."""
 
     resolution: Resolved
     message_id: str | None = None
@@ -53,7 +53,7 @@ class OperatorAnswer:
 async def unconfirmed(cluster: Cluster, complain: Callable[[str], None]) -> dict[str, Unconfirmed]:
     """Return the touches that ended unconfirmed, by touch_id, oldest first, each as it was told last.
 
-    `complain` gets one line per record that is none of ours. Raises CommandFailed when Kafka or the topic is away.
+    `complain` gets one line per record that cannot be decoded. Raises CommandFailed when Kafka cannot be reached or the topic is missing.
     """
     latest: dict[str, Unconfirmed] = {}
     source = TopicSource(cluster, UNCONFIRMED, _read, lambda left: left.occurred_at_ms, complain)
@@ -115,7 +115,7 @@ async def record(
             await _write(producer, cluster, new)
             return new, True
     except (ProducerFenced, InvalidProducerEpoch):
-        raise CommandFailed("somebody else is resolving at this moment, nothing was recorded: try again") from None
+        raise CommandFailed("another `unconfirmed resolve` is running; nothing was recorded: try again") from None
     except MessageSizeTooLargeError:
         raise CommandFailed(
             f"{touch_id} is too large to be produced again as it was composed, nothing was recorded: "
@@ -195,7 +195,7 @@ async def ask(
 
 
 def _asked(context: CommandContext, left: Unconfirmed) -> Sender:
-    """Return whom to ask. Raises CommandFailed when nobody can be."""
+    """Return the sender to ask. Raises CommandFailed when none can be asked."""
     work, claim = left.work, left.claim
     sender = context.sender_of(work.channel, work.sender)
     if sender is None:
