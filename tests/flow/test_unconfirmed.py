@@ -125,7 +125,9 @@ async def test_what_the_provider_does_not_have_is_sent_again_once_whatever_its_t
     both = [shell.start("unconfirmed", "resolve", "--not-sent", "sms-1") for _ in range(2)]
     ended = [(await asyncio.to_thread(each.communicate, timeout=60), each.returncode) for each in both]
     assert 0 in {code for _, code in ended}, ended
-    assert all(code == 0 or err.startswith("another `unconfirmed resolve` is running") for (_, err), code in ended), ended
+    assert all(code == 0 or err.startswith("another `unconfirmed resolve` is running") for (_, err), code in ended), (
+        ended
+    )
     code, out, _ = await shell.resolve("--not-sent", "sms-1")
     assert code == 0
     assert "sms-1 is recorded as not sent since" in out
