@@ -19,7 +19,7 @@ from pipeline.records.writing import dead_letter_value, json_object, single_obje
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages import schedule
 from pipeline.stages.dedup import Dedup
-from pipeline.stages.lane import claim, draft, gate, intake, queue, resolve, settle, table
+from pipeline.stages.lane import claim, draft, intake, queue, resolve, settle, table
 from pipeline.stages.schedule import Scheduler
 from tests.harness import lane_rig
 from tests.harness.lane_rig import T0, Rig, work
@@ -52,7 +52,7 @@ LANE_BUGS = {
     "line up": (intake, "_line_up", lambda _, work, __: work.touch_id == "bad"),
     "enqueue": (queue, "enqueue", lambda _, __, work, ___: work.touch_id == "bad"),
     "memory": (table, "memory_key", lambda work: work.touch_id == "bad"),
-    "gate": (claim, "decide", lambda _, work, *__: work.touch_id == "bad"),
+    "gate": (draft, "decide", lambda _, work, *__: work.touch_id == "bad"),
     "pick": (claim.Pick, "add", lambda _, waiting, __: waiting.work.touch_id == "bad"),
     "take": (queue, "take", lambda _, __, ___, work: work.touch_id == "bad"),
     "claim": (claim, "_claim_id", lambda work, _: work.touch_id == "bad"),
@@ -136,10 +136,10 @@ def test_a_claim_found_open_that_trips_a_bug_is_closed_as_unconfirmed(monkeypatc
 
 
 def test_a_lane_full_of_poison_gives_way_to_what_is_good(monkeypatch):
-    break_for(monkeypatch, claim, "decide", lambda _, work, *__: work.touch_id.startswith("bad"))
+    break_for(monkeypatch, draft, "decide", lambda _, work, *__: work.touch_id.startswith("bad"))
     rig = Rig(sms())
     with monkeypatch.context() as without:
-        without.setattr(intake, "decide", lambda *_: gate.Pass(None, None))
+        without.setattr(intake, "_line_up", lambda of, touch, value: of.enqueue(touch, value))
         rig.step(*[work(f"bad-{n}") for n in range(120)], work("good"))
     for _ in range(5):
         rig.step()
