@@ -148,7 +148,7 @@ class ShowLetter(_LettersCommand):
 
     verb = "show"
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
-        argument("spot", type=_Place(), metavar="PLACE"),
+        argument("position", type=_Place(), metavar="PLACE"),
         option("--raw", "is_raw", is_flag=True, help="Write only the bytes of the value."),
     ]
 
@@ -196,7 +196,7 @@ class ReplayLetters(_LettersCommand):
 
     verb = "replay"
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
-        argument("spots", type=_Place(), nargs=-1, metavar="[PLACE]..."),
+        argument("positions", type=_Place(), nargs=-1, metavar="[PLACE]..."),
         *FILTERS,
         option("--all", "is_all", is_flag=True, help="All letters."),
         option(
@@ -252,9 +252,9 @@ async def _replay(
         f"of {total:,} letters replayed", lambda: counting.count / total if total else None
     ) as counting:
 
-        def refuse(cluster: str, why: str) -> None:
-            refused.append(cluster)
-            counting.say(f"{cluster}: {why}; skipped")
+        def refuse(position: str, why: str) -> None:
+            refused.append(position)
+            counting.say(f"{position}: {why}; skipped")
 
         try:
             count = await replaying.replay(context.cluster, letters, new_id=new_id, refuse=refuse, progress=counting)
@@ -271,9 +271,9 @@ async def _rehearse(
     """Print what would be replayed, and return how many would be refused."""
     refused: list[str] = []
 
-    def refuse(cluster: str, why: str) -> None:
-        refused.append(cluster)
-        complain(f"{cluster}: {why}; would be skipped")
+    def refuse(position: str, why: str) -> None:
+        refused.append(position)
+        complain(f"{position}: {why}; would be skipped")
 
     count = await replaying.rehearse(context.cluster, letters, new_id=new_id, refuse=refuse)
     click.echo(f"{count:,} letters would be replayed to {context.cluster.topic_name(TOUCHES)}{_rest(chosen, refused)}")
