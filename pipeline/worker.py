@@ -32,7 +32,8 @@ from pipeline.engine.config import EngineConfig
 from pipeline.engine.data_folder import DataFolder, FolderInUse
 from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
-from pipeline.engine.topics import RequiredTopic, TopicMismatch, ensure_topics, topic_faults
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import TopicMismatch, ensure_topics, topic_faults
 from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
 from pipeline.masking import mask_all

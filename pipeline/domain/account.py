@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.domain.policy import WahaEngine
+from pipeline.domain.sender_policy import WahaEngine
 from pipeline.secret import Address, Secret
 
 

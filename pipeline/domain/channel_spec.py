@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pipeline.domain.phone import PhoneCheck
-    from pipeline.domain.policy import SenderPolicy
     from pipeline.domain.sender import Sender
+    from pipeline.domain.sender_policy import SenderPolicy
     from pipeline.domain.work import Channel
 
 

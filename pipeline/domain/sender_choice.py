@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Reason
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.engine.app_protocol import AppProtocol
-    from pipeline.engine.topics import RequiredTopic
+    from pipeline.engine.required_topic import RequiredTopic
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from pipeline.engine.topics import RequiredTopic
+    from pipeline.engine.required_topic import RequiredTopic
 
 SET_ON_TOPIC = 1
 """`config_source` of a setting of the topic itself (Kafka protocol, DescribeConfigs)."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
 
 from pipeline.engine.partition_growth import partition_count_faults
+from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topic_settings import SettingFault, correct, faults, settings_of
 
 if TYPE_CHECKING:
@@ -21,21 +21,6 @@ log = logging.getLogger(__name__)
 
 LEADERS_WITHIN_S = 60.0
 POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class RequiredTopic:
-    """The required shape of a topic."""
-
-    name: str
-    """Name in Kafka, prefix included."""
-    partitions: int
-    settings: Mapping[str, str] = field(default_factory=dict)
-    _: KW_ONLY
-    is_public: bool = False
-    """Whether other programs may create it and write to it."""
-    may_grow: bool = False
-    """Whether partitions may be added once it has records: no record is looked up by the hash of its key."""
 
 
 class TopicMismatch(Exception):

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import ClassVar
 
 from pipeline.domain.account import Account, ResendAccount, TwilioAccount, WahaAccount
-from pipeline.domain.policy import SenderPolicy, WahaEngine
+from pipeline.domain.sender_policy import SenderPolicy, WahaEngine
 from pipeline.domain.work import Channel
 from pipeline.secret import Address, Secret
 from pipeline.settings.kinds import (

@@ -13,10 +13,11 @@ from pipeline.domain.address import BadAddress
 from pipeline.domain.dead_letter import DeadReason
 from pipeline.domain.link import link_faults
 from pipeline.domain.mailbox import normal_header, normal_mailbox
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.reading import parse_touch
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.sender_choice import find_sender
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.touch import InvalidTouch, Touch, TouchHeader, digest
 from pipeline.domain.work import Channel, Content, Work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter, defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,20 @@ def test_the_road_leads_from_every_agent_to_the_statuses():
 
     inner = {stretch.topic for stretch in flow.ROAD if stretch.read_by is not None}
     assert {topic for topic in inner if not reaches(topic, frozenset())} == set()
+
+
+def test_no_files_import_each_other_in_a_circle():
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in PRODUCT}
+    imports = {name: imported(tree_of(path)) & names.keys() - {name} for name, path in names.items()}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Return the modules that a file imports, those for type checkers included."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+    return found

@@ -10,8 +10,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.engine.config import EngineConfig
+from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.table_opening import KafkaTables
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.topics import ensure_topics
 from pipeline.lab.simulation.log import Broker, SimulatedTables
 from pipeline.lab.simulation.world import Process, World
 from pipeline.stage_io import Output

@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from pipeline.console.check.work import Desired, Finding, check
-from pipeline.engine.topics import RequiredTopic, ensure_topics, topic_faults
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics, topic_faults
 from pipeline.kafka.cluster import Cluster, partition_counts
 
 

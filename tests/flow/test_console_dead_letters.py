@@ -17,7 +17,8 @@ from pipeline.console.dead_letters.replay import choose, rehearse, replay
 from pipeline.console.dead_letters.view import LetterFilter, ShownLetter
 from pipeline.console.dead_letters.work import DeadLetters
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.kafka.topic import RecordPosition
 from pipeline.records.published import ValueReader

@@ -17,8 +17,9 @@ from aiokafka import AIOKafkaProducer
 from pipeline import flow
 from pipeline.console.forecast.backlog import read_backlog
 from pipeline.domain.work import Channel, Scheduled
+from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.table import INPUT_POSITION
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster
 from pipeline.records import decode_work, encode_scheduled, encode_work
 from tests.flow.test_console_commands import Shell

@@ -14,7 +14,8 @@ from aiokafka.partitioner import murmur2
 
 from pipeline.console.produce.rows import Form
 from pipeline.console.produce.work import produce
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.engine.changelog import ChangelogReader
 from pipeline.engine.producer import CommitFailed, FencedProducer, RecordRefused
+from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.store import RocksStore
 from pipeline.engine.table import FencedTable
-from pipeline.engine.topics import RequiredTopic, TopicMismatch, ensure_topics
+from pipeline.engine.topics import TopicMismatch, ensure_topics
 from pipeline.engine.trim import trim
 from pipeline.stage_io import Output
 from tests.harness.engine import Road, Workers

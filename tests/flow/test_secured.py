@@ -17,7 +17,8 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 
 from pipeline import flow
 from pipeline.console.check.work import Desired, check
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed, partition_counts
 from pipeline.kafka.connection import Connection, why_unreachable
 from pipeline.settings import load

@@ -17,7 +17,8 @@ from pipeline.console.unconfirmed import work as resolving
 from pipeline.console.unconfirmed.work import OperatorAnswer, record, unconfirmed
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Channel, Claim, Request
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.records import encode_unconfirmed
 from pipeline.records.codec import decode

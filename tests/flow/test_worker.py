@@ -21,7 +21,8 @@ import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 from pipeline.records.codec import decode, encode
 from tests.harness.judge import CHANNELS
 from tests.harness.stack import PARTITIONS, ROOT, Stack, touch

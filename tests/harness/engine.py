@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

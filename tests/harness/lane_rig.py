@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from pipeline.channels.registry import SPECS
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.retry import Retry
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import TERMINAL, Event
 from pipeline.domain.verdict import Absent, AskLater, Paused, Refused, Rejected, Sent, Split, Unbegun, Unknown
 from pipeline.domain.work import Channel, Claim, Content, Request, Work

@@ -12,7 +12,8 @@ import orjson
 from pipeline.channels.registry import SPECS
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import TERMINAL
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.channels.registry import SPECS
 from pipeline.composer import TemplateComposer
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.work import Channel
 from pipeline.flow import DEAD_LETTERS, RESULTS, TOUCHES
 from pipeline.records import decode_event, decode_work

@@ -9,7 +9,7 @@ from pipeline.domain.account import ResendAccount
 from pipeline.domain.channel_spec import ChannelSpec
 from pipeline.domain.mailbox import normal_email
 from pipeline.domain.phone import PhoneCheck
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.work import Channel
 
 

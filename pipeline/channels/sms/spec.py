@@ -9,7 +9,7 @@ from pipeline.channels.sms.sender import TwilioSender
 from pipeline.domain.account import TwilioAccount
 from pipeline.domain.channel_spec import ChannelSpec
 from pipeline.domain.phone import normal_phone
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.work import Channel
 
 LONGEST_TEXT: Final = 1_600

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pipeline.domain.policy import OWN_IDS, WahaEngine
+from pipeline.domain.sender_policy import OWN_IDS, WahaEngine
 from pipeline.domain.work import Request, Work
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from urllib.parse import quote
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
 from pipeline.channels.whatsapp import payload, resolve, verdict
 from pipeline.channels.words import http_words
-from pipeline.domain.policy import OWN_IDS
 from pipeline.domain.sender import CheckFailed
+from pipeline.domain.sender_policy import OWN_IDS
 from pipeline.domain.verdict import AskLater, Paused, Resolution, Unbegun, Verdict
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.domain.account import WahaAccount
 from pipeline.domain.channel_spec import ChannelSpec
 from pipeline.domain.phone import normal_phone
-from pipeline.domain.policy import OWN_IDS, SenderPolicy
+from pipeline.domain.sender_policy import OWN_IDS, SenderPolicy
 from pipeline.domain.work import Channel
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from pipeline.channels.registry import SPECS
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy, WahaEngine
+from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.retry import Retry
+from pipeline.domain.sender_policy import SenderPolicy, WahaEngine
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
 from pipeline.lab.simulation.world import T0_MS

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final, Protocol
 
 from pipeline.domain.limit import PastCall
-from pipeline.domain.policy import ChannelPolicy, SenderPolicy
+from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.work import Claim, Request, Work
 from pipeline.stage_io import Table
 from pipeline.stages.lane import table

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.sender_choice import NoSender, find_sender
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Work
 from pipeline.flow import channel_topic

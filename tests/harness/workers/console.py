@@ -17,7 +17,8 @@ from pipeline.console.command_line import make_ours
 from pipeline.console.web import WEB_SETTINGS, add_endpoints
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.work import Channel
-from pipeline.engine.topics import RequiredTopic, ensure_topics
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster
 from pipeline.metrics import Metrics
 from pipeline.records.published import ValueReader

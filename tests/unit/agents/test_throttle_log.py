@@ -12,7 +12,7 @@ from pipeline.agents import lane as lane_module
 from pipeline.agents.lane import LaneAgent
 from pipeline.agents.throttle_log import ThrottleLog
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.verdict import Paused, Sent
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.metrics import Metrics

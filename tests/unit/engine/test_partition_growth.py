@@ -9,7 +9,7 @@ import pytest
 from pipeline.domain.home import home_of
 from pipeline.engine.assignor import PartitionAssignor
 from pipeline.engine.partition_growth import assess
-from pipeline.engine.topics import RequiredTopic
+from pipeline.engine.required_topic import RequiredTopic
 from pipeline.kafka.cluster import Cluster as ConsoleCluster
 
 TOUCHES = RequiredTopic("touches", 8, is_public=True)

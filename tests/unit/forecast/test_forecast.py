@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.limit import Limit
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import State
 from pipeline.domain.verdict import Paused, Sent
 from pipeline.domain.window import Window

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Event, State
 from pipeline.domain.verdict import Refused, Sent
 from pipeline.domain.work import Channel, Scheduled

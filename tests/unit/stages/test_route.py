@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.home import home_of
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.flow import TOUCH_BYTES, TOUCH_MESSAGE_BYTES
 from pipeline.records.codec import decode, encode
 from pipeline.stage_io import Record

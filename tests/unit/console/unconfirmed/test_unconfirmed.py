@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pipeline.console.resubmit import again_id, touch_again
 from pipeline.console.unconfirmed.view import json_of, line_of
 from pipeline.console.unconfirmed.work import OperatorAnswer, ask, resolved
-from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.rules import is_touch_id
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Channel, Claim, Request
 from pipeline.kafka.cluster import CommandFailed

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.verdict import Absent, AskLater, Paused, Sent, Unknown
 from pipeline.domain.work import Channel
 from pipeline.stages.lane import table

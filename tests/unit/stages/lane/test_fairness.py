@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.limit import Limit
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.verdict import Absent, Paused, Refused, Sent, Unknown, Verdict
 from pipeline.domain.window import Window
 from pipeline.domain.work import Claim, Work

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.limit import Gap, Limit
-from pipeline.domain.policy import SenderPolicy
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.verdict import Absent, Paused, Refused, Rejected, Sent, Unbegun, Unknown, Verdict
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel

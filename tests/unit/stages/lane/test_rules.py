@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
-from pipeline.domain.policy import SenderPolicy
 from pipeline.domain.sender_choice import find_sender
+from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.verdict import (
     Absent,
     AskLater,
