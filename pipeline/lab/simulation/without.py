@@ -124,7 +124,7 @@ def _repeats() -> Iterator[Any]:
 
 def _homes() -> Iterator[Any]:
     """A touch is judged wherever it came to."""
-    yield patch.object(route, "sent_on", lambda *_: None)
+    yield patch.object(route, "forwarded", lambda *_: None)
 
 
 def _returns() -> Iterator[Any]:
