@@ -8,7 +8,7 @@ from importlib import metadata
 import faust
 import pytest
 from click.testing import CliRunner
-from faust.cli.base import cli
+from faust.cli.faust import cli  # every command of faust is there, as when a user types one
 
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
 from pipeline.console.command_line import DEFAULT_PORT, make_ours, versions, worker
