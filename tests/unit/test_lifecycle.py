@@ -107,7 +107,9 @@ def settled(phase: Phase, answer: Resolution, *, replays: bool) -> tuple[StepDra
         rig.step()
     draft = StepDraft(rig.lane._config, rig.lane._index, Overlay(rig.table), rig.now_ms, lambda: 0.5)
     open_claim = rig.lane._index.claims[claim.claim_id]
-    outcome = Outcome(claim.claim_id, answer, rig.now_ms, rig.now_ms)
+    # A replay that begins when the lost call can no longer arrive.
+    begun_ms = rig.now_ms + 60_000 if phase is Phase.LOOKING_UP else rig.now_ms
+    outcome = Outcome(claim.claim_id, answer, begun_ms, begun_ms)
     return draft, settle(open_claim, outcome, draft.facts)
 
 

@@ -51,6 +51,9 @@ def settle(claim: Claim, outcome: Outcome, facts: Facts) -> Settlement:  # noqa:
     match answer:
         case Sent():
             return _sent(claim, answer)
+        case Rejected() | Split() if (over_ms := _lost_call_over_ms(claim, facts)) > outcome.started_ms:
+            # The lost request may arrive after this one, and be accepted: only a later refusal proves that it was not.
+            return Settlement(claim, _look_at(replace(claim, error=answer.error), over_ms), (), CLOSED)
         case Rejected():
             return _void(claim, tuple(_rejected(work, answer) for work in claim.works))
         case Split():
@@ -71,6 +74,14 @@ def settle(claim: Claim, outcome: Outcome, facts: Facts) -> Settlement:  # noqa:
             return unconfirmed(claim, answer.error, facts)
         case _:
             assert_never(answer)
+
+
+def _lost_call_over_ms(claim: Claim, facts: Facts) -> int:
+    """Return the instant from which the last call whose answer was lost can no longer arrive; 0: none can."""
+    started_ms = claim.works[0].last_call_ms
+    if claim.phase is not Phase.LOOKING_UP or not facts.config.replays or not claim.lost or started_ms is None:
+        return 0
+    return facts.config.call_over_ms(started_ms + facts.config.policy.lease_ms)
 
 
 def found_open(claim: Claim, facts: Facts) -> Settlement:

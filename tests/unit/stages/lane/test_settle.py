@@ -82,3 +82,18 @@ def test_a_touch_that_is_out_of_time_fails_instead_of_going_back():
     for answer in (Split("422", "one"), Paused("429", "slow"), Unbegun()):
         fates = settle(CLAIM, outcome(answer), late).fates
         assert [(fate.state, fate.reason) for fate in fates] == [(State.FAILED, Reason.ATTEMPTS_EXHAUSTED)] * 2
+
+
+@pytest.mark.parametrize("answer", [Rejected("400", "no"), Split("422", "one")])
+def test_a_rejected_replay_decides_nothing_while_the_lost_call_may_still_arrive(answer):
+    replays = LaneConfig(policy(), 0, build, replays=True, by_text=False, dedup_for_ms=10**9)
+    works = tuple(replace(each, last_call_ms=T0) for each in TWO)
+    lost = replace(LOOKED_UP, works=works, lost=True)
+    over_ms = replays.call_over_ms(T0 + replays.policy.lease_ms)
+    early = settle(lost, Outcome("k", answer, over_ms - 1, over_ms + 50), facts(config=replays))
+    assert (early.claim.phase, early.claim.next_look_ms, early.fates) == (Phase.LOOKING_UP, over_ms, ())
+    later = settle(lost, Outcome("k", answer, over_ms, over_ms + 50), facts(config=replays))
+    assert later.claim is None
+    assert later.is_void
+    known = settle(replace(lost, lost=False), Outcome("k", answer, T0 + 1, T0 + 50), facts(config=replays))
+    assert known.claim is None, "a 5xx was an answer: nothing of that call is on its way"
