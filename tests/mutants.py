@@ -299,10 +299,17 @@ MUTANTS = [
         CALENDAR,
     ),
     (
-        "what is handed on is remembered here",
+        "what is handed on is forgotten here",
         "pipeline/stages/lane/intake.py",
-        "    table.delete_memory(draft.view, work)\n",
-        "",
+        "    table.put_forwarded(draft.view, work, origins, draft.now_ms + draft.config.dedup_for_ms)\n",
+        "    draft.view.delete(table.ENTRY + table.memory_key(work))\n",
+        LANE,
+    ),
+    (
+        "what is handed on is no return",
+        "pipeline/stages/lane/intake.py",
+        "returns=work.returns + 1))",
+        "returns=0))",
         LANE,
     ),
     (

@@ -63,8 +63,6 @@ def _line_up(draft: StepDraft, work: Work, value: bytes) -> None:
 def _answer_repeat(draft: StepDraft, work: Work, memory: Memory) -> None:
     """Answer, without sending, a touch that was taken in before under another key."""
     draft.step.repeats += 1
-    if work.returns:
-        return  # the record is read again: its partition is known
     if memory.tag is MemoryTag.ENDED:
         draft.repeat_end(work, memory.event)
         return
@@ -90,10 +88,12 @@ def _forward(draft: StepDraft, work: Work) -> None:
 
 
 def _send_on(draft: StepDraft, work: Work, chosen: SenderPolicy) -> None:
-    """Produce `work` for the lane of `chosen` and forget it here: once for each partition that asked for its results."""
+    """Produce `work` for the lane of `chosen`: once for each partition that asked for its results.
+
+    This lane remembers it, so that its topic can be read again; one return more, and it takes the touch in as new.
+    """
     origins = table.origins_of(table.memory_of(draft.view, work), work)
-    table.delete_memory(draft.view, work)
+    table.put_forwarded(draft.view, work, origins, draft.now_ms + draft.config.dedup_for_ms)
     for origin in origins:
-        # As if fresh from the router: the new lane must take it in as new.
-        value = encode_work(replace(work, sender=chosen.name, origin=origin, returns=0))
+        value = encode_work(replace(work, sender=chosen.name, origin=origin, returns=work.returns + 1))
         draft.step.outputs.append(Output(channel_topic(work.channel), chosen.lane, work.touch_id.encode(), value))

@@ -246,9 +246,9 @@ def put_end(view: Overlay, work: Work, event: bytes, forget_ms: int) -> None:
     remember(view, memory_key(work), _ENDED + event, forget_ms)
 
 
-def delete_memory(view: Overlay, work: Work) -> None:
-    """Delete what is known of `work`."""
-    view.delete(ENTRY + memory_key(work))
+def put_forwarded(view: Overlay, work: Work, origins: tuple[int, ...], forget_ms: int) -> None:
+    """Write, until `forget_ms`, that `work` went to another lane."""
+    remember(view, memory_key(work), Memory(MemoryTag.UNDER_WAY, origins, work.returns).pack(), forget_ms)
 
 
 # --- the ledger of message ids ---------------------------------------------------------------------------------

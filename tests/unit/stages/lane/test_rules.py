@@ -26,7 +26,8 @@ from pipeline.domain.work import Attachment, Channel, Content
 from pipeline.flow import RESULTS, UNCONFIRMED
 from pipeline.records import decode_work
 from pipeline.settings.calendars import load_calendar
-from pipeline.stages.lane.table import Memory, MemoryTag, origins_of
+from pipeline.stages.lane.table import Memory, MemoryTag, memory_key, origins_of
+from pipeline.stages.ttl import ENTRY
 from tests.harness import lane_rig
 from tests.harness.lane_rig import T0, Rig, build, policy, work
 
@@ -729,7 +730,7 @@ class TestAddresses:
         self.drained(rig, channel=Channel.EMAIL)
         assert rig.states() == [("failed", "invalid")]
 
-    def test_what_is_handed_on_is_told_to_all_who_asked_and_taken_back_when_the_sender_is_enabled_again(self):
+    def test_what_is_handed_on_is_told_to_all_who_asked(self):
         rig = Rig(policy(in_flight=1))
         rig.step(work("x"), work("a", origin=0), work("a", origin=3))
         self.drained(rig)
@@ -739,12 +740,30 @@ class TestAddresses:
         other.answer(Sent(("i",)))
         other.step()
         assert [p for p, e in other.events if e.state.value == "sent"] == [0, 3]
+
+    def test_what_is_handed_on_is_known_when_its_topic_is_read_again_and_new_when_it_comes_back(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(work("x"), work("a"))
+        self.drained(rig)
+        (there,) = rig.forwarded
+        back_to = (SenderPolicy("default", 0), SenderPolicy("other", 1, is_enabled=False))
+        other = Rig(policy(senders=back_to), lane_number=1)
+        other.step(there.value)
         rig.policy = policy(in_flight=2)
         rig.takeover()
-        rig.step(work("a", sender="default"))
-        assert [c.works[0].touch_id for c in rig.calls] == ["a"], (
-            "forgotten here, so that it is not lost when it comes back"
-        )
+        rig.step(work("a"))
+        assert (rig.calls, rig.last.repeats) == ([], 1), "read again"
+        rig.step(other.forwarded[0].value)
+        assert [c.works[0].touch_id for c in rig.calls] == ["a"], "not lost when it comes back"
+
+    def test_what_is_handed_on_is_forgotten_in_time(self):
+        rig = Rig(policy(in_flight=1))
+        rig.step(work("x"), work("a"))
+        self.drained(rig)
+        assert rig.table.get(ENTRY + memory_key(work("a"))) is not None
+        rig.now_ms += rig.lane._config.dedup_for_ms + 1
+        rig.step()
+        assert rig.table.get(ENTRY + memory_key(work("a"))) is None
 
     def test_what_comes_back_from_the_scheduler_is_known_to_the_lane_it_is_handed_to(self):
         rig = Rig(policy(senders=(SenderPolicy("default", 0, is_enabled=False), SenderPolicy("other", 1))))
@@ -817,7 +836,7 @@ def test_what_came_back_from_the_scheduler_is_taken_in_once_however_often_its_to
     rig.step(work("t"), back, second)
     assert rig.calls == []
     assert rig.last.repeats == 3
-    assert [s for s in rig.states() if s[0] == "sent"] == [("sent", ""), ("sent", "")], (
+    assert [s for s in rig.states() if s[0] == "sent"] == [("sent", "")] * 4, (
         "told again to who asks again, for the dedup to drop"
     )
 
