@@ -33,7 +33,7 @@ SPOKEN: Final = (
 """Members in which errors speak (RFC 9457; NestJS; Twilio; Resend). No others: WAHA's 500 repeats the request, address
 and text included."""
 NAMED: Final = ("name", "code", "type", "error", "errors", "exception")
-"""What an error is called, where it says no more."""
+"""Text of an error that has no message."""
 FAILED: Final = frozenset({"failed", "failure", "error", "undelivered", "canceled", "cancelled", "rejected", "refused"})
 _TAG: Final = re.compile(r"\s*<[!a-zA-Z/?]")
 

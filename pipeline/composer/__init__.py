@@ -1,4 +1,4 @@
-"""Composing: what a touch says, from its own body or from a template. The seam for any other author."""
+"""Composes a touch's content from its body or from a template. Another author can be plugged in here."""
 
 from __future__ import annotations
 

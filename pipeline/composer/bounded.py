@@ -1,4 +1,4 @@
-"""A Jinja environment that cannot hold its process: whatever a template asks for is weighed before it is done.
+"""A Jinja environment in which no template can block its process: the cost of each operation is checked first.
 
 Time is bounded by the thread's own CPU time (a frozen machine costs a touch nothing), looked at wherever a template can
 repeat something; size by weighing what goes into each operation that can make much out of little.
@@ -24,38 +24,38 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 MOST_CPU_S: Final = 0.1
-"""A template of an ordinary message takes a thousandth of it."""
+"""CPU seconds of one rendering. An ordinary message takes a thousandth of it."""
 MOST_CHARACTERS: Final = 1_000_000
-"""Of any value, and of what is composed: it travels in records of 4 MiB."""
+"""Most characters of a value and of the result, which travels in records of 4 MiB."""
 MOST_WORK: Final = 20_000_000
-"""Product of the two largest things an operation is given: characters, items, widths."""
+"""Largest product of the two largest operands of an operation: characters, items, widths."""
 MOST_ROUNDS: Final = 100_000
-"""Of one loop."""
+"""Most iterations of one loop."""
 MOST_BITS: Final = 8_192
 """Of a whole number."""
 MOST_TOKENS: Final = 10_000
-"""Of one template: compiling takes some 30 µs for each."""
+"""Most tokens of one template: compiling takes about 30 µs for each."""
 MOST_FORMAT: Final = 10_000
 MOST_PLACES: Final = 100
 """Characters of a format, and places to round to."""
 MOST_TEMPLATES: Final = 100
-"""Included, imported or extended in one rendering."""
+"""Most templates included, imported or extended in one rendering."""
 _SLOW: Final = {
     **dict.fromkeys(("striptags", "wordwrap", "title", "wordcount", "urlize", "unique", "sort", "tojson"), 100_000),
     **dict.fromkeys(("sum", "groupby"), 10_000),
 }
-"""Characters for what is not linear, or slow."""
+"""Most characters for operations that are slow or not linear."""
 _WIDE: Final = frozenset(
     {"center", "indent", "wordwrap", "truncate", "batch", "slice", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"}
 )
-"""What makes text as wide as a number says."""
+"""Filters and methods that make text as wide as a given number."""
 _REMOVED: Final = frozenset({"pprint", "random", "xmlattr"})
 _WIDTH = re.compile(r"\d{4}|\*|\{[^{}]*\{")
 """In a format: a width of a thousand and more, or one that is filled in."""
 
 
 class TooMuch(Exception):
-    """The template asks for more time or room than a message can need."""
+    """The template needs more time or memory than a message can need."""
 
 
 class _Meter:
@@ -86,7 +86,7 @@ def _look() -> None:
 
 
 class metered:  # noqa: N801 - a context manager, used like a function
-    """The time of one rendering starts here."""
+    """Start the clock of one rendering."""
 
     def __enter__(self) -> None:
         self._token = _meter.set(_Meter())
@@ -96,7 +96,7 @@ class metered:  # noqa: N801 - a context manager, used like a function
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Return the parts of an output as one text. Raises TooMuch before it is made."""
+    """Return the parts of an output as one text. Raises TooMuch before joining them."""
     kept, size = [], 0
     for part in parts:
         kept.append(part)
@@ -108,7 +108,7 @@ def joined(parts: Iterable[str]) -> str:
 
 
 def weight(value: object, left: int = MOST_CHARACTERS) -> int:
-    """Return how much text `value` could become. Raises TooMuch as soon as that is too much."""
+    """Return how many characters `value` could become. Raises TooMuch as soon as they are too many."""
     if isinstance(value, str | bytes):
         size = len(value)
     elif isinstance(value, int):
@@ -145,7 +145,7 @@ def _given(args: Iterable[object]) -> list[Any]:
 
 
 def _weigh(name: str, args: Iterable[object]) -> None:
-    """Refuse an operation that could make much out of little, before it is done."""
+    """Refuse an operation whose result could be far larger than its operands, before it runs."""
     wide = name in _WIDE
     sizes = sorted((abs(each) if wide and isinstance(each, int) else weight(each) for each in args), reverse=True)
     largest, next_largest = [*sizes, 1, 1][:2]
@@ -198,7 +198,7 @@ def _concatenated(context: EvalContext, parts: list[Any]) -> Any:
 
 @pass_context
 def _said(_: Context, value: Any) -> Any:
-    """What each expression that is put out goes through."""
+    """Checks each expression that is written to the output."""
     if not isinstance(value, str):
         _look()
         weight(value)
@@ -212,7 +212,7 @@ class _Space(Namespace):
 
 
 class _Weighed(NodeTransformer):
-    """Puts the weighing where a template has operations that an environment cannot intercept."""
+    """Inserts checks where a template has operations that an environment cannot intercept."""
 
     def _through(self, node: Any, filter_: str) -> nodes.Filter:
         return nodes.Filter(node, filter_, [], [], None, None, lineno=node.lineno)
@@ -234,7 +234,7 @@ class _Weighed(NodeTransformer):
 
 
 class _FewTokens(Extension):
-    """Counts what is to be compiled."""
+    """Counts the tokens to compile."""
 
     def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
         for count, token in enumerate(stream):
@@ -244,7 +244,7 @@ class _FewTokens(Extension):
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """Renders what no template can make too long, too large or too deep."""
+    """Renders templates within bounds of time, size and depth."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 
@@ -269,7 +269,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().get_template(*args, **named)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Return what an arithmetical operation makes."""
+        """Return the result of an arithmetic operation."""
         _look()
         if operator == "%" and isinstance(left, str):
             _check_format("%", left)
@@ -296,7 +296,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return made
 
     def call(self, context: Context, obj: Any, /, *args: Any, **named: Any) -> Any:
-        """Return what a call of the template's makes."""
+        """Return the result of a call in a template."""
         _look()
         name = str(getattr(obj, "__name__", type(obj).__name__))
         receiver = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)  # the sandbox wraps str.format

@@ -20,5 +20,5 @@ class Copywriter:
         self._otherwise = otherwise
 
     def compose(self, touch: Touch) -> Content:
-        """Return what `touch` says. Raises NotComposable."""
+        """Return the content of `touch`. Raises NotComposable."""
         return self._otherwise.compose(touch)

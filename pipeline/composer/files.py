@@ -15,21 +15,21 @@ log = logging.getLogger(__name__)
 
 FILES: Final = ("whatsapp.txt", "sms.txt", "email.html", "email.txt", "subject.txt")
 MOST_BYTES: Final = 1_000_000
-"""Of one file: what is composed is no longer either."""
+"""Most bytes of one file."""
 
 MOST_TOLD: Final = 20
-"""Templates that are named in one line."""
+"""Most templates named in one line."""
 
 Stamp = tuple[int, int] | None
-"""(mtime in ns, size); None for a file that is not there."""
+"""(mtime in ns, size); None for a missing file."""
 
 
 class BadFile(ValueError):
-    """A file that is there and is no template; the message says why."""
+    """The file exists but is not a template; the message says why."""
 
 
 class TemplateFiles(BaseLoader):
-    """Reads the files of one folder; a changed file is read anew, a vanished one goes on as it was last read."""
+    """Reads the files of one folder. A changed file is read again; a deleted one stays usable as last read."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,7 +38,7 @@ class TemplateFiles(BaseLoader):
         self.keep()
 
     def keep(self) -> None:
-        """Read every template that is there: what is deployed away later must not fail touches that count on it."""
+        """Read every template: a file that a later deployment removes must not fail touches that need it."""
         for name, files in self.found().items():
             for file in files:
                 try:
@@ -56,7 +56,7 @@ class TemplateFiles(BaseLoader):
         return {name: there for name, there in files.items() if there}
 
     def faults(self) -> list[str]:
-        """Return what is wrong with files that are there, a line each."""
+        """Return the faults of the existing files, one line each."""
         faults = []
         for name, files in self.found().items():
             for file in files:
@@ -67,7 +67,7 @@ class TemplateFiles(BaseLoader):
         return faults
 
     def stamp(self, template: str) -> Stamp:
-        """Return what changes when the file does."""
+        """Return a value that changes when the file does."""
         return _stamp(f"{self._folder}/{template}")
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:

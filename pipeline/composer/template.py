@@ -26,7 +26,7 @@ REST_S: Final = 60.0
 
 @dataclass(slots=True)
 class _Spent:
-    """A file that is not tried again until it is changed or the time is over."""
+    """A file that is not rendered until it changes or the time is over."""
 
     stamp: Stamp
     reason: str
@@ -107,7 +107,7 @@ class TemplateComposer:
         return None
 
     def _rest(self, name: str, reason: str, times: int = 1) -> str:
-        """Remember that `name` failed, so that a campaign of touches does not fail as dearly; return the reason."""
+        """Note that `name` failed, so that further touches fail cheaply; return the reason."""
         before = self._spent.get(name)
         times += before.times if before is not None else 0
         self._spent[name] = _Spent(self.files.stamp(name), reason, time.monotonic() + REST_S, times)
@@ -115,7 +115,7 @@ class TemplateComposer:
 
 
 def _reason(error: Exception, name: str) -> str:
-    """Return the line, and what is wrong there."""
+    """Return the line and the error."""
     where, line = (error.name, error.lineno) if isinstance(error, TemplateSyntaxError) else _place(error.__traceback__)
     elsewhere = f"{where}, " if where is not None and where != name else ""
     what = str(error) or type(error).__name__
@@ -129,7 +129,7 @@ def _reason(error: Exception, name: str) -> str:
 
 
 def _place(trace: TracebackType | None) -> tuple[str | None, int | None]:
-    """Return the template and the line in which it happened: the innermost of a template's frames."""
+    """Return the template and line of the error: the innermost frame of a template."""
     found: tuple[str | None, int | None] = (None, None)
     while trace is not None:
         template = trace.tb_frame.f_globals.get("__jinja_template__")

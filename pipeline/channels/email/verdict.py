@@ -16,7 +16,7 @@ from pipeline.domain.verdict import Paused, Refused, Rejected, Sent, Split, Unkn
 
 
 class ResendMeaning(StrEnum):
-    """What an error says about a request."""
+    """What an error means for a request."""
 
     PAYLOAD = "payload"
     """One of its e-mails is wrong; strict batches are all or nothing."""

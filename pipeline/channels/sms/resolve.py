@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SINCE_SLACK_MS = 2_000
 """Allowance for the difference between Twilio's clock and this one, beside its rounding down to seconds."""
 TRIAL_PREFIX = "Sent from your Twilio trial account - "
-"""A trial account's messages begin so, whatever was asked for."""
+"""Prefix that Twilio puts before the text of a trial account's messages."""
 PAGE = 500
 NEVER_LEFT = ("failed", "canceled")
 """States of a message that Twilio has never given to a carrier."""

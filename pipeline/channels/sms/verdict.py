@@ -22,7 +22,7 @@ BILLING: Final = "see the account's billing at console.twilio.com"
 
 
 class TwilioMeaning(StrEnum):
-    """What an error says."""
+    """What an error means for a message."""
 
     REJECT = "reject"
     """This number or text, for good."""

@@ -21,7 +21,7 @@ _HEX_ID: Final = re.compile(r"[0-9A-Fa-f]{6,64}")
 
 
 class WahaMeaning(StrEnum):
-    """What a status says about a send."""
+    """What a status means for a send."""
 
     PAUSE = "pause"
     """About the account, not the touch: key, session, limit, address of the server."""

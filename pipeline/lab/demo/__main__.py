@@ -41,7 +41,7 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 
 
 def say(line: str) -> None:
-    """Say one line to whoever watches."""
+    """Print one line."""
     console.print(line, markup=False)
 
 
@@ -119,7 +119,7 @@ def _show(stack: Stack) -> int:
 
 
 def _disagreements(tally: Tally, accepted: Mapping[str, frozenset[str]]) -> list[str]:
-    """Return where statuses and sandbox tell different stories."""
+    """Return the differences between statuses and the sandbox's book."""
     lines = []
     for channel in CHANNELS:
         told = [each["provider_message_id"] for each in tally.told("sent") if each["channel"] == channel]
@@ -204,7 +204,7 @@ def _expected_ids() -> set[str]:
 
 
 def main() -> NoReturn:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.lab.demo", description=__doc__)
     parser.add_argument("what", choices=["run", "up", "down"])
     what = parser.parse_args().what

@@ -1,4 +1,4 @@
-"""The processes of the demo: Kafka, sandbox, worker. Started together, stopped together, whatever happens."""
+"""The processes of the demo: Kafka, sandbox, worker. They are started and stopped together, also after an error."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Stack:
         (self.folder / "pids.json").unlink(missing_ok=True)
 
     def produce(self, file: Path) -> None:
-        """Produce `file` as anybody would: with the command. A line it skips is no failure of the demo."""
+        """Produce `file` with the command, as a user would. A skipped line is no failure of the demo."""
         command = [sys.executable, "-m", "faust", "-A", "pipeline", "produce", str(file)]
         done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
         for line in (done.stdout + done.stderr).splitlines():

@@ -1,4 +1,4 @@
-"""What became of the touches, counted from what anybody can see: statuses, dead letters, metrics."""
+"""Counts what became of the touches, from what users can see: statuses, dead letters, metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANNELS = ("whatsapp", "email", "sms")
 
 @dataclass(slots=True)
 class Tally:
-    """Every story as far as it has been told, and every dead letter."""
+    """The statuses of every touch so far, and every dead letter."""
 
     stories: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     dead_letters: list[Mapping[str, Any]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a local Kafka is told to be a secured one: listeners with TLS and SASL, and nothing allowed that no ACL allows."""
+"""Configuration of a secured local Kafka: listeners with TLS and SASL, and nothing allowed without an ACL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Security:
         return {**self._tls(), **self._sasl(), **self._acls()}
 
     def format_options(self) -> list[str]:
-        """Return what the storage tool is told, so that the first start knows the users."""
+        """Return the storage tool's arguments that create the users before the first start."""
         return [
             word
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")

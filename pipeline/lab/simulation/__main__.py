@@ -1,4 +1,4 @@
-"""`python -m pipeline.lab.simulation`: lives through histories, one per seed, and says what was wrong with which."""
+"""`python -m pipeline.lab.simulation`: runs histories, one per seed, and reports what went wrong in which."""
 
 from __future__ import annotations
 

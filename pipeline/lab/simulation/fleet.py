@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 DEDUP_FOR_MS = 30 * 86_400_000
 HEARTBEAT_S = 1.5
 METRICS = Metrics()
-"""Of all workers: nobody reads them here, and making them is slow."""
+"""The metrics of all workers: they are not read here, and creating them is slow."""
 
 
 def input_partitions() -> list[TopicPartition]:
-    """Return every partition that somebody reads."""
+    """Return every partition that an agent reads."""
     counts = {flow.PartitionSetting.PARTITIONS: PARTITIONS, flow.PartitionSetting.LANES: LANES}
     return [
         TopicPartition(stretch.topic, number)
@@ -84,7 +84,7 @@ class Fleet:
             self.workers[number].spawn(self.workers[number].stop())
 
     def harm(self, process: Process) -> None:
-        """Maybe do harm to a worker between two of its turns."""
+        """With some probability, kill or freeze a worker between two turns of its loop."""
         if not self.is_harmed:
             return
         harm, roll = self.scenario.harm, self.world.dice.random()
@@ -229,7 +229,7 @@ class SimulatedWorker:
     # --- records -----------------------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        """Fetch what is new, again and again."""
+        """Fetch new records until the worker ends."""
         while True:
             await self._news.wait()
             self._news.clear()

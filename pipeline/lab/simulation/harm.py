@@ -1,4 +1,4 @@
-"""What goes wrong, drawn request by request; bounded by what docs/promise.md assumes of clocks, networks and providers."""
+"""Faults, drawn for each request, within what docs/promise.md assumes of clocks, networks and providers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSALS: dict[str, list[tuple[int, str | None]]] = {
 
 
 class Whims(Rules):
-    """Rules that are drawn: no request is like the one before."""
+    """Sandbox rules drawn anew for each request."""
 
     def __init__(self, world: World, share: float) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Whims(Rules):
         self._world = world
 
     def pick(self, provider: str, what: str, to: str, text: str, now_ms: int) -> Rule | None:
-        """Return what the provider does wrong now, if anything."""
+        """Return the provider's fault for this request, or None."""
         del to, text, now_ms
         dice = self._world.dice
         if dice.random() >= self.share:
@@ -64,7 +64,7 @@ class Whims(Rules):
 
 
 def draw_fate(world: World, share: float) -> Fate:
-    """Return what the network does to a request.
+    """Return the network's fault for a request.
 
     A request arrives within a second after its body was written, or never: so no call runs on past its timeout (which
     is three seconds at least), nor long past the moment at which its owner sees it fail.

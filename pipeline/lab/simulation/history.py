@@ -1,4 +1,4 @@
-"""One history, from its seed: cast, harm, calm, judgement."""
+"""One history from its seed: scenario, faults, calm, judgement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.lab.simulation.world import World
 from pipeline.stage_io import Output
 
 LONGEST_S = 26 * 3600.0
-"""Whoever has no answer after so long is lost."""
+"""Seconds after which a touch without a terminal status counts as lost."""
 AFTERMATH_S = 60.0
 """Time for late messages to show, once everybody has an answer."""
 

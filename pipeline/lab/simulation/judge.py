@@ -1,4 +1,4 @@
-"""The judge: what the promise says, held against the statuses told and the messages accepted."""
+"""The judge: compares the statuses and the accepted messages with the promise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One history in a process of its own kind: silent, and without a safeguard if told so."""
+"""Runs one history in its own process: without logs, and optionally without a safeguard."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOST_S = 10.0
-"""A request to the broker is given up after so long."""
+"""Seconds after which a request to the broker is given up."""
 
 
 class FencedOut(Exception):
-    """Somebody else has opened the table since."""
+    """Another owner has opened the table since."""
 
 
 class NoAnswer(Exception):
@@ -70,7 +70,7 @@ class Log:
         return len(self._records[topic, partition])
 
     def fence(self, name: str, partition: int) -> Committed:
-        """Fence whoever held a table before; return what is committed of it, and the epoch to commit under."""
+        """Fence the previous owner of a table; return its committed content and the epoch for commits."""
         known = self._tables.get((name, partition), Committed(0, 0, {}))
         taken = Committed(known.epoch + 1, known.next_offset, known.rows)
         self._tables[name, partition] = taken

@@ -38,7 +38,7 @@ class Fate:
     is_lost: bool = False
     """Never arrives."""
     reset_s: float | None = None
-    """The connection breaks so long after the request was written, whatever else happens."""
+    """Seconds after the request was written at which the connection breaks; None: it does not."""
     is_silent: bool = False
     """No answer comes back, and no word of it: the caller waits until its timeout."""
 

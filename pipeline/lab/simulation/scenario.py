@@ -18,7 +18,7 @@ from pipeline.lab.simulation.world import T0_MS
 from pipeline.secret import Secret
 
 LATEST_MS = 2_000
-"""A request is accepted, if ever, so long after its body was written."""
+"""Most milliseconds between a request's body and its acceptance."""
 PARTITIONS = 2
 LANES = 2
 OTHER = " other"
@@ -31,7 +31,7 @@ OPENS_S = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """How much goes wrong while harm is done. Rates are per turn of a worker or per request."""
+    """The rates of faults, per turn of a worker or per request."""
 
     lasts_s: float
     kills: float
@@ -95,7 +95,7 @@ def draw(seed: int) -> Scenario:
 
 
 def as_restarted(scenario: Scenario, dice: random.Random) -> dict[Channel, ChannelPolicy]:
-    """Return the channels as a worker has them from its next start on: somebody may have changed what must not matter."""
+    """Return the channels of a worker's next start: values that must not matter may have changed."""
     if not scenario.is_reconfigured:
         return scenario.channels
     return {channel: _changed(policy, dice) for channel, policy in scenario.channels.items()}

@@ -95,7 +95,7 @@ def _twin_rule() -> Iterator[Any]:
 
 
 class _Nothing(set[bytes]):
-    """A set that has nothing, whatever was put in."""
+    """A set that stays empty."""
 
     def __contains__(self, item: object) -> bool:
         return False

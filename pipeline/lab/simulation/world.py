@@ -23,7 +23,7 @@ class World:
         self.now_s = 0.0
         self.dice = random.Random(seed)
         self.faults: list[str] = []
-        """What no process of ours may do: exceptions nobody caught."""
+        """Exceptions that no process caught."""
         self.story: list[str] | None = [] if tells else None
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
@@ -35,7 +35,7 @@ class World:
         return T0_MS + round(self.now_s * 1000)
 
     def tell(self, *said: object) -> None:
-        """Write a line of the story, if anybody wants it."""
+        """Write a line of the story, if it is recorded."""
         if self.story is not None:
             self.story.append(f"{self.now_s:10.3f}  {' '.join(map(str, said))}")
 
@@ -92,7 +92,7 @@ class _NoSelector:
 
 
 class Process(asyncio.BaseEventLoop):
-    """An event loop that runs when the world says so: it can be frozen between two turns, or killed."""
+    """An event loop that the world drives: it can be frozen between two turns, or killed."""
 
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
