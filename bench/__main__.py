@@ -42,7 +42,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--provider",
         metavar="URL",
         help="a stand-in that serves all three providers at its root, in place of the sandbox; it must take "
-        + ", ".join(f"{key!r}" for key in KEYS.values()),
+        + ", ".join(map(repr, KEYS)),
     )
     parser.add_argument("--idle", action="store_true", help="latency at 20 touches a second, in place of the cost")
     parser.add_argument("--topics", action="store_true", help="also records and bytes per touch of each topic")

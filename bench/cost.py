@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 TICKS = os.sysconf("SC_CLK_TCK")
 WARM = 200
 """Touches sent before anything is measured: imports, connections and caches are not charged to a touch."""
-KEYS = {"wa": "k", "resend": "re_k", "twilio": "AC0:t"}
-"""The credentials of the stack: a provider of one's own must take them."""
+KEYS = ("k", "re_k", "AC0:t")
+"""The credentials that the stack sends to WAHA, Resend and Twilio: a stand-in must accept them."""
 Mode = Literal["streaming", "prefilled"]
 
 
@@ -75,7 +75,9 @@ class Provider:
         return None if self.stack.sandbox_pid is None else cpu_s(self.stack.sandbox_pid)
 
     async def counts(self) -> int | None:
-        """Messages that a stand-in has accepted, if it tells."""
+        """Messages that a stand-in has accepted; None if there is none, or it does not count them."""
+        if self.url is None:
+            return None
         with suppress(httpx.HTTPError, KeyError, ValueError):
             async with httpx.AsyncClient() as http:
                 told = (await http.get(f"{self.url}/_counts")).json()

@@ -6,6 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from bench.deferred import Shares
 from tests.harness.judge import PROVIDER
 from tests.harness.stack import Stack, touch
 
@@ -37,12 +38,12 @@ async def idle(kafka: LocalKafka, folder: Path, channel: str) -> str:
         await stack.produce(stamped(), per_s=PER_S, every=1)
         assert await stack.follow(stack.all_ended, deadline_s=60)
         stack.judge()
-        took = sorted(
-            each["at_ms"] - began[each["text"]] * 1000
+        took = [
+            round(each["at_ms"] - began[each["text"]] * 1000)
             for each in stack.accepted()
             if each["provider"] == PROVIDER[channel] and each["text"] in began
-        )
+        ]
         assert len(took) == COUNT
-        return f"{channel}: p50 {took[COUNT // 2]:.0f} ms, p99 {took[COUNT * 99 // 100]:.0f} ms, most {took[-1]:.0f} ms"
+        return f"{channel}: {Shares.of(took)}"
     finally:
         stack.stop_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import socket
@@ -21,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
+from bench.cost import cpu_s
 from tests.harness.stack import Stack
 
 if TYPE_CHECKING:
@@ -165,8 +165,7 @@ class Site(Stack):
 
     def cpu_s(self) -> float:
         """CPU seconds (user and system) the worker has used."""
-        fields = Path(f"/proc/{self.workers[0].pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.workers[0].pid)
 
     def tables(self) -> Counter[str]:
         """Return the bytes of the worker's tables on disk, by table."""

@@ -7,14 +7,14 @@ from pipeline.console.produce.command import produce
 from pipeline.console.status.command import status
 from pipeline.console.unconfirmed.command import ListUnconfirmed, ResolveUnconfirmed
 
-COMMANDS = (
-    check,
-    forecast,
-    produce,
-    status,
-    ListLetters,
-    ShowLetter,
-    ReplayLetters,
-    ListUnconfirmed,
-    ResolveUnconfirmed,
-)
+__all__ = [
+    "ListLetters",
+    "ListUnconfirmed",
+    "ReplayLetters",
+    "ResolveUnconfirmed",
+    "ShowLetter",
+    "check",
+    "forecast",
+    "produce",
+    "status",
+]

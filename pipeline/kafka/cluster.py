@@ -84,14 +84,19 @@ async def partition_counts(cluster: Cluster) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
+def missing(cluster: Cluster, topic: str) -> CommandFailed:
+    """Return the failure that `topic` (its name in Kafka) does not exist."""
+    return CommandFailed(
+        f"topic {topic} does not exist on {cluster.servers}: start a worker once, it creates its topics"
+    )
+
+
 async def partition_count(cluster: Cluster, logical: str) -> int:
     """Return the partition count of a topic. Raises CommandFailed when it is missing or Kafka cannot be reached."""
     topic = cluster.topic_name(logical)
     count = (await partition_counts(cluster)).get(topic)
     if count is None:
-        raise CommandFailed(
-            f"topic {topic} does not exist on {cluster.servers}: start a worker once, it creates its topics"
-        )
+        raise missing(cluster, topic)
     return count
 
 

@@ -14,7 +14,7 @@ from pipeline.domain.work import Channel
 from pipeline.engine.table import INPUT_POSITION
 from pipeline.forecast import Backlog, LaneRows
 from pipeline.forecast.table import FORGOTTEN
-from pipeline.kafka.cluster import CommandFailed, partition_counts, unreached
+from pipeline.kafka.cluster import CommandFailed, missing, partition_counts, unreached
 from pipeline.records import decode_scheduled, decode_work
 from pipeline.stages.schedule import DEFERRED
 
@@ -57,7 +57,7 @@ class _Log:
     """All topics of the road, up to their ends when reading began, so that a touch that moves meanwhile is not counted twice."""
 
     def __init__(self, cluster: Cluster, counts: Mapping[str, int], progress: Callable[[int], None]) -> None:
-        self._place, self._counts, self._progress = cluster, counts, progress
+        self._cluster, self._counts, self._progress = cluster, counts, progress
         self._kafka = AIOKafkaConsumer(
             **cluster.connection,
             isolation_level="read_committed",
@@ -83,11 +83,9 @@ class _Log:
 
     def partitions(self, logical: str) -> list[TopicPartition]:
         """Return the partitions of a topic. Raises CommandFailed when it does not exist."""
-        name = self._place.topic_name(logical)
+        name = self._cluster.topic_name(logical)
         if name not in self._counts:
-            raise CommandFailed(
-                f"topic {name} does not exist on {self._place.servers}: start a worker once, it creates its topics"
-            )
+            raise missing(self._cluster, name)
         return [TopicPartition(name, number) for number in range(self._counts[name])]
 
     async def read(

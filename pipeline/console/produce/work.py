@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.console.produce.read_ahead import read_ahead
 from pipeline.console.produce.rows import Broken, InputRow, UnreadableInput
-from pipeline.kafka.cluster import CommandFailed
+from pipeline.kafka.cluster import CommandFailed, missing
 from pipeline.kafka.delivery import UNDELIVERED, Delivery, DeliveryFailed, open_producer
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ async def _see_to_topic(
     if topic in (await producer.client.fetch_all_metadata()).topics():
         return
     if create_topics is None:
-        raise CommandFailed(
-            f"topic {topic} does not exist on {cluster.servers}: start a worker once, it creates its topics"
-        )
+        raise missing(cluster, topic)
     await create_topics()
 
 

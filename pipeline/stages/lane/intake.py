@@ -61,7 +61,7 @@ def _line_up(draft: StepDraft, work: Work, value: bytes) -> None:
 
 
 def _answer_repeat(draft: StepDraft, work: Work, memory: Memory) -> None:
-    """Answer, without sending, a touch that was taken in before under another key."""
+    """Answer, without sending, a touch that was taken in before: it came under another key, or its topic is read again."""
     draft.step.repeats += 1
     if memory.tag is MemoryTag.ENDED:
         draft.repeat_end(work, memory.event)

@@ -71,3 +71,8 @@ def test_confluent_without_a_registry_is_illegible_and_says_why():
 def test_a_truncated_confluent_record_is_illegible():
     with pytest.raises(UndecodableValue):
         ValueReader("status", FakeRegistry("status"))(confluent(7)[:-4])
+
+
+def test_a_schema_that_the_registry_does_not_have_is_no_end_of_the_reading():
+    with pytest.raises(UndecodableValue, match="the registry does not know it"):
+        ValueReader("status", FakeRegistry("status"))(confluent(404))
