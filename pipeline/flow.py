@@ -9,6 +9,9 @@
 An SMS whose window opens at nine waits in the scheduler: its lane finds the window closed and writes it to
 `touches.scheduled`; the scheduler keeps it in its table `deferred` until nine, then returns it to its lane. A touch that
 only waits for the rate limit or the gap between calls waits in the lane's own table.
+
+Orders (`touches.control`) and suppressions (`touches.suppressions`) have no agent: each worker keeps a view of both, and
+its lanes tell in `touches.lanes` how far they obey.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ RESULTS = "touches.results"
 STATUS = "touches.status"
 DEAD_LETTERS = "touches.dead-letters"
 UNCONFIRMED = "touches.unconfirmed"
+CONTROL = "touches.control"
+SUPPRESSIONS = "touches.suppressions"
+LANES = "touches.lanes"
 
 DAY_MS = 86_400_000
 STATUS_DAYS = 30
@@ -47,10 +53,12 @@ def channel_topic(channel: Channel) -> str:
 
 
 class PartitionSetting(StrEnum):
-    """The key in `[kafka]` that sets the partition count of a topic."""
+    """What sets the partition count of a topic: a key in `[kafka]`, or nothing."""
 
     PARTITIONS = "partitions"
     LANES = "lanes"
+    ONE = "one"
+    """One partition, whatever is configured: its records have one order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,16 @@ class Stretch:
 
 
 _KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": str(OWN_MESSAGE_BYTES)}
+
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "max.message.bytes": str(CLAIM_BYTES),
+    "delete.retention.ms": str(DAY_MS),
+    "min.cleanable.dirty.ratio": "0.3",
+    "segment.ms": str(DAY_MS),
+    # The active segment is never compacted: with Kafka's default, a restore would read 1 GiB of each partition.
+    "segment.bytes": str(32 * 1024 * 1024),
+}
 
 
 def _for(days: int) -> dict[str, str]:
@@ -117,6 +135,18 @@ ROAD: tuple[Stretch, ...] = (
         "lanes, unconfirmed resolve",
         settings={**_for(90), "max.message.bytes": str(CLAIM_BYTES)},
     ),
+    Stretch(
+        CONTROL, "the order's", "Order", "pause, resume, cancel", partitions=PartitionSetting.ONE, settings=_COMPACTED
+    ),
+    Stretch(
+        SUPPRESSIONS,
+        "the entry's",
+        "Suppression",
+        "suppressions, producers, lanes",
+        partitions=PartitionSetting.ONE,
+        settings=_COMPACTED,
+    ),
+    Stretch(LANES, "channel/sender", "LaneReport", "lanes", partitions=PartitionSetting.ONE, settings=_COMPACTED),
 )
 
 
@@ -142,25 +172,14 @@ class TopicSpec:
 
 def topics(*, partitions: int, lanes: int, replication: int, dedup_for_ms: int) -> list[TopicSpec]:
     """Return every topic the pipeline needs, changelogs included."""
-    counts = {PartitionSetting.PARTITIONS: partitions, PartitionSetting.LANES: lanes}
+    counts = {PartitionSetting.PARTITIONS: partitions, PartitionSetting.LANES: lanes, PartitionSetting.ONE: 1}
     safe = {"min.insync.replicas": "2"} if replication >= 3 else {}  # noqa: PLR2004 - contract, topics
     needed = []
     for stretch in ROAD:
         retention = {"retention.ms": str(dedup_for_ms)} if stretch.topic == TOUCHES else {}
         settings = {**stretch.settings, **retention, **safe}
-        size, may_grow = counts[stretch.partitions], stretch.partitions is PartitionSetting.LANES
+        size, may_grow = counts[stretch.partitions], stretch.partitions is not PartitionSetting.PARTITIONS
         needed.append(TopicSpec(stretch.topic, size, settings, is_public=stretch.topic == TOUCHES, may_grow=may_grow))
         if stretch.table is not None:
             needed.append(TopicSpec(changelog(stretch.table), size, {**_COMPACTED, **safe}, may_grow=may_grow))
     return needed
-
-
-_COMPACTED = {
-    "cleanup.policy": "compact",
-    "max.message.bytes": str(CLAIM_BYTES),
-    "delete.retention.ms": str(DAY_MS),
-    "min.cleanable.dirty.ratio": "0.3",
-    "segment.ms": str(DAY_MS),
-    # The active segment is never compacted: with Kafka's default, a restore would read 1 GiB of each partition.
-    "segment.bytes": str(32 * 1024 * 1024),
-}

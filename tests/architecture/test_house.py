@@ -59,7 +59,8 @@ def test_every_topic_that_an_agent_writes_is_read_or_public():
     names = [stretch.topic for stretch in flow.ROAD]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     ends = {stretch.topic for stretch in flow.ROAD if stretch.read_by is None}
-    assert ends == {flow.STATUS, flow.DEAD_LETTERS, flow.UNCONFIRMED}
+    views = {flow.CONTROL, flow.SUPPRESSIONS, flow.LANES}
+    assert ends == {flow.STATUS, flow.DEAD_LETTERS, flow.UNCONFIRMED, *views}
 
 
 def test_the_road_leads_from_every_agent_to_the_statuses():

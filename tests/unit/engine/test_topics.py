@@ -8,7 +8,8 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 
 from pipeline import flow
-from pipeline.engine import topics
+from pipeline.engine import partition_growth, topics
+from pipeline.engine.required_topic import RequiredTopic
 
 LED, UNLED = {"leader": 1}, {"leader": -1}
 
@@ -52,3 +53,23 @@ def test_what_a_restore_reads_of_a_changelog_that_was_never_compacted_is_bounded
     changelogs = [spec for spec in specs if spec.name.endswith("-changelog")]
     assert len(changelogs) == 6
     assert all(int(spec.settings["segment.bytes"]) <= 64 * 1024 * 1024 for spec in changelogs)
+
+
+def test_orders_suppressions_and_what_lanes_tell_have_one_order_each_whatever_is_configured() -> None:
+    for count in (1, 8, 64):
+        specs = {
+            spec.name: spec
+            for spec in flow.topics(partitions=count, lanes=count, replication=1, dedup_for_ms=86_400_000)
+        }
+        for name in (flow.CONTROL, flow.SUPPRESSIONS, flow.LANES):
+            assert (specs[name].partitions, specs[name].settings["cleanup.policy"]) == (1, "compact")
+
+
+def test_a_topic_of_one_partition_does_not_tell_with_how_many_the_pipeline_has_run() -> None:
+    specs = flow.topics(partitions=8, lanes=8, replication=1, dedup_for_ms=86_400_000)
+    needed = [
+        RequiredTopic(each.name, each.partitions, is_public=each.is_public, may_grow=each.may_grow) for each in specs
+    ]
+    existing = {each.name: each.partitions for each in needed}
+    touches = next(each for each in needed if each.name == flow.TOUCHES)
+    assert partition_growth._known(needed, existing, touches) == {8}
