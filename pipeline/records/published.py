@@ -9,9 +9,9 @@ import orjson
 from fastavro import schemaless_reader
 
 from pipeline.records import schemas
-from pipeline.records.codec import MARKER, UnknownVersion, decode
+from pipeline.records.codec import MARKER, decode
 from pipeline.records.framing import CONFLUENT, CONFLUENT_BYTES
-from pipeline.records.registry import SchemaNotHere
+from pipeline.records.registry import RegistryAway, SchemaNotHere
 
 if TYPE_CHECKING:
     from pipeline.records.registry import Registry
@@ -37,7 +37,9 @@ class ValueReader:
             if value.startswith(MARKER):
                 return decode(self._name, value)
             datum = self._confluent(value) if value.startswith(CONFLUENT) else orjson.loads(value)
-        except (UnknownVersion, ValueError, EOFError, LookupError, TypeError) as error:
+        except RegistryAway:
+            raise
+        except Exception as error:
             raise UndecodableValue(f"no {self._name}: {error}") from error
         if not isinstance(datum, dict):
             raise UndecodableValue(f"no {self._name}: {type(datum).__name__}")
