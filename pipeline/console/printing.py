@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pipeline.records.codec import MARKER
 from pipeline.records.framing import CONFLUENT
 from pipeline.records.plain_json import BOM
+from pipeline.records.single_object import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict
 
 from pipeline.domain.rules import is_touch_id
 
@@ -47,5 +48,6 @@ def touch_again(work: Work) -> dict[str, Any]:
         "headers": said.headers,
         "variables": {},
         "priority": work.priority,
+        "purpose": work.purpose.value,
         "metadata": {**work.metadata, RESENDS: work.touch_id},
     }

@@ -10,7 +10,7 @@ from pipeline.domain.attachment import read_attachment
 from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
 from pipeline.domain.rules import MOST_ENTRIES, NAME_LENGTH, header_fault, is_name, is_one_line, is_touch_id
 from pipeline.domain.touch import InvalidTouch, Touch, TouchHeader
-from pipeline.domain.work import Attachment, Channel
+from pipeline.domain.work import Attachment, Channel, Purpose
 from pipeline.domain.zone import is_zone
 
 SHOWN = 60
@@ -53,6 +53,7 @@ def _fields(read: _Members, timestamp_ms: int) -> dict[str, Any]:
         "reply_to": read.text("reply_to", rule=_is_short, allowed="an address"),
         "headers": read.mapping("headers", MOST_HEADERS),
         "priority": read.priority(),
+        "purpose": read.purpose(),
         "metadata": read.mapping("metadata", MOST_ENTRIES),
         "created_at_ms": timestamp_ms
         if (at := read.instant("created_at", earliest_ms=0)) is None
@@ -141,6 +142,16 @@ class _Members:
         except ValueError:
             self._wrong("channel", value, ", ".join(Channel))
             return None
+
+    def purpose(self) -> Purpose:
+        value = self._datum.get("purpose")
+        if value is None:
+            return Purpose.MARKETING
+        try:
+            return Purpose(value)
+        except ValueError:
+            self._wrong("purpose", value, ", ".join(Purpose))
+            return Purpose.MARKETING
 
     def priority(self) -> int:
         value = self._datum.get("priority")

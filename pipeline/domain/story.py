@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
+from msgspec import field
+
+from pipeline.domain.value import Value
 from pipeline.domain.work import Work
+
+ERROR_CHARACTERS: Final = 2_000
+"""Most characters of an error's text in a record."""
 
 
 class State(StrEnum):
@@ -18,9 +24,11 @@ class State(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     UNCONFIRMED = "unconfirmed"
+    CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"
 
 
-TERMINAL = frozenset({State.SENT, State.FAILED, State.EXPIRED, State.UNCONFIRMED})
+TERMINAL = frozenset({State.SENT, State.FAILED, State.EXPIRED, State.UNCONFIRMED, State.CANCELLED, State.SUPPRESSED})
 
 
 class Reason(StrEnum):
@@ -38,10 +46,23 @@ class Reason(StrEnum):
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     EXPIRES_AT = "expires_at"
     NO_ANSWER = "no_answer"
+    PAUSED = "paused"
+    # What the target of a cancel names:
+    TOUCH = "touch"
+    LEAD = "lead"
+    CAMPAIGN = "campaign"
+    SENDER = "sender"
+    CHANNEL = "channel"
+    # Why nobody writes to the recipient:
+    COMPLAINED = "complained"
+    OPT_OUT = "opt_out"
+    UNSUBSCRIBED = "unsubscribed"
+    BOUNCED = "bounced"
+    UNREACHABLE = "unreachable"
+    MANUAL = "manual"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Value, frozen=True):
     """A change of a touch's state, as produced to `touches.results`. Instants are epoch milliseconds."""
 
     touch_id: str
@@ -59,6 +80,15 @@ class Event:
     error: str | None = None
     next_attempt_at_ms: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    recipient: str | None = None
+    """Hash of the address; None if the touch was refused as invalid."""
+    order: str | None = None
+    """Key of the order that parked or ended it."""
+
+
+def shortened(text: str, most: int = ERROR_CHARACTERS) -> str:
+    """Return `text`, cut where it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def event_of(
@@ -71,6 +101,7 @@ def event_of(
     error_code: str | None = None,
     error: str | None = None,
     next_attempt_at_ms: int | None = None,
+    order: str | None = None,
 ) -> Event:
     """Return the event that `work` is in `state` at `now_ms`."""
     return Event(
@@ -85,7 +116,9 @@ def event_of(
         sender=work.sender,
         provider_message_id=provider_message_id,
         error_code=error_code,
-        error=error,
+        error=None if error is None else shortened(error),
         next_attempt_at_ms=next_attempt_at_ms,
         metadata=work.metadata,
+        recipient=work.recipient,
+        order=order,
     )

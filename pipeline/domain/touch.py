@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from hashlib import blake2b
+from typing import ClassVar
 
-from pipeline.domain.work import Attachment, Channel
+from msgspec import field
+
+from pipeline.domain.value import Value
+from pipeline.domain.work import Attachment, Channel, Purpose
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(Value, frozen=True):
     """One message to one person, every rule kept that needs no configuration. Instants are epoch milliseconds."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset(
+        {"to", "subject", "body", "text", "variables", "reply_to", "headers", "metadata"}
+    )
 
     touch_id: str
     campaign_id: str
     lead_id: str
     channel: Channel
-    to: str = field(repr=False)
-    subject: str | None = field(default=None, repr=False)
-    body: str | None = field(default=None, repr=False)
-    text: str | None = field(default=None, repr=False)
+    to: str
+    subject: str | None = None
+    body: str | None = None
+    text: str | None = None
     template: str | None = None
-    variables: dict[str, str] = field(default_factory=dict, repr=False)
+    variables: dict[str, str] = field(default_factory=dict)
     sender: str | None = None
     time_zone: str | None = None
     not_before_ms: int | None = None
     expires_at_ms: int | None = None
     attachments: tuple[Attachment, ...] = ()
     from_: str | None = None
-    reply_to: str | None = field(default=None, repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    reply_to: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     priority: int = 5
-    metadata: dict[str, str] = field(default_factory=dict, repr=False)
+    metadata: dict[str, str] = field(default_factory=dict)
     created_at_ms: int = 0
+    purpose: Purpose = Purpose.MARKETING
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class TouchHeader:
     campaign_id: str = ""
     lead_id: str = ""
     channel: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = dataclass_field(default_factory=dict)
 
 
 MOST_FAULTS = 10

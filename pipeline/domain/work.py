@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
+
+from msgspec import field
+
+from pipeline.domain.value import Value
 
 
 class Channel(StrEnum):
@@ -14,41 +18,51 @@ class Channel(StrEnum):
     SMS = "sms"
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Purpose(StrEnum):
+    """Why a touch is sent; an unsubscription concerns marketing only."""
+
+    MARKETING = "marketing"
+    TRANSACTIONAL = "transactional"
+
+
+class Attachment(Value, frozen=True):
     """One e-mail attachment: `content` or `url`, not both."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"content", "url"})
 
     filename: str
     content_type: str | None = None
-    content: bytes | None = field(default=None, repr=False)
-    url: str | None = field(default=None, repr=False)
+    content: bytes | None = None
+    url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Value, frozen=True):
     """Composed content; nothing is rendered after the router."""
 
-    subject: str | None = field(default=None, repr=False)
-    body: str | None = field(default=None, repr=False)
+    hidden: ClassVar[frozenset[str]] = frozenset({"subject", "body", "text", "reply_to", "headers"})
+
+    subject: str | None = None
+    body: str | None = None
     """Text for WhatsApp and SMS, HTML for e-mail."""
-    text: str | None = field(default=None, repr=False)
+    text: str | None = None
     """The plain part of an e-mail."""
     from_: str | None = None
     """The sender's address the touch picked; None means the sender's first."""
-    reply_to: str | None = field(default=None, repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    reply_to: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Value, frozen=True):
     """A valid touch on its way: normalised, composed, with its sender. Instants are epoch milliseconds."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"to", "metadata"})
 
     touch_id: str
     campaign_id: str
     lead_id: str
     channel: Channel
-    to: str = field(repr=False)
+    to: str
     """E.164, or an address with its domain in lower case."""
     sender: str
     """Sender's name; its lane is the partition of the channel topic."""
@@ -63,7 +77,7 @@ class Work:
     time_zone: str | None = None
     not_before_ms: int | None = None
     expires_at_ms: int | None = None
-    metadata: dict[str, str] = field(default_factory=dict, repr=False)
+    metadata: dict[str, str] = field(default_factory=dict)
     created_at_ms: int = 0
     attempt: int = 0
     """Claims made so far."""
@@ -78,15 +92,21 @@ class Work:
     """At most so many touches in its next call (halved when a batch is refused for one of them); 0 means no cap."""
     returns: int = 0
     """How often it came back from `touches.scheduled`; 0 is fresh from the router."""
+    purpose: Purpose = Purpose.MARKETING
+    recipient: str | None = None
+    """Hash of its address (`domain/address_hash.py`); None: written by a version without it."""
+    accepted_ms: int = 0
+    """When it was accepted; 0: written by a version without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value, frozen=True):
     """One HTTP request, byte for byte. Credentials are added by the sender, never stored."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
 
     path: str
     """Relative to the sender's `base_url`, starting with a slash."""
-    body: bytes = field(repr=False)
+    body: bytes
     content_type: str
     handle: str
     """What the provider can be asked by: Resend's Idempotency-Key, WAHA's message id, "" for Twilio."""
@@ -103,8 +123,7 @@ class Phase(StrEnum):
     """Its outcome is known, or given up. No record has this phase: a closed claim is deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Value, frozen=True):
     """The right, committed before the request leaves, to make exactly one call; carries the work byte for byte."""
 
     claim_id: str
@@ -126,14 +145,19 @@ class Claim:
     resolve_until_ms: int = 0
     error_code: str | None = None
     error: str | None = None
+    control_seen: int = 0
+    """Offset of `touches.control` up to which orders were known when it was made."""
+    suppressions_seen: int = 0
+    """Offset of `touches.suppressions` up to which entries were known when it was made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(Value, frozen=True):
     """Work that is not due yet; `work` is its record, handed on without being decoded."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"work"})
 
     due_ms: int
     channel: Channel
     lane: int
     touch_id: str
-    work: bytes = field(repr=False)
+    work: bytes

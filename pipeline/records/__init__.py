@@ -1,9 +1,8 @@
-"""Avro in and out: the internal records, the three framings of touches, statuses and dead letters."""
+"""Records in and out: the internal ones, the three framings of touches, statuses and dead letters."""
 
 from __future__ import annotations
 
 from pipeline.records.codec import (
-    UnknownVersion,
     decode_claim,
     decode_event,
     decode_scheduled,
@@ -14,8 +13,8 @@ from pipeline.records.codec import (
     encode_scheduled,
     encode_unconfirmed,
     encode_work,
-    one_of,
 )
+from pipeline.records.single_object import UnknownVersion, one_of
 
 __all__ = [
     "UnknownVersion",

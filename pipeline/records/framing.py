@@ -12,8 +12,8 @@ from fastavro import schemaless_reader
 
 from pipeline.domain.rules import is_touch_id
 from pipeline.records import schemas
-from pipeline.records.codec import HEADER_BYTES, MARKER
 from pipeline.records.plain_json import read_json
+from pipeline.records.single_object import HEADER_BYTES, MARKER
 from pipeline.records.undecodable import Undecodable
 
 __all__ = ["TouchReader", "Undecodable", "WriterSchemas"]

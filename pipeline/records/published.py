@@ -9,9 +9,9 @@ import orjson
 from fastavro import schemaless_reader
 
 from pipeline.records import schemas
-from pipeline.records.codec import MARKER, decode
 from pipeline.records.framing import CONFLUENT, CONFLUENT_BYTES
 from pipeline.records.registry import RegistryAway, SchemaNotHere
+from pipeline.records.single_object import MARKER, UnknownVersion, decode
 
 if TYPE_CHECKING:
     from pipeline.records.registry import Registry

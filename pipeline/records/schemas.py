@@ -35,8 +35,9 @@ def folder() -> Path:
 
 @cache
 def current(name: str) -> Known:
-    """Return today's schema called `name`."""
-    return _read(folder() / f"{name}.avsc", name)
+    """Return today's schema called `name`; of one that is written no more, the last."""
+    path = folder() / f"{name}.avsc"
+    return _read(path, name) if path.exists() else list(published(name).values())[-1]
 
 
 @cache

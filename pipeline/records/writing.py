@@ -12,11 +12,11 @@ import orjson
 from fastavro import schemaless_writer
 
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.story import Event
+from pipeline.domain.story import ERROR_CHARACTERS, Event, shortened
 from pipeline.flow import KEY_BYTES
 from pipeline.records import schemas
-from pipeline.records.codec import ERROR_CHARACTERS, encode, event_datum, shortened
 from pipeline.records.framing import CONFLUENT
+from pipeline.records.single_object import encode
 
 STATUS_BYTES = 4_000_000
 """A record of `touches.status` takes 4 MiB."""
@@ -60,13 +60,35 @@ class Confluent:
 
 def status_value(write: Writer, event: Event, sequence: int) -> bytes:
     """Return the value of `touches.status` for an event; `sequence` is its number in the touch's statuses, from 1."""
-    datum = {**event_datum(event), "sequence": sequence}
+    datum = {**_event_datum(event), "sequence": sequence}
     value = write("status", datum)
     if len(value) <= STATUS_BYTES:
         return value
     return write(
         "status", {**datum, "metadata": {}}
     )  # JSON can take six bytes for one: the state is kept, metadata is dropped
+
+
+def _event_datum(event: Event) -> dict[str, Any]:
+    """Return `event` with the names of the Status schema."""
+    return {
+        "touch_id": event.touch_id,
+        "campaign_id": event.campaign_id,
+        "lead_id": event.lead_id,
+        "channel": event.channel,
+        "state": event.state.value,
+        "reason": None if event.reason is None else event.reason.value,
+        "attempt": event.attempt,
+        "sender": event.sender,
+        "provider_message_id": event.provider_message_id,
+        "error_code": event.error_code,
+        "error": None if event.error is None else shortened(event.error),
+        "next_attempt_at": event.next_attempt_at_ms,
+        "metadata": event.metadata,
+        "occurred_at": event.occurred_at_ms,
+        "recipient": event.recipient,
+        "order": event.order,
+    }
 
 
 def dead_letter_value(write: Writer, letter: DeadLetter) -> bytes:

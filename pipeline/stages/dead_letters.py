@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.flow import DEAD_LETTERS, KEY_BYTES
-from pipeline.records.codec import UnknownSchema, UnknownVersion
 from pipeline.records.registry import SchemaNotHere
+from pipeline.records.single_object import UnknownSchema, UnknownVersion
 from pipeline.records.writing import dead_letter_value, single_object
 from pipeline.stage_io import Output, Overlay, Record, TableFailed
 from pipeline.stages.step import DeadLettered, StageStep

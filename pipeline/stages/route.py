@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.touch import InvalidTouch, Touch, TouchHeader, digest
+from pipeline.domain.value import replace
 from pipeline.domain.work import Channel, Content, Work
 from pipeline.flow import RESULTS, TOUCH_BYTES, WORK_BYTES, channel_topic
 from pipeline.records import encode_event, encode_work
@@ -276,6 +277,8 @@ class _Arrival:
                 expires_at_ms=touch.expires_at_ms,
                 metadata=touch.metadata,
                 created_at_ms=touch.created_at_ms,
+                purpose=touch.purpose,
+                accepted_ms=self._now_ms,
             )
         )
         if len(value) > WORK_BYTES:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import orjson
 import pytest
 
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import AskLater, Paused, Rejected, Sent, Split, Unknown
 from pipeline.domain.work import Attachment
 from tests.harness.providers import refusing

@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.records.codec import encode
+from pipeline.records.single_object import encode
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ from pipeline.console.status.work import Seen, status
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed
-from pipeline.records.codec import encode
 from pipeline.records.published import ValueReader
+from pipeline.records.single_object import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
-from pipeline.records.codec import encode
+from pipeline.records.single_object import encode
 from tests.harness.judge import CHANNELS
 from tests.harness.secured import PASSWORDS, SecuredKafka, SmallStack
 from tests.harness.stack import ROOT, Stack, touch

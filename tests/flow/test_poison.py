@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.protocol.produce import ProduceRequest
 
 from pipeline.domain.home import home_of
-from pipeline.records.codec import decode
+from pipeline.records.single_object import decode
 from tests.harness.judge import CHANNELS
 from tests.harness.odd_batches import batch, record
 from tests.harness.stack import PARTITIONS, Stack, touch

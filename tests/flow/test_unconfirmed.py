@@ -21,7 +21,7 @@ from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.records import encode_unconfirmed
-from pipeline.records.codec import decode
+from pipeline.records.single_object import decode
 from tests.harness.lane_rig import T0, work
 from tests.harness.stack import ROOT, Stack, touch
 

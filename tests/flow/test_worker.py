@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics
-from pipeline.records.codec import decode, encode
+from pipeline.records.single_object import decode, encode
 from tests.harness.judge import CHANNELS
 from tests.harness.stack import PARTITIONS, ROOT, Stack, touch
 

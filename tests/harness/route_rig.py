@@ -13,8 +13,8 @@ from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.work import Channel
 from pipeline.flow import DEAD_LETTERS, RESULTS, TOUCHES
 from pipeline.records import decode_event, decode_work
-from pipeline.records.codec import decode
 from pipeline.records.framing import TouchReader
+from pipeline.records.single_object import decode
 from pipeline.records.writing import dead_letter_value, single_object
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages.dead_letters import DeadLetterWriter

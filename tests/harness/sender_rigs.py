@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.domain.account import ResendAccount, TwilioAccount, WahaAccount
+from pipeline.domain.value import replace
 from pipeline.domain.work import Channel, Claim, Content, Work
 from pipeline.secret import Address, Secret
 from tests.harness.providers import FakeResend, FakeTwilio, FakeWaha

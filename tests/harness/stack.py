@@ -23,7 +23,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-from pipeline.records.codec import decode
+from pipeline.records.single_object import decode
 from tests.harness.judge import TERMINAL, Judgement
 
 if TYPE_CHECKING:

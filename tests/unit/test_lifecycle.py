@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import get_args
@@ -13,6 +12,7 @@ import pytest
 
 from pipeline.domain.lifecycle import BREAKER, CLAIM, TOUCH, BreakerState
 from pipeline.domain.story import TERMINAL, State
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import (
     Absent,
     AskLater,

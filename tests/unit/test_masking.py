@@ -8,7 +8,6 @@ import json
 import logging
 import pickle
 from base64 import b64encode
-from dataclasses import fields
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -283,7 +282,7 @@ def test_nothing_that_travels_prints_whom_it_is_for_or_what_is_said() -> None:
     for value in (touch, content, work, claim):
         assert "t-1" in repr(value) or value is content
         assert not any(planted in repr(value) for planted in ("parcel", "5550123", "ann@")), repr(value)
-    assert {each.name for each in fields(Work)} > {"to", "content"}
+    assert set(Work.__struct_fields__) > {"to", "content"}
 
 
 def test_the_traceback_of_what_ended_a_worker_names_nobody(tmp_path: Path, secret: Secret) -> None:

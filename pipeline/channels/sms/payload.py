@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from pipeline.domain.value import replace
 from pipeline.domain.work import Request, Work
 from pipeline.secret import Address
 

@@ -20,8 +20,8 @@ from pipeline.flow import CLAIM_BYTES, DAY_MS, STATUS_DAYS, TOUCHES, UNCONFIRMED
 from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
 from pipeline.kafka.topic import TopicSource, read_topic
 from pipeline.records import UnknownVersion, decode_unconfirmed, encode_unconfirmed
-from pipeline.records.codec import encode
 from pipeline.records.published import UndecodableValue
+from pipeline.records.single_object import encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

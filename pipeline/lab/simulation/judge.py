@@ -10,7 +10,7 @@ from pipeline.domain.story import TERMINAL
 from pipeline.domain.work import Channel
 from pipeline.flow import STATUS, UNCONFIRMED
 from pipeline.lab.simulation.scenario import OTHER, PARTITIONS
-from pipeline.records.codec import decode
+from pipeline.records.single_object import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

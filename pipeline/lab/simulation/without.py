@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from pipeline.channels import http
+from pipeline.domain.value import replace
 from pipeline.domain.work import Phase
 from pipeline.engine import partition
 from pipeline.lab.simulation import log

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from pipeline.domain.story import Reason, State
+from pipeline.domain.value import replace
 from pipeline.domain.work import Claim, Phase, Request, Work
 from pipeline.flow import CLAIM_BYTES
 from pipeline.stages.lane import limits, table

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pipeline.domain.limit import PastCall
+from pipeline.domain.value import replace
 from pipeline.domain.work import Claim, Phase, Work
 from pipeline.domain.zone import local_day
 from pipeline.stages.lane.breaker import LONGEST_RETRY_AFTER_MS

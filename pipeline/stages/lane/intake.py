@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pipeline.domain.sender_choice import NoSender, find_sender
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Reason, State
+from pipeline.domain.value import replace
 from pipeline.domain.work import Work
 from pipeline.flow import channel_topic
 from pipeline.records import UnknownVersion, decode_work, encode_work

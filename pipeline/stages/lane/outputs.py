@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pipeline.domain.unconfirmed import Unconfirmed
+from pipeline.domain.value import replace
 from pipeline.domain.work import Claim, Scheduled, Work
 from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED
 from pipeline.records import encode_scheduled, encode_unconfirmed, encode_work

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from pipeline.domain.value import replace
 from pipeline.domain.work import Claim, Phase
 from pipeline.stages.lane import limits, table
 from pipeline.stages.lane.claim import call_slots, calls_under_way

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final, assert_never
 
 from pipeline.domain.lifecycle import BreakerState
 from pipeline.domain.policy import Unresolved
 from pipeline.domain.retry import backoff_ms
 from pipeline.domain.story import Reason, State
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import (
     Absent,
     AskLater,

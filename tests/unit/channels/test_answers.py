@@ -16,6 +16,7 @@ from pipeline.channels.sms import resolve as sms_resolve
 from pipeline.channels.sms import verdict as sms
 from pipeline.channels.whatsapp import payload, resolve, verdict
 from pipeline.channels.words import MOST, words
+from pipeline.domain import value
 from pipeline.domain.verdict import Absent, AskLater, Paused, Refused, Rejected, Sent, Split, Unknown
 from pipeline.domain.work import Channel, Claim, Content, Request, Work
 
@@ -259,7 +260,9 @@ WORK = Work("t", "c", "l", Channel.WHATSAPP, "+12125550123", "default", False, C
 CLAIM = Claim("c1", (WORK,), payload.build([WORK], "c1", "default", "NOWEB"), T0, T0 + 5_000)
 BY_ID = resolve.question(CLAIM)
 FORM = b"To=%2B12125550123&From=%2B15005550006&Body=hi"
-BY_LIST = sms_resolve.question(replace(CLAIM, request=Request("/2010-04-01/Accounts/AC1/Messages.json", FORM, "x", "")))
+BY_LIST = sms_resolve.question(
+    value.replace(CLAIM, request=Request("/2010-04-01/Accounts/AC1/Messages.json", FORM, "x", ""))
+)
 NOT_FOUND = {"message": "Message not found", "error": "Not Found", "statusCode": 404}
 
 

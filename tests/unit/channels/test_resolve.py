@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pipeline.channels.whatsapp import payload, resolve
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import Absent, Sent
 from pipeline.domain.work import Channel, Claim, Content, Work
 

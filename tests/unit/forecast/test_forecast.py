@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.domain.limit import Limit
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import State
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import Paused, Sent
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel, Scheduled

@@ -9,8 +9,8 @@ from fastavro import schemaless_writer
 
 from pipeline.console.status.view import occurred_ms
 from pipeline.records import schemas
-from pipeline.records.codec import encode
 from pipeline.records.published import UndecodableValue, ValueReader
+from pipeline.records.single_object import encode
 from tests.harness.registry import FakeRegistry
 
 AT = 1_795_521_784_567
@@ -30,6 +30,8 @@ TOLD = {
     "next_attempt_at": None,
     "metadata": {"k": "v"},
     "occurred_at": AT,
+    "recipient": "4b1d",
+    "order": None,
 }
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
+from pipeline.domain.value import replace
 from pipeline.domain.work import Attachment, Channel, Claim, Content, Phase, Request, Scheduled, Work
 from pipeline.records import (
     decode_claim,

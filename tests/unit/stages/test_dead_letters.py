@@ -10,11 +10,12 @@ import pytest
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Event, State
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import Refused, Sent
 from pipeline.domain.work import Channel, Scheduled
 from pipeline.flow import DEAD_LETTERS, OWN_MESSAGE_BYTES, RESULTS, SCHEDULED, STATUS
 from pipeline.records import decode_event, encode_event, encode_scheduled, encode_work
-from pipeline.records.codec import decode
+from pipeline.records.single_object import decode
 from pipeline.records.writing import dead_letter_value, json_object, single_object, status_value
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages import schedule
@@ -291,7 +292,7 @@ def test_a_touch_whose_claim_does_not_fit_is_refused_with_the_limit_and_the_othe
     def build(works: Any, *given: Any) -> Any:
         large = any(w.touch_id == "bad" for w in works)
         made = small(works, *given)
-        return lane_rig.replace(made, body=bytes(17_000_000)) if large else made
+        return replace(made, body=bytes(17_000_000)) if large else made
 
     monkeypatch.setattr(lane_rig, "build", build)
     rig = Rig(lane_rig.policy(Channel.EMAIL, gather_ms=0), replays=True, by_text=False)

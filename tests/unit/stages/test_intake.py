@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.domain.attachment import NotBase64, decoded
 from pipeline.domain.instant import NotAnInstant, instant_ms
-from pipeline.records.codec import encode
 from pipeline.records.framing import TouchReader, Undecodable
+from pipeline.records.single_object import encode
 from pipeline.stages.step import RepeatDropped
 from tests.harness.route_rig import EMAIL, NOW, SMS
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.domain.home import home_of
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.flow import TOUCH_BYTES, TOUCH_MESSAGE_BYTES
-from pipeline.records.codec import decode, encode
+from pipeline.records.single_object import decode, encode
 from pipeline.stage_io import Record
 from pipeline.stages import route
 from pipeline.stages.route import Router

@@ -14,9 +14,9 @@ from pipeline.agents.router import RouterAgent
 from pipeline.engine.agent import NotReady
 from pipeline.metrics import Metrics
 from pipeline.records import schemas
-from pipeline.records.codec import encode
 from pipeline.records.framing import TouchReader
 from pipeline.records.registry import BELIEVED_S, Registry, RegistryAway
+from pipeline.records.single_object import encode
 from pipeline.secret import Address
 from pipeline.stage_io import MemoryTable
 from pipeline.stages import schema_wait as waiting

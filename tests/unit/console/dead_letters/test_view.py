@@ -17,8 +17,8 @@ from pipeline.console.dead_letters.view import LetterFilter, ShownLetter, json_o
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.kafka.topic import RecordPosition
 from pipeline.records import schemas
-from pipeline.records.codec import encode
 from pipeline.records.published import UndecodableValue, ValueReader
+from pipeline.records.single_object import encode
 from pipeline.records.writing import Confluent, dead_letter_value, json_object, single_object
 from tests.harness.registry import FakeRegistry
 

@@ -161,6 +161,8 @@ def test_as_json_everything_is_there():
         "expired": 10,
         "failed": 0,
         "unconfirmed": 0,
+        "cancelled": 0,
+        "suppressed": 0,
         "done_at": "2026-11-25T10:00:00Z",
         "held_by": "closed window",
         "paused": "HTTP 503 \x1b[31m",

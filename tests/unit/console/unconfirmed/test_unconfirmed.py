@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from pipeline.console.resubmit import again_id, touch_again
 from pipeline.console.unconfirmed.view import json_of, line_of
 from pipeline.console.unconfirmed.work import OperatorAnswer, ask, resolved
+from pipeline.domain import value
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Channel, Claim, Request
 from pipeline.kafka.cluster import CommandFailed
-from pipeline.records.codec import encode
+from pipeline.records.single_object import encode
 from tests.harness.lane_rig import T0, work
 from tests.harness.route_rig import EMAIL, SMS, Entrance
 
@@ -122,7 +123,7 @@ def test_the_same_words_go_to_the_same_person_again_as_another_touch(door, touch
     assert second.metadata == {**first.metadata, "resends": touch["touch_id"]}
     assert second.touch_id == f"{touch['touch_id']}:again"
     own = {"touch_id": "", "metadata": {}, "digest": b"", "created_at_ms": 0, "not_before_ms": None}
-    assert replace(second, **own) == replace(first, **own)
+    assert value.replace(second, **own) == value.replace(first, **own)
     assert door.give(again).works == [], "produced twice, it goes once"
     assert door.dead == []
 

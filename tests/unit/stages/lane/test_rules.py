@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pipeline.domain.limit import Limit, WarmUp, WarmUpStep
 from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.sender_policy import SenderPolicy
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import (
     Absent,
     AskLater,

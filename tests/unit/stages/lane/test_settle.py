@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pipeline.domain.story import Reason, State
+from pipeline.domain.value import replace
 from pipeline.domain.verdict import Absent, Paused, Refused, Rejected, Sent, Split, Unanswerable, Unbegun, Unknown
 from pipeline.domain.work import Claim, Phase
 from pipeline.stages.lane.breaker import CLOSED
