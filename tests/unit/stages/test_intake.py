@@ -359,7 +359,7 @@ def test_no_input_costs_much_more_than_its_length(door, name):
     began = time.thread_time()
     door.give(value)
     cost = time.thread_time() - began
-    assert cost < 0.1, f"{cost * 1000:.0f} ms"
+    assert cost < 0.3, f"{cost * 1000:.0f} ms"
     for text in [d["error"] for d in door.dead] + [e.error or "" for e in door.events]:
         assert len(text) < 1_200, len(text)
     for event in door.events:
