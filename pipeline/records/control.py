@@ -10,8 +10,8 @@ from pipeline.domain.instant import instant_ms
 from pipeline.domain.order import Action, Order, Target
 from pipeline.domain.rules import is_name
 from pipeline.domain.suppression import UNKNOWN_BY, Scope, Suppression, SuppressionReason
-from pipeline.records.codec import decode, encode
 from pipeline.records.published import UndecodableValue
+from pipeline.records.single_object import decode, encode
 from pipeline.records.writing import Writer
 
 PRIVACY_KEY: Final = b"privacy.key"

@@ -11,7 +11,7 @@ from fastavro import schemaless_reader
 from pipeline.records import schemas
 from pipeline.records.framing import CONFLUENT, CONFLUENT_BYTES
 from pipeline.records.registry import RegistryAway, SchemaNotHere
-from pipeline.records.single_object import MARKER, UnknownVersion, decode
+from pipeline.records.single_object import MARKER, decode
 
 if TYPE_CHECKING:
     from pipeline.records.registry import Registry

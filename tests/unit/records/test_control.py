@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pipeline.domain.order import Action, Order, Target
 from pipeline.domain.suppression import Scope, Suppression, SuppressionReason
 from pipeline.domain.work import Channel
-from pipeline.records.codec import encode
 from pipeline.records.control import (
     LONGEST_NOTE,
     PRIVACY_KEY,
@@ -23,6 +22,7 @@ from pipeline.records.control import (
 )
 from pipeline.records.lane_report import LaneReport, decode_lane_report, encode_lane_report
 from pipeline.records.published import UndecodableValue, ValueReader
+from pipeline.records.single_object import encode
 from pipeline.records.writing import json_object, single_object
 
 IDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
