@@ -19,13 +19,14 @@ from pipeline import flow
 from pipeline.agents.factory import AgentFactory
 from pipeline.composer import TemplateFiles, described
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
-from pipeline.console.banner import half, introduction
+from pipeline.console.banner import half, introduction, unkeyed
 from pipeline.console.check.work import Desired
 from pipeline.console.command import install
 from pipeline.console.command_context import CommandContext
 from pipeline.console.command_line import make_ours, versions
 from pipeline.console.early_options import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
+from pipeline.domain.address_hash import key_fingerprint
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
 from pipeline.engine.config import EngineConfig
@@ -34,8 +35,9 @@ from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import TopicMismatch, ensure_topics, topic_faults
-from pipeline.kafka.cluster import Cluster
+from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.kafka.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
+from pipeline.kafka.control import settle_fingerprint
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
 from pipeline.records.published import ValueReader
@@ -189,14 +191,24 @@ class Worker:
             _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {type(error).__name__}: {error}")
         if created:
             log.info("created topics: %s", ", ".join(created))
+        await self._check_privacy_key()
         self._writer = self._choose_writer()
         for sender in self.senders.values():
             await sender.open()
 
+    async def _check_privacy_key(self) -> None:
+        cluster = Cluster(self.engine_config.connection, self.settings.kafka.topic_prefix)
+        try:
+            await settle_fingerprint(cluster, key_fingerprint(self.settings.privacy_key), log.warning)
+        except CommandFailed as error:
+            _stop(EXIT_FAILED, str(error))
+
     def _introduce(self) -> None:
         for line in introduction(self.settings, versions()):
             log.info("%s", line)
-        for notice in filter(None, (*self.notices, *self.settings.warnings, half(self.settings))):
+        for notice in filter(
+            None, (*self.notices, *self.settings.warnings, half(self.settings), unkeyed(self.settings))
+        ):
             log.warning("%s", notice)
 
     def _look_at_templates(self) -> None:
@@ -301,6 +313,7 @@ def make_context(settings: Settings) -> CommandContext:
         read_touch=ValueReader("touch", registry),
         desired=partial(_desired, settings, connection, topics),
         policies=settings.channels,
+        privacy_key=settings.privacy_key,
         now_s=time.time,
         sender_of=sender_of,
     )

@@ -236,9 +236,16 @@ MUTANTS = [
     (
         "whoever resolves is alone",
         "pipeline/console/unconfirmed/work.py",
-        'transactional_id=cluster.topic_name("pipeline-unconfirmed")',
-        'transactional_id=cluster.topic_name(f"pipeline-unconfirmed-{id(place)}-{asyncio.get_running_loop().time()}")',
+        'open_transactional(cluster, "pipeline-unconfirmed", largest',
+        'open_transactional(cluster, f"pipeline-unconfirmed-{id(answer)}-{now_ms}", largest',
         "tests/flow/test_unconfirmed.py -k overtaken",
+    ),
+    (
+        "another privacy key is taken at the start",
+        "pipeline/kafka/control.py",
+        "if not is_accepted:",
+        "if False:",
+        "tests/flow/test_privacy_key.py -k two_keys",
     ),
     (
         "a call that hangs is forgotten",

@@ -41,6 +41,16 @@ def half(settings: Settings) -> str | None:
     )
 
 
+def unkeyed(settings: Settings) -> str | None:
+    """Return a warning if the hashes of addresses have no key; otherwise None."""
+    if settings.privacy_key:
+        return None
+    return (
+        "no privacy.key: whoever reads statuses or suppressions can find a phone number from its hash by trying all; "
+        "set it before the first touch (PIPELINE_PRIVACY_KEY without a file), it cannot be changed later"
+    )
+
+
 def _senders(settings: Settings) -> Iterator[tuple[ChannelSpec, str, str]]:
     for (channel, name), account in settings.accounts.items():
         yield settings.channels[channel].spec, name, account.base_url

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class CommandContext:
     """Returns what `check` compares with; its senders are new and not opened."""
     policies: Mapping[Channel, ChannelPolicy]
     """The rules of each channel."""
+    privacy_key: bytes = field(repr=False)
+    """Key of the address hashes; empty: they are unkeyed."""
     now_s: Callable[[], float]
     """Returns the time, epoch seconds."""
     sender_of: Callable[[Channel, str], Sender | None]

@@ -3,6 +3,7 @@
 from pipeline.console.check.command import check
 from pipeline.console.dead_letters.command import ListLetters, ReplayLetters, ShowLetter
 from pipeline.console.forecast.command import forecast
+from pipeline.console.hash.command import hash  # noqa: A004 - the command's name
 from pipeline.console.produce.command import produce
 from pipeline.console.status.command import status
 from pipeline.console.unconfirmed.command import ListUnconfirmed, ResolveUnconfirmed
@@ -15,6 +16,7 @@ __all__ = [
     "ShowLetter",
     "check",
     "forecast",
+    "hash",
     "produce",
     "status",
 ]

@@ -38,6 +38,20 @@ _CHANNELS: Final = {
 }
 
 
+class Covers(StrEnum):
+    """What an opt-out by SMS or WhatsApp concerns."""
+
+    PHONE = "phone"
+    """Both channels."""
+    CHANNEL = "channel"
+    """The channel on which it was said."""
+
+    def scope(self, channel: Channel) -> Scope:
+        """Return the scope of an opt-out that was said on `channel`."""
+        is_phone = self is Covers.PHONE and channel in _CHANNELS[Scope.PHONE]
+        return Scope.PHONE if is_phone else Scope(channel.value)
+
+
 class SuppressionReason(StrEnum):
     """Why somebody is not written to; each is also the `Reason` of a status. The first for which there is an entry is told."""
 

@@ -21,6 +21,7 @@ from pipeline.settings.hours import CALENDAR, WINDOW
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.kinds import CAP, FILE, REGION, duration, member_of, whole
 from pipeline.settings.pacing import GAP, LIMIT, RETRY, WARM_UP
+from pipeline.settings.privacy import PrivacyKeys, SuppressionKeys
 from pipeline.settings.schema import ABSENT, ByChannel, key
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
 
@@ -150,4 +151,6 @@ class FileKeys:
     )
     templates: str = key(FILE, "templates", "Folder of the templates.")
     kafka: KafkaSettings = key(Nested(KafkaSettings, _unchanged), {}, "")
+    privacy: PrivacyKeys = key(Nested(PrivacyKeys, _unchanged), {}, "")
+    suppression: SuppressionKeys = key(Nested(SuppressionKeys, _unchanged), {}, "")
     channels: ChannelsKeys = key(Nested(ChannelsKeys, _unchanged), {}, "")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.domain.account import Account
 from pipeline.domain.policy import ChannelPolicy
+from pipeline.domain.suppression import Covers
 from pipeline.domain.work import Channel
 from pipeline.settings.checks import check_channels
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import EnvironmentText, InvalidKey, KeyPath, to_toml
 from pipeline.settings.keys import AnyChannelKeys, FileKeys
 from pipeline.settings.policies import channel_policy
+from pipeline.settings.privacy import PrivacyKeys
 from pipeline.settings.schema import keys_of, read_table
 from pipeline.settings.security import absolute_paths, check_security
 from pipeline.settings.senders import SENDERS
@@ -44,6 +46,10 @@ class Settings:
     """Every channel; one without senders is off."""
     accounts: Mapping[tuple[Channel, str], Account]
     """What each sender's client needs, by channel and name of the sender."""
+    privacy_key: bytes = field(default=b"", repr=False)
+    """Key of the address hashes; empty: they are unkeyed."""
+    suppression_covers: Covers = Covers.PHONE
+    """What an opt-out by SMS or WhatsApp concerns."""
     templates_named: bool = False
     """Whether the configuration names the folder, which must exist then."""
     warnings: tuple[str, ...] = ()
@@ -111,7 +117,8 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
         if any(environ.get(variable) for variable in SENDERS[channel].SWITCHES):
             sender = _variables(SENDERS[channel], f"channels.{channel}.senders[0]", environ, names)
             channels[channel.value] = {"senders": [{**sender, "lane": lane}]}
-    return {"kafka": kafka, "channels": channels}, names
+    privacy = _variables(PrivacyKeys, "privacy", environ, names)
+    return {"kafka": kafka, "privacy": privacy, "channels": channels}, names
 
 
 def _variables(table: type[Any], path: str, environ: Mapping[str, str], names: dict[str, str]) -> dict[str, Any]:
@@ -142,4 +149,6 @@ def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settin
         accounts={
             (channel, sender.name): sender.account() for channel, own in by_channel.items() for sender in own.senders
         },
+        privacy_key=b"" if keys.privacy.key is None else keys.privacy.key.reveal().encode(),
+        suppression_covers=keys.suppression.covers,
     )

@@ -13,6 +13,7 @@ from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import InlineTable, to_toml
 from pipeline.settings.keys import ChannelKeys, FileKeys
 from pipeline.settings.pacing import GapKeys, LimitKeys, RetryKeys, WarmUpKeys, WarmUpStepKeys
+from pipeline.settings.privacy import PrivacyKeys, SuppressionKeys
 from pipeline.settings.schema import ABSENT, REQUIRED, ByChannel, Key, keys_of
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
 
@@ -40,6 +41,8 @@ A duration is text: `"250ms"` `"5s"` `"10m"` `"12h"` `"30d"`.
 TABLES: list[tuple[str, str, type[Any] | None]] = [
     ("Keys at the top of the file", "", FileKeys),
     ("`[kafka]`", "", KafkaSettings),
+    ("`[privacy]`", "[How recipients are named in records](control.md#recipients-by-hash).", PrivacyKeys),
+    ("`[suppression]`", "Suppressions are always on.", SuppressionKeys),
     (
         "`[channels.whatsapp]` `[channels.email]` `[channels.sms]`",
         "The same keys on each channel. A channel without senders is off: its touches end `failed` with reason `channel_off`.",
@@ -110,6 +113,7 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
 ]
 VARIABLES: list[tuple[str, type[Any]]] = [
     ("kafka", KafkaSettings),
+    ("privacy", PrivacyKeys),
     ("channels.whatsapp.senders", WahaKeys),
     ("channels.email.senders", ResendKeys),
     ("channels.sms.senders", TwilioKeys),

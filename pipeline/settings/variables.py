@@ -8,13 +8,14 @@ from typing import Final
 
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import MISSING_VARIABLE, EnvironmentText, KeyPath, to_toml
+from pipeline.settings.privacy import PrivacyKeys
 from pipeline.settings.schema import keys_of
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
 
 CONFIG_VARIABLE: Final = "PIPELINE_CONFIG"
 WITHOUT_FILE: Final = tuple(
     each.variable
-    for table in (KafkaSettings, WahaKeys, ResendKeys, TwilioKeys)
+    for table in (KafkaSettings, PrivacyKeys, WahaKeys, ResendKeys, TwilioKeys)
     for each in keys_of(table)
     if each.variable
 )

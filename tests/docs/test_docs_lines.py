@@ -53,6 +53,8 @@ ACLS = "test_touches_come_and_go_by_every_way_in_with_the_permissions_that_the_d
 FOLDER = "test_the_data_folder_is_the_one_that_was_typed"
 AT_ONCE = "test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code"
 OPTIONS_OF_WORKER = "test_a_worker_without_kafka_shows_what_quiet_logfile_and_without_web_do"
+HASH = "test_hash_prints_the_name_of_an_address_in_records"
+ACCEPT = "test_another_key_is_refused_until_it_is_accepted"
 BY_HAND = "by hand"
 """It needs a container engine."""
 RULES = "test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say"
@@ -94,6 +96,9 @@ LINES = {
     'kafka-console-consumer.sh --bootstrap-server "$KAFKA" --topic touches --partition 8 --offset earliest --timeout-ms 10000 | faust -A pipeline produce -': "test_a_fleet_goes_on_with_the_partitions_it_knows_and_says_what_waits_in_the_others",
     'curl -d \'{"drop": "after", "probability": 0.02, "seed": 1}\' http://127.0.0.1:4010/control/rules': RULES,
     'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': RULES,
+    "faust -A pipeline hash +12125550001": HASH,
+    "faust -A pipeline hash ann@example.com": HASH,
+    "faust -A pipeline hash --accept-key": ACCEPT,
     **dict.fromkeys(
         [
             "make setup",
@@ -138,6 +143,7 @@ OPTIONS = {
     },
     "check": {},
     "version": {},
+    "hash": {"--accept-key": ACCEPT},
     "produce": {"--format": "test_csv_is_known_by_its_name_or_by_option"},
     "status": {
         "--follow": STRANGER,

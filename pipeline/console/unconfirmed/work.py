@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, MessageSizeTooLargeError, ProducerFenced
 
 from pipeline.console.resubmit import again_id, touch_again
@@ -19,23 +17,21 @@ from pipeline.domain.verdict import Absent, AskLater, Sent
 from pipeline.flow import CLAIM_BYTES, DAY_MS, STATUS_DAYS, TOUCHES, UNCONFIRMED
 from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
 from pipeline.kafka.topic import TopicSource, read_topic
+from pipeline.kafka.transaction import open_transactional, transaction
 from pipeline.records import UnknownVersion, decode_unconfirmed, encode_unconfirmed
 from pipeline.records.published import UndecodableValue
 from pipeline.records.single_object import encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
-    from aiokafka import ConsumerRecord
+    from aiokafka import AIOKafkaProducer, ConsumerRecord
 
     from pipeline.console.command_context import CommandContext
     from pipeline.domain.sender import Sender
     from pipeline.kafka.cluster import Cluster
 
-REACHED_S = 30.0
-"""How long Kafka may take to let us in, or to take what we write."""
-GOODBYE_S = 5.0
 CLOCKS_MS = 60_000
 """How far the clocks of those who wrote claims and statuses may differ."""
 
@@ -107,7 +103,8 @@ async def record(
     """
     await partition_count(cluster, UNCONFIRMED)
     try:
-        async with _alone(cluster) as producer:
+        # It fences every other one of this kind: what is read now is what will be written upon.
+        async with open_transactional(cluster, "pipeline-unconfirmed", largest=CLAIM_BYTES) as producer:
             left = named(await unconfirmed(cluster, complain), touch_id)
             new = resolved(left, answer, now_ms)
             if new is None:
@@ -125,41 +122,14 @@ async def record(
         raise await unreached(cluster, error) from error
 
 
-@asynccontextmanager
-async def _alone(cluster: Cluster) -> AsyncIterator[AIOKafkaProducer]:
-    """Yield a producer that has fenced every other one of this kind: what is read now is what will be written upon."""
-    producer = AIOKafkaProducer(
-        **cluster.connection,
-        transactional_id=cluster.topic_name("pipeline-unconfirmed"),
-        acks="all",
-        max_request_size=CLAIM_BYTES,
-        partitioner=cluster.partitioner(),
-    )
-    try:
-        await asyncio.wait_for(producer.start(), REACHED_S)
-        yield producer
-    finally:
-        # After a failure stop() would wait for deliveries that never come.
-        with suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(producer.stop(), GOODBYE_S)
-
-
 async def _write(producer: AIOKafkaProducer, cluster: Cluster, left: Unconfirmed) -> None:
     """Write what was found out, and the touch once more if it was not sent, in one transaction."""
-    await producer.begin_transaction()
-    try:
-        async with asyncio.timeout(REACHED_S):
-            key, value = left.work.touch_id.encode(), encode_unconfirmed(left)
-            await producer.send_and_wait(cluster.topic_name(UNCONFIRMED), value, key, partition=left.work.origin)
-            if left.resolution is Resolved.NOT_SENT and left.resent_as is not None:
-                again = encode("touch", touch_again(left.work))
-                await producer.send_and_wait(cluster.topic_name(TOUCHES), again, left.resent_as.encode())
-            await producer.commit_transaction()
-    except BaseException:
-        # Left open, it would hide what comes behind it in `touches` from the router until Kafka gives it up.
-        with suppress(Exception):  # who was fenced has nothing to abort, and aiokafka asserts so
-            await asyncio.wait_for(producer.abort_transaction(), GOODBYE_S)
-        raise
+    async with transaction(producer):
+        key, value = left.work.touch_id.encode(), encode_unconfirmed(left)
+        await producer.send_and_wait(cluster.topic_name(UNCONFIRMED), value, key, partition=left.work.origin)
+        if left.resolution is Resolved.NOT_SENT and left.resent_as is not None:
+            again = encode("touch", touch_again(left.work))
+            await producer.send_and_wait(cluster.topic_name(TOUCHES), again, left.resent_as.encode())
 
 
 # --- asking ------------------------------------------------------------------------------------------------------

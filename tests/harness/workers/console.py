@@ -44,6 +44,7 @@ def context() -> CommandContext:
         policies={
             channel: ChannelPolicy(SPECS[channel], (), window=None, limit=None, warm_up=None) for channel in Channel
         },
+        privacy_key=b"",
         now_s=time.time,
         sender_of=lambda _channel, _name: None,
     )

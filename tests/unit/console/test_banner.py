@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.console.banner import half, introduction
+from pipeline.console.banner import half, introduction, unkeyed
 from pipeline.settings import load
 
 WAHA = {"WAHA_BASE_URL": "http://waha:3000", "WAHA_API_KEY": "hidden-waha"}
@@ -71,3 +71,8 @@ def test_the_source_the_prefix_and_the_form_of_the_statuses_are_told():
 )
 def test_half_sandbox_half_real_is_noticed(environ: dict[str, str], is_half: bool):
     assert (half(load(environ, Path("/"))) is not None) == is_half
+
+
+def test_a_start_without_a_privacy_key_is_warned_of_once():
+    assert "find a phone number" in str(unkeyed(load(RESEND, Path("/"))))
+    assert unkeyed(load({**RESEND, "PIPELINE_PRIVACY_KEY": "k" * 32}, Path("/"))) is None

@@ -15,7 +15,7 @@ from pipeline.console.command_line import DEFAULT_PORT, make_ours, versions, wor
 
 make_ours()
 GROUPS = {"dead-letters": ["list", "show", "replay"], "unconfirmed": ["list", "resolve"]}
-OURS = ["check", "dead-letters", "forecast", "produce", "status", "unconfirmed", "version", "worker"]
+OURS = ["check", "dead-letters", "forecast", "hash", "produce", "status", "unconfirmed", "version", "worker"]
 PATHS = [[name] for name in OURS if name not in GROUPS] + [
     [group, verb] for group, verbs in GROUPS.items() for verb in verbs
 ]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.address_hash import address_hash, key_fingerprint
+from pipeline.domain.address import BadAddress
+from pipeline.domain.address_hash import address_hash, key_fingerprint, read_address
 from pipeline.domain.suppression import ORDER_OF_REASONS, Scope, Suppression, SuppressionReason, concerns, strongest
 from pipeline.domain.work import Channel
 
@@ -103,3 +104,24 @@ def test_hash_and_fingerprint_depend_on_the_key(one, other):
     assert (address_hash(Channel.SMS, NUMBER, one) == address_hash(Channel.SMS, NUMBER, other)) == (one == other)
     assert (key_fingerprint(one) == key_fingerprint(other)) == (one == other)
     assert key_fingerprint(one) not in (key_fingerprint(b""), address_hash(Channel.SMS, NUMBER, one))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("+49 151 12345678", ("phone", NUMBER)),
+        ("4915112345678@c.us", ("phone", NUMBER)),
+        ("4915112345678@s.whatsapp.net", ("phone", NUMBER)),
+        ("+1 555 0100", ("phone", "+15550100")),
+        (" Ann@Example.COM ", ("email", "Ann@example.com")),
+    ],
+)
+def test_an_address_says_by_itself_whether_it_is_a_number(text, found):
+    assert read_address(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0151 12345678", "004915112345678", "ann", "ann@", "a@b.c, d@e.f", "+49"])
+def test_what_is_no_address_is_refused_and_not_repeated(text):
+    with pytest.raises(BadAddress) as caught:
+        read_address(text)
+    assert not text or text not in str(caught.value)

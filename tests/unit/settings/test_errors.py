@@ -109,6 +109,10 @@ WRONG = [
         '"us-2026.1"',
         "open together with `window`",
     ),
+    ("privacy.key", '[privacy]\nkey = "short"', "not shown", "32 to 64 bytes in UTF-8 (it has 5)"),
+    ("privacy.key", f'[privacy]\nkey = "{"ä" * 33}"', "not shown", "32 to 64 bytes in UTF-8 (it has 66)"),
+    ("privacy.key", "[privacy]\nkey = 5", "not shown", "text of 32"),
+    ("suppression.covers", '[suppression]\ncovers = "email"', '"email"', '"phone" or "channel"'),
     ("channels.whatsapp.senders[0].enabled", WAHA + "enabled = 1", "1", "true or false"),
     ("channels.sms.retry", '[channels.sms]\nretry = { first = "1h" }', 'first = "1h"', "first not over most"),
     ("channels.sms.window", '[channels.sms]\nwindow = "never"', '"never"', '"always"'),
@@ -293,6 +297,7 @@ def test_a_file_that_cannot_be_read_is_one_line(content: bytes | None, found: st
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "t"}, ["TWILIO_FROM"]),
         ({"WAHA_BASE_URL": "waha"}, ["WAHA_BASE_URL"]),
         ({"KAFKA_TOPIC_PREFIX": "ä"}, ["KAFKA_TOPIC_PREFIX"]),
+        ({"PIPELINE_PRIVACY_KEY": "short"}, ["PIPELINE_PRIVACY_KEY"]),
     ],
 )
 def test_without_a_file_the_variable_is_the_key(environ: dict[str, str], keys: list[str], tmp_path: Path) -> None:

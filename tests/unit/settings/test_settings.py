@@ -294,10 +294,34 @@ def test_no_secret_is_in_a_repr(tmp_path: Path) -> None:
     assert "hidden" not in repr(settings)
 
 
+KEY = "ä key that nobody guesses, with 40 bytes"
+
+
+def test_the_privacy_key_is_bytes_in_utf_8_from_the_file_or_the_environment(tmp_path: Path) -> None:
+    assert load({}, tmp_path).privacy_key == b""
+    assert load({"PIPELINE_PRIVACY_KEY": KEY}, tmp_path).privacy_key == KEY.encode()
+    assert load_text(tmp_path, f'[privacy]\nkey = "{KEY}"', PIPELINE_PRIVACY_KEY="x").privacy_key == KEY.encode()
+    settings = load_text(tmp_path, '[privacy]\nkey = { env = "SOME_KEY" }', SOME_KEY=KEY)
+    assert settings.privacy_key == KEY.encode()
+    assert "guesses" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("covers", "scopes"),
+    [(None, ["phone", "email", "phone"]), ("phone", ["phone", "email", "phone"]), ("channel", [*Channel])],
+)
+def test_an_opt_out_covers_both_phone_channels_or_its_own(
+    covers: str | None, scopes: list[str], tmp_path: Path
+) -> None:
+    settings = load_text(tmp_path, "" if covers is None else f'[suppression]\ncovers = "{covers}"')
+    assert [settings.suppression_covers.scope(channel) for channel in Channel] == scopes
+
+
 def test_the_example_says_the_defaults(tmp_path: Path) -> None:
     example = load({"PIPELINE_CONFIG": str(ROOT / "examples" / "pipeline.toml"), **SECRETS}, tmp_path)
     bare = load_text(tmp_path, ALL_CHANNELS)
     assert example.kafka == bare.kafka
+    assert (example.privacy_key, example.suppression_covers) == (bare.privacy_key, bare.suppression_covers)
     for channel in Channel:
         shown, default = example.channels[channel], bare.channels[channel]
         assert shown.senders != ()

@@ -1,0 +1,124 @@
+"""Orders, and the fingerprint of `privacy.key`, as commands and the start of a worker read and write them: `touches.control`."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+
+from pipeline.flow import CONTROL
+from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
+from pipeline.kafka.topic import TopicSource, read_topic
+from pipeline.kafka.transaction import open_transactional, transaction
+from pipeline.records.control import PRIVACY_KEY, decode_order, encode_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiokafka import ConsumerRecord
+
+    from pipeline.domain.order import Order
+    from pipeline.kafka.cluster import Cluster
+
+TRANSACTION_S: Final = 10
+"""A command that is killed between its record and the commit hides later records for this long."""
+_ACCEPT: Final = "faust -A pipeline hash --accept-key"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOrder:
+    """An order and where it stands in `touches.control`."""
+
+    offset: int
+    order: Order
+
+
+@dataclass(slots=True)
+class ControlLog:
+    """What `touches.control` says now."""
+
+    orders: dict[str, PlacedOrder] = field(default_factory=dict)
+    """The latest of each key, by offset."""
+    fingerprint: str | None = None
+    """That of the `privacy.key` in use; None: no worker has started yet."""
+
+    def take(self, record: ConsumerRecord) -> None:
+        """Take the next record in. Raises UndecodableValue for one that is no order."""
+        if record.key == PRIVACY_KEY:
+            self.fingerprint = (record.value or b"").decode("ascii", "replace") or None
+            return
+        if record.value is None:
+            self.orders.pop((record.key or b"").decode("utf-8", "replace"), None)
+            return
+        order = decode_order(record.key, record.value)
+        self.orders.pop(order.key, None)
+        self.orders[order.key] = PlacedOrder(record.offset, order)
+
+    def check_key(self, fingerprint: str) -> None:
+        """Raise CommandFailed if the addresses were hashed with another `privacy.key` than the configured one."""
+        if self.fingerprint is not None and self.fingerprint != fingerprint:
+            raise CommandFailed(
+                "privacy.key is not the one with which the addresses were hashed so far: suppressions and statuses would "
+                f"no longer match. Configure the former key; or accept this one with: {_ACCEPT}"
+            )
+
+
+async def read_control(cluster: Cluster, complain: Callable[[str], None]) -> ControlLog:
+    """Return what `touches.control` says at its present end. Raises CommandFailed when Kafka or the topic is away."""
+    log = ControlLog()
+    source: TopicSource[None] = TopicSource(cluster, CONTROL, log.take, lambda _: 0, complain)
+    async with aclosing(read_topic(source)) as nothing:
+        async for _ in nothing:
+            pass
+    return log
+
+
+async def write_order(cluster: Cluster, order: Order) -> int:
+    """Commit `order` and return its offset. Raises CommandFailed when Kafka is away; nothing is written then."""
+    await partition_count(cluster, CONTROL)
+    name = f"pipeline-control-{uuid.uuid4().hex}"  # of its own: two operators at once do not fence each other
+    try:
+        async with open_transactional(cluster, name, timeout_ms=TRANSACTION_S * 1000) as producer:
+            async with transaction(producer, TRANSACTION_S):
+                topic = cluster.topic_name(CONTROL)
+                done = await producer.send_and_wait(topic, encode_order(order), order.key.encode(), partition=0)
+            return int(done.offset)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise await unreached(cluster, error) from error
+
+
+async def settle_fingerprint(
+    cluster: Cluster, fingerprint: str, complain: Callable[[str], None], *, is_accepted: bool = False
+) -> None:
+    """Check the fingerprint of the configured `privacy.key`, and record it where there is none, or if `is_accepted`.
+
+    Raises CommandFailed when another one is recorded, or Kafka is away.
+    """
+    while True:
+        log = await read_control(cluster, complain)
+        if log.fingerprint == fingerprint:
+            return
+        if not is_accepted:
+            log.check_key(fingerprint)
+        if await _record(cluster, fingerprint, log.fingerprint, complain):
+            return
+
+
+async def _record(cluster: Cluster, fingerprint: str, before: str | None, complain: Callable[[str], None]) -> bool:
+    """Record `fingerprint` if `before` still stands; return whether that was done. Of two at once one is fenced."""
+    try:
+        async with open_transactional(cluster, "pipeline-privacy-key", timeout_ms=TRANSACTION_S * 1000) as producer:
+            if (await read_control(cluster, complain)).fingerprint != before:
+                return False
+            async with transaction(producer, TRANSACTION_S):
+                await producer.send_and_wait(
+                    cluster.topic_name(CONTROL), fingerprint.encode(), PRIVACY_KEY, partition=0
+                )
+            return True
+    except (ProducerFenced, InvalidProducerEpoch):
+        return False
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise await unreached(cluster, error) from error
