@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
 Changes = dict[bytes, bytes | None]
 """State changes by key; None deletes."""
+
+
+LOCAL: Final = b"\xfe"
+"""First byte of the keys of rows that follow from other rows: they are in every store and in no changelog."""
+EXPIRES: Final = b"\x00\xff"
+"""First bytes of a value that has an expiry, epoch milliseconds in the next 8 bytes."""
+EXPIRY_END: Final = len(EXPIRES) + 8
+_DIGEST_BYTES: Final = 16
+"""A value of this length is an older version's digest, which may begin with any bytes."""
+
+
+def expiry_row(key: bytes, value: bytes | None) -> bytes | None:
+    """Return the key of the local row that puts the row (`key`, `value`) in the order of its expiry; None: it has none."""
+    if value is None or value[:2] != EXPIRES or len(value) == _DIGEST_BYTES:
+        return None
+    return LOCAL + value[len(EXPIRES) : EXPIRY_END] + key
 
 
 class Record(NamedTuple):
@@ -109,6 +125,7 @@ class MemoryTable:
 
     def __init__(self, rows: dict[bytes, bytes] | None = None) -> None:
         self._rows: dict[bytes, bytes] = {} if rows is None else rows
+        self._rows.update({row: b"" for row in map(expiry_row, self._rows, self._rows.values()) if row is not None})
         self._keys: list[bytes] | None = None
 
     def get(self, key: bytes) -> bytes | None:
@@ -131,4 +148,6 @@ class MemoryTable:
                 self._rows.pop(key, None)
             else:
                 self._rows[key] = value
+                if (row := expiry_row(key, value)) is not None:
+                    self._rows[row] = b""
         self._keys = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
-from pipeline.stage_io import TableFailed
+from pipeline.stage_io import TableFailed, expiry_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -116,13 +116,18 @@ class RocksStore:
             del rows  # an iterator locks the folder, and the traceback of a failure would keep it
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
-        """Apply `changes` and the changelog `position` behind them atomically. Raises StoreFailed."""
+        """Apply `changes`, the local rows that follow from them, and the changelog `position` behind them atomically.
+
+        Raises StoreFailed.
+        """
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
+                if (row := expiry_row(key, value)) is not None:
+                    batch.put(row, b"")
         batch.put(CHANGELOG_POSITION, position.to_bytes(8, "big") + _now_s().to_bytes(8, "big") + self.identity)
         with self._marking_damage():
             self._db.write(batch)

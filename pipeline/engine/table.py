@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.engine.producer import FencedProducer
 from pipeline.engine.store import NO_IDENTITY
+from pipeline.stage_io import LOCAL
 
 if TYPE_CHECKING:
     import asyncio
@@ -104,21 +105,33 @@ class FencedTable:
     async def commit(self, changes: Changes, outputs: Sequence[Output], next_offset: int | None) -> None:
         """Commit `changes`, `outputs` and the input position as one transaction, then write the store.
 
+        Local rows (`stage_io.LOCAL`) are written to the store only.
+
         Raises CommitFailed: the outcome is unknown, this table cannot be used any more, and the process must end.
         """
-        rows = list(changes.items())
+        local = [(key, value) for key, value in changes.items() if key[:1] == LOCAL]
+        rows = [(key, value) for key, value in changes.items() if key[:1] != LOCAL] if local else list(changes.items())
         if next_offset is not None:
             rows.append((INPUT_POSITION, next_offset.to_bytes(8, "big")))
             if (last := self._last) is not None:
                 applied = LastApplied.of(self.input_identity, last.offset, last.timestamp_ms, last.key, last.value)
                 rows.append((LAST_APPLIED, applied.pack()))
         if not rows and not outputs:
+            self._write_local(local)
             return
         state = [(self.changelog, self.partition, key, value, ()) for key, value in rows]
         produced = [(self._topic_name(o.topic), o.partition, o.key, o.value, o.headers) for o in outputs]
         offsets = await self._producer.commit([*state, *produced])
         if rows:
-            self.store.write(rows, offsets[self.changelog, self.partition])
+            self.store.write([*rows, *local], offsets[self.changelog, self.partition])
+        else:
+            self._write_local(local)
+
+    def _write_local(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Write rows that no changelog has; the store stays at its position."""
+        position = self.store.position() if rows else None
+        if position is not None:
+            self.store.write(rows, position.offset)
 
     def tasks(self) -> Iterator[tuple[str, asyncio.Future[Any] | None]]:
         """Yield (name for the log, task) of the producer's background tasks."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from pipeline.stage_io import Changes
+from pipeline.stage_io import LOCAL, Changes
 from pipeline.stages.ttl import ENTRY, INDEX
 
-FORGOTTEN = (ENTRY, INDEX)
+FORGOTTEN = (ENTRY, INDEX, LOCAL)
 """What has ended is of no account here: nothing in a backlog comes a second time but under another key."""
 SLACK = 1_000
 

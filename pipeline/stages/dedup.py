@@ -13,7 +13,7 @@ from pipeline.records import decode_event, one_of
 from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.dead_letters import PLAIN, DeadLetterWriter, apply_each, bytes_of
 from pipeline.stages.step import StageStep, StatusWritten
-from pipeline.stages.ttl import ENTRY, TtlSweep, remember
+from pipeline.stages.ttl import ENTRY, TtlSweep, recall, remember
 from pipeline.state_machine import is_valid_transition
 
 StatusEncoder = Callable[[Event, int], bytes]
@@ -89,7 +89,7 @@ class Dedup:
 
     def _tell(self, event: Event, record: Record, view: Overlay, step: StageStep, now_ms: int) -> None:
         key = event.touch_id.encode()
-        known = view.get(ENTRY + key)
+        known = recall(view, key)
         known_state = None if known is None else TouchState.unpack(known)
         if not _is_news(event, known_state):
             return

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from pipeline.engine.ownership import OpenedTable
-from pipeline.stage_io import MemoryTable, Output, Record
+from pipeline.stage_io import LOCAL, MemoryTable, Output, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ class Log:
         for key, value in changes.items():
             if value is None:
                 known.rows.pop(key, None)
-            else:
+            elif key[:1] != LOCAL:
                 known.rows[key] = value
         position = known.next_offset if next_offset is None else next_offset
         self._tables[place] = Committed(known.epoch, position, known.rows)

@@ -137,3 +137,33 @@ except StoreFailed as error:
     assert "failed: store" in told.stdout, told.stdout + told.stderr
     assert (tmp_path / "s.damaged").exists()
     assert RocksStore(tmp_path / "s").position() is None
+
+
+def test_a_row_with_an_expiry_is_found_in_its_order_and_the_index_is_in_no_changelog(tmp_path):
+    store, sent = RocksStore(tmp_path / "t-0"), []
+
+    class Producer:
+        async def commit(self, records):
+            sent.extend(records)
+            return {("t-changelog", 0): 7}
+
+    table = FencedTable("t", 0, store, {}, application="a", topic_name=str) if False else FencedTable.__new__(FencedTable)
+    table.partition, table.store, table.changelog, table._last, table._producer = 0, store, "t-changelog", None, Producer()
+    table._topic_name = str
+    view = Overlay(table)
+    remember(view, b"late", b"v", 2_000)
+    remember(view, b"soon", b"v", 1_000)
+    asyncio.run(table.commit(view.changes, [], None))
+    assert [key for _, _, key, _, _ in sent] == [b"elate", b"esoon"]
+    restored = RocksStore(tmp_path / "u-0")
+    restored.write([(key, value) for _, _, key, value, _ in sent], 7)
+    for each in (store, restored):
+        assert [row[9:] for row, _ in each.scan(LOCAL, LOCAL + b"\xff")] == [b"esoon", b"elate"]
+    sent.clear()
+    view = Overlay(table)
+    assert TtlSweep().forget(view, 1_500) == 2_000
+    asyncio.run(table.commit(view.changes, [], None))
+    assert [(key, value) for _, _, key, value, _ in sent] == [(b"esoon", None)]
+    assert [row[9:] for row, _ in store.scan(LOCAL, LOCAL + b"\xff")] == [b"elate"]
+    store.close()
+    restored.close()

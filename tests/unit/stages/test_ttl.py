@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.stage_io import MemoryTable, Overlay
-from pipeline.stages.ttl import PER_STEP, TtlSweep, recall, remember
+from pipeline.stage_io import EXPIRES, MemoryTable, Overlay
+from pipeline.stages.ttl import ENTRY, INDEX, PER_STEP, TtlSweep, recall, remember
 
 NOW = 1_700_000_000_000
 
@@ -71,3 +71,32 @@ def test_a_successor_forgets_what_a_clock_set_back_has_put_behind():
     forget(forgetting, table, NOW + 6)
     forget(TtlSweep(), table, NOW + 6)
     assert recall(Overlay(table), b"late") is None
+
+
+def test_what_is_kept_for_longer_since_is_not_forgotten_at_the_first_time():
+    table, forgetting = remembered(1), TtlSweep()
+    view = Overlay(table)
+    remember(view, b"k0", b"later", NOW + 1_000)
+    table.apply(view.changes)
+    assert forget(forgetting, table, NOW + 500) == NOW + 1_000
+    assert recall(Overlay(table), b"k0") == b"later"
+    assert forget(forgetting, table, NOW + 1_000) is None
+    assert recall(Overlay(table), b"k0") is None
+
+
+def test_the_entries_of_an_earlier_version_are_known_and_forgotten_in_time():
+    digest = EXPIRES + bytes(14)
+    table = MemoryTable({ENTRY + b"k": digest, INDEX + NOW.to_bytes(8, "big") + b"k": b"\x01"})
+    forgetting = TtlSweep()
+    assert recall(Overlay(table), b"k") == digest, "sixteen bytes are a digest, whatever it begins with"
+    assert forget(forgetting, table, NOW - 1) == NOW
+    forget(forgetting, table, NOW)
+    assert list(table.scan(b"", b"\xff")) == []
+    assert forget(forgetting, table, NOW) is None
+
+
+def test_the_first_expiry_of_a_step_is_known_before_it_is_committed():
+    view = Overlay(MemoryTable())
+    remember(view, b"b", b"v", NOW + 7)
+    remember(view, b"a", b"v", NOW + 5)
+    assert TtlSweep().forget(view, NOW) == NOW + 5
