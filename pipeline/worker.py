@@ -169,6 +169,7 @@ class Worker:
             monotonic_ms=monotonic_ms,
             draw=random.random,
             partitions=settings.kafka.partitions,
+            privacy_key=settings.privacy_key,
         )
 
     # --- before anything is consumed -------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ class AgentFactory:
     """A random number, 0 <= x < 1."""
     partitions: int
     """Number of partitions of `touches`."""
+    privacy_key: bytes = field(default=b"", repr=False)
 
     def bindings(self) -> list[AgentBinding]:
         """Return one binding for each topic that an agent reads."""
@@ -88,6 +89,7 @@ class AgentFactory:
             dead_letters=self._dead_letters(),
             dedup_for_ms=self.dedup_for_ms,
             partitions=self.partitions,
+            privacy_key=self.privacy_key,
         )
         return RouterAgent(Router(deps), self.registry, self.metrics)
 

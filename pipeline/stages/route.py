@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pipeline.composer import Composer, NotComposable
 from pipeline.domain.address import BadAddress
+from pipeline.domain.address_hash import address_hash
 from pipeline.domain.dead_letter import DeadReason
 from pipeline.domain.link import link_faults
 from pipeline.domain.mailbox import normal_header, normal_mailbox
@@ -69,6 +70,8 @@ class RouterDeps:
     """Time for which a touch's state is kept after its end."""
     partitions: int
     """Number of partitions of `touches`; a touch has its home on one of them."""
+    privacy_key: bytes = b""
+    """What address hashes are keyed with; empty: they are not."""
 
 
 class Router:
@@ -124,6 +127,8 @@ class _Arrival:
         self._deps, self._record, self._view, self._step, self._now_ms = deps, record, view, step, now_ms
         self._source = as_produced(record)
         """The record as its producer wrote it, before it was forwarded."""
+        self._recipient: str | None = None
+        """Hash of the address, once that is known to be one."""
 
     def route(self) -> None:
         if self._record.flaw is not None:
@@ -226,6 +231,7 @@ class _Arrival:
             self._step.counts[RepeatDropped(touch.channel.value)] += 1
             return
         sender = find_sender(policy, touch.sender, touch.to)
+        self._recipient = address_hash(touch.channel, touch.to, self._deps.privacy_key)
         work = self._work(touch, sender, mark) if isinstance(sender, SenderPolicy) else None
         if known is not None:
             self._dead_letter(DeadReason.CONFLICT, REFUSED_BEFORE if known == REFUSED else OTHER_BEFORE, touch.touch_id)
@@ -278,6 +284,7 @@ class _Arrival:
                 metadata=touch.metadata,
                 created_at_ms=touch.created_at_ms,
                 purpose=touch.purpose,
+                recipient=self._recipient,
                 accepted_ms=self._now_ms,
             )
         )
@@ -336,6 +343,7 @@ class _Arrival:
                 sender=sender,
                 error=error,
                 metadata=touch.metadata,
+                recipient=self._recipient,
             )
         )
 

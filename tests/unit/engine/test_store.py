@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -12,6 +13,9 @@ import pytest
 
 from pipeline.engine.malloc import return_large_blocks
 from pipeline.engine.store import RocksStore, StoreFailed
+from pipeline.engine.table import FencedTable
+from pipeline.stage_io import LOCAL, Overlay
+from pipeline.stages.ttl import TtlSweep, remember
 
 MIB = 1024 * 1024
 STORES, ROWS = 16, 25_000
@@ -139,17 +143,19 @@ except StoreFailed as error:
     assert RocksStore(tmp_path / "s").position() is None
 
 
-def test_a_row_with_an_expiry_is_found_in_its_order_and_the_index_is_in_no_changelog(tmp_path):
+def test_a_row_with_an_expiry_is_found_in_its_order_and_the_index_is_in_no_changelog(tmp_path, monkeypatch):
     store, sent = RocksStore(tmp_path / "t-0"), []
 
     class Producer:
+        def __init__(self, *_):
+            pass
+
         async def commit(self, records):
             sent.extend(records)
             return {("t-changelog", 0): 7}
 
-    table = FencedTable("t", 0, store, {}, application="a", topic_name=str) if False else FencedTable.__new__(FencedTable)
-    table.partition, table.store, table.changelog, table._last, table._producer = 0, store, "t-changelog", None, Producer()
-    table._topic_name = str
+    monkeypatch.setattr("pipeline.engine.table.FencedProducer", Producer)
+    table = FencedTable("t", 0, store, {}, application="a", topic_name=str)
     view = Overlay(table)
     remember(view, b"late", b"v", 2_000)
     remember(view, b"soon", b"v", 1_000)

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.domain.address_hash import address_hash
 from pipeline.domain.home import home_of
 from pipeline.domain.sender_policy import SenderPolicy
+from pipeline.domain.work import Channel, Purpose
 from pipeline.flow import TOUCH_BYTES, TOUCH_MESSAGE_BYTES
 from pipeline.records.single_object import decode, encode
 from pipeline.stage_io import Record
@@ -591,3 +593,23 @@ def test_a_stray_that_is_too_long_does_not_end_the_story_of_another_touch_with_i
     quarters.doors[home].give(SMS, partition=home)
     (hop,) = quarters.doors[away].give({**SMS, "body": "x" * 2_000_000}, partition=away).hops
     assert quarters.doors[home].give(hop.value, partition=home, headers=hop.headers).told() == []
+
+
+def test_every_record_about_a_person_carries_the_hash_of_the_address_and_the_purpose_is_kept(door):
+    door.give(
+        {**SMS, "touch_id": "a", "purpose": "transactional"},
+        {**EMAIL, "touch_id": "b"},
+        {**SMS, "touch_id": "c", "to": "x"},
+    )
+    hashes = [address_hash(Channel.SMS, "+12125552368"), address_hash(Channel.EMAIL, "Ann@example.com"), None]
+    assert [event.recipient for event in door.events] == hashes
+    assert [(w.recipient, w.purpose, w.accepted_ms) for _, _, w in door.works] == [
+        (hashes[0], Purpose.TRANSACTIONAL, NOW),
+        (hashes[1], Purpose.MARKETING, NOW),
+    ]
+
+
+def test_an_unknown_purpose_is_refused_and_named(door):
+    door.give({**SMS, "touch_id": "a", "purpose": "spam"})
+    assert door.told() == [("failed", "invalid")]
+    assert 'purpose is "spam"; allowed: marketing, transactional' in door.events[0].error
