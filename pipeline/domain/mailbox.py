@@ -15,9 +15,17 @@ from pipeline.domain.address import REMEMBERED, BadAddress, without_invisible
 
 LONGEST: Final = 320
 """Characters of an address: 64 before the @, 255 behind it (RFC 5321 section 4.5.3.1)."""
+DOMAINS: Final = 10_000
+"""Number of judged domains kept in memory."""
 LONGEST_MAILBOX: Final = 640
 """With a display name."""
 _PLAIN = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
+LONGEST_PLAIN: Final = 254
+"""Characters of an address with its @ (RFC 5321 section 4.5.3.1.3, a path less its < >)."""
+_DOT_ATOM = re.compile(
+    r"((?=.{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@)([A-Za-z0-9.-]+)"
+)
+"""What most addresses are (RFC 5322 section 3.4.1): its domain only is left to be judged."""
 _ATOMS = re.compile(r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]|[^\x00-\x7f])+")
 _BARE_NAME = re.compile(r'([^"<>@\\]*[^"<>@\\ ]) *<([^<>]+)>')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -31,6 +39,8 @@ def normal_email(text: str) -> str:
     """
     if len(text) > LONGEST:
         raise BadAddress(f"an e-mail address must not be longer than {LONGEST} characters")
+    if (plainest := _DOT_ATOM.fullmatch(text)) is not None and len(text) <= LONGEST_PLAIN:
+        return plainest[1] + _domain(plainest[2])
     plain = _trimmed(text)
     if re.search(r"[<>]", plain):
         raise BadAddress("not one e-mail address: it must stand alone, without a name and < >")
@@ -60,6 +70,12 @@ def normal_header(name: str, value: str) -> str:
     if (normal := _WITH_ADDRESSES.get(name.lower())) is None:
         return value
     return normal(value)
+
+
+@lru_cache(maxsize=DOMAINS)
+def _domain(text: str) -> str:
+    """Return the domain of an address, in lower case and ASCII. Raises BadAddress."""
+    return _ascii(_validated(f"a@{text}", with_name=False))[2:]
 
 
 def _trimmed(text: str) -> str:

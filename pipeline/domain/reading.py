@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, assert_never
+from collections.abc import Callable, Mapping
+from typing import Any, Final, assert_never
 
 from pipeline.domain.attachment import read_attachment
 from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
@@ -33,32 +33,18 @@ def parse_touch(datum: Mapping[str, Any], timestamp_ms: int) -> Touch:
 
 
 def _fields(read: _Members, timestamp_ms: int) -> dict[str, Any]:
-    return {
-        "touch_id": read.text("touch_id", required=True, rule=is_touch_id, allowed="1-128 of A-Z a-z 0-9 . _ : -"),
-        "campaign_id": read.text("campaign_id", required=True, rule=is_name, allowed=_NAME),
-        "lead_id": read.text("lead_id", required=True, rule=is_name, allowed=_NAME),
-        "channel": read.channel(),
-        "to": read.text("to", required=True, rule=_is_line, allowed="an address"),
-        "subject": read.text("subject", rule=_is_short, allowed=f"at most {LINE_LENGTH} characters"),
-        "body": read.text("body"),
-        "text": read.text("text"),
-        "template": read.text("template", rule=_is_line, allowed="the name of a template"),
-        "variables": read.mapping("variables", MOST_ENTRIES),
-        "sender": read.text("sender", rule=_is_line, allowed="the name of a sender"),
-        "time_zone": read.text("time_zone", rule=is_zone, allowed="an IANA time zone"),
-        "not_before_ms": read.instant("not_before", latest_ms=FARTHEST_MS),
-        "expires_at_ms": read.instant("expires_at"),
-        "attachments": read.attachments(),
-        "from_": read.text("from", rule=_is_short, allowed="one of the sender's addresses"),
-        "reply_to": read.text("reply_to", rule=_is_short, allowed="an address"),
-        "headers": read.mapping("headers", MOST_HEADERS),
-        "priority": read.priority(),
-        "purpose": read.purpose(),
-        "metadata": read.mapping("metadata", MOST_ENTRIES),
-        "created_at_ms": timestamp_ms
-        if (at := read.instant("created_at", earliest_ms=0)) is None
-        else at,  # decides nothing
+    """Return the fields of a touch that `read` has; the others have their defaults."""
+    fields: dict[str, Any] = {
+        field: text
+        for name, field, is_required, rule, allowed in _TEXTS
+        if (text := read.text(name, is_required, rule, allowed)) is not None
     }
+    fields["channel"] = read.channel()
+    for name, field, value_of in _OTHERS:
+        if read.has(name):
+            fields[field] = value_of(read)
+    fields.setdefault("created_at_ms", timestamp_ms)
+    return fields
 
 
 _NAME = "1-256 characters, no control characters"
@@ -72,11 +58,28 @@ def _is_line(value: str) -> bool:
     return 0 < len(value) <= LINE_LENGTH
 
 
+_TEXTS: Final[tuple[tuple[str, str, bool, Callable[[str], bool] | None, str], ...]] = (
+    ("touch_id", "touch_id", True, is_touch_id, "1-128 of A-Z a-z 0-9 . _ : -"),
+    ("campaign_id", "campaign_id", True, is_name, _NAME),
+    ("lead_id", "lead_id", True, is_name, _NAME),
+    ("to", "to", True, _is_line, "an address"),
+    ("subject", "subject", False, _is_short, f"at most {LINE_LENGTH} characters"),
+    ("body", "body", False, None, "text"),
+    ("text", "text", False, None, "text"),
+    ("template", "template", False, _is_line, "the name of a template"),
+    ("sender", "sender", False, _is_line, "the name of a sender"),
+    ("time_zone", "time_zone", False, is_zone, "an IANA time zone"),
+    ("from", "from_", False, _is_short, "one of the sender's addresses"),
+    ("reply_to", "reply_to", False, _is_short, "an address"),
+)
+"""Members that are text: member, field, whether it is required, rule, what is allowed."""
+
+
 def _together(read: _Members, f: dict[str, Any]) -> None:
     """The rules that tie fields to each other."""
-    if f["body"] is not None and f["template"] is not None:
+    if f.get("body") is not None and f.get("template") is not None:
         read.fault("body and template are given; one of them is allowed")
-    if f["text"] is not None and f["template"] is not None:
+    if f.get("text") is not None and f.get("template") is not None:
         read.fault("text and template are given; one of them is allowed")
     channel: Channel | None = f["channel"]
     match channel:
@@ -92,21 +95,21 @@ def _together(read: _Members, f: dict[str, Any]) -> None:
 
 def _plain_text(read: _Members, f: dict[str, Any]) -> None:
     for name in _E_MAIL_ONLY:
-        if f["from_" if name == "from" else name]:
+        if f.get("from_" if name == "from" else name):
             read.fault(f"{name} is given; it is allowed for email only")
-    if f["template"] is None and not f["body"]:
+    if f.get("template") is None and not f.get("body"):
         read.fault("neither body nor template is given; one of them is needed")
 
 
 def _email(read: _Members, f: dict[str, Any]) -> None:
-    if f["template"] is None:
-        if not f["subject"]:
+    if f.get("template") is None:
+        if not f.get("subject"):
             read.fault("subject is missing; an e-mail needs one")
-        if not f["body"] and not f["text"]:
+        if not f.get("body") and not f.get("text"):
             read.fault("neither body nor text nor template is given; an e-mail needs content")
-    if f["subject"] is not None and not is_one_line(f["subject"]):
+    if not is_one_line(f.get("subject", "")):
         read.fault("subject has a line break; it must be one line")
-    for name, value in f["headers"].items():
+    for name, value in f.get("headers", {}).items():
         if (wrong := header_fault(name, value)) is not None:
             read.fault(f"headers.{_shown(name)}: {wrong}")
 
@@ -124,7 +127,10 @@ class _Members:
     def _wrong(self, name: str, found: object, allowed: str) -> None:
         self.fault(f"{name} is {_shown(found)}; allowed: {allowed}")
 
-    def text(self, name: str, *, required: bool = False, rule: Any = None, allowed: str = "text") -> Any:
+    def has(self, name: str) -> bool:
+        return self._datum.get(name) is not None
+
+    def text(self, name: str, required: bool, rule: Callable[[str], bool] | None, allowed: str) -> str | None:
         value = self._datum.get(name)
         if value is None:
             if required:
@@ -145,18 +151,14 @@ class _Members:
 
     def purpose(self) -> Purpose:
         value = self._datum.get("purpose")
-        if value is None:
-            return Purpose.MARKETING
         try:
-            return Purpose(value)
+            return Purpose(value)  # type: ignore[arg-type]
         except ValueError:
             self._wrong("purpose", value, ", ".join(Purpose))
             return Purpose.MARKETING
 
     def priority(self) -> int:
         value = self._datum.get("priority")
-        if value is None:
-            return 5
         if isinstance(value, float) and value.is_integer():  # a data frame's column with an empty cell
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:  # noqa: PLR2004
@@ -166,8 +168,6 @@ class _Members:
 
     def mapping(self, name: str, most: int) -> dict[str, str]:
         value = self._datum.get(name)
-        if value is None:
-            return {}
         if not isinstance(value, Mapping):
             self._wrong(name, value, "a map of strings")
             return {}
@@ -187,8 +187,6 @@ class _Members:
 
     def instant(self, name: str, **bounds: int) -> int | None:
         value = self._datum.get(name)
-        if value is None:
-            return None
         try:
             return instant_ms(value, **bounds)
         except NotAnInstant as error:
@@ -197,8 +195,6 @@ class _Members:
 
     def attachments(self) -> tuple[Attachment, ...]:
         value = self._datum.get("attachments")
-        if value is None:
-            return ()
         if not isinstance(value, list):
             self._wrong("attachments", value, "a list")
             return ()
@@ -207,6 +203,20 @@ class _Members:
             return ()
         found = [read_attachment(f"attachments[{at}]", each, self._wrong) for at, each in enumerate(value)]
         return tuple(each for each in found if each is not None)
+
+
+_OTHERS: Final[tuple[tuple[str, str, Callable[[_Members], object]], ...]] = (
+    ("variables", "variables", lambda read: read.mapping("variables", MOST_ENTRIES)),
+    ("not_before", "not_before_ms", lambda read: read.instant("not_before", latest_ms=FARTHEST_MS)),
+    ("expires_at", "expires_at_ms", lambda read: read.instant("expires_at")),
+    ("attachments", "attachments", lambda read: read.attachments()),
+    ("headers", "headers", lambda read: read.mapping("headers", MOST_HEADERS)),
+    ("priority", "priority", lambda read: read.priority()),
+    ("purpose", "purpose", lambda read: read.purpose()),
+    ("metadata", "metadata", lambda read: read.mapping("metadata", MOST_ENTRIES)),
+    ("created_at", "created_at_ms", lambda read: read.instant("created_at", earliest_ms=0)),  # decides nothing
+)
+"""Members of other kinds: member, field, reader."""
 
 
 def as_text(value: object) -> str | None:

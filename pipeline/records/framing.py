@@ -89,7 +89,7 @@ class TouchReader:
 
     def unknown_members(self, datum: Mapping[str, Any]) -> int:
         """Return how many members of `datum` are not in the schema."""
-        return len(datum) - sum(name in datum for name in self._members)
+        return len(datum) - len(self._members.intersection(datum))
 
     def has_schema(self, schema_id: int) -> bool:
         """Whether records framed with this schema can be decoded now."""

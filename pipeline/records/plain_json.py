@@ -35,7 +35,7 @@ def read_json(value: bytes) -> dict[str, Any]:
         datum = _exactly(text)
     if not isinstance(datum, dict):
         raise Undecodable("the JSON is not an object" + (_twice(datum) if isinstance(datum, str) else ""))
-    if _is_too_deep(datum):
+    if text.count(b"[") + text.count(b"{") > DEEPEST and _is_too_deep(datum):
         raise Undecodable(f"the JSON is nested deeper than {DEEPEST} levels")
     return _with_numbers_as_written(datum, text)
 

@@ -220,7 +220,8 @@ class _Arrival:
         headers = {name: normal(f"headers.{name}", normal_header, name, value) for name, value in touch.headers.items()}
         if reply_to != touch.reply_to or headers != touch.headers:
             touch = replace(touch, reply_to=reply_to, headers=headers)
-        faults += link_faults(touch.attachments, policy.attachment_urls)
+        if touch.attachments:
+            faults += link_faults(touch.attachments, policy.attachment_urls)
         if faults:
             raise InvalidTouch(faults, _header(touch))
         return touch, mark, policy

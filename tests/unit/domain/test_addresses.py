@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import phonenumbers
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -363,3 +364,35 @@ def test_addresses_in_headers_are_normalised_too(name, value, normal):
 def test_a_bad_address_in_a_header_is_refused(name, value):
     with pytest.raises(BadAddress):
         normal_header(name, value)
+
+
+@given(
+    st.text("aB9._-+'!#%@", min_size=1, max_size=12) | st.just("a" * 64) | st.just("a" * 65),
+    st.sampled_from(
+        [
+            "example.com",
+            "EX.org",
+            "localhost",
+            "a-.com",
+            "-a.com",
+            "xn--bcher-kva.example",
+            "xn--x",
+            "1.2.3.4",
+            "x..y",
+            ".x.com",
+        ]
+    )
+    | st.text("aZ9.-_", max_size=12)
+    | st.just(".".join(["b" * 60] * 4)),
+)
+def test_a_plain_address_is_judged_as_the_library_judges_it(local, domain):
+    try:
+        found = validate_email(f"{local}@{domain}", check_deliverability=False)
+        expected = f"{found.local_part}@{found.ascii_domain.lower()}"
+    except EmailNotValidError:
+        expected = None
+    try:
+        normal = normal_email(f"{local}@{domain}")
+    except BadAddress:
+        normal = None
+    assert normal == expected
