@@ -68,15 +68,16 @@ def claim_calls(draft: StepDraft) -> None:
         return
     cursor = draft.cursor()
     twins = _twins_of_open_claims(draft) if draft.config.by_text else set()
-    while cursor.peek() is not None and calls_under_way(draft) < call_slots(draft):
+    free = call_slots(draft) - calls_under_way(draft)
+    while free > 0 and cursor.peek() is not None:
         _begin_gathering(draft)
         if (blocked := _blocked(draft)) is not None:
             draft.hold = blocked.hold
             draft.wake_at(blocked.until_ms)
             break
         pick = _pick(draft, cursor, twins)
-        if pick.works:
-            _claim(draft, pick)
+        if pick.works and _claim(draft, pick):
+            free -= 1
     if cursor.is_cut:
         # All touches looked at may be twins of open claims, whose answers wake the lane sooner.
         draft.wake_at(draft.now_ms if cursor.taken else draft.now_ms + BLOCKED_MS)
@@ -167,8 +168,8 @@ def _pick(draft: StepDraft, cursor: Cursor, twins: set[bytes]) -> Pick:
     return pick
 
 
-def _claim(draft: StepDraft, pick: Pick) -> None:
-    """Claim a call for `pick`; or end its touch, or put its touches back one by one, if no call can be made for them."""
+def _claim(draft: StepDraft, pick: Pick) -> bool:
+    """Claim a call for `pick`, and return True; or end its touch, or put its touches back, if no call can be made for them."""
     draft.suspects[:] = pick.keys
     works, until_ms = _attempts(draft, pick), _lease_until_ms(draft, pick)
     claim_id = _claim_id(works[0], draft)
@@ -176,14 +177,15 @@ def _claim(draft: StepDraft, pick: Pick) -> None:
         request = draft.config.build(works, claim_id, until_ms, pick.closes_ms)
     except Exception as error:  # noqa: BLE001 - one touch that cannot be put into a request must not stop its lane
         _drop(draft, pick, Reason.REJECTED, f"no request can be made of it: {error!r}"[:500])
-        return
+        return False
     if (size := pick.size + len(request.body)) > CLAIM_ROOM:
         _drop(draft, pick, Reason.INVALID, f"it and its request take {size} bytes; at most {CLAIM_ROOM} are allowed")
-        return
+        return False
     claim = _new_claim(draft, claim_id, works, request, until_ms)
     draft.start_call(claim, len(works))
     draft.put_claim(claim)
     draft.step.calls.append(claim)
+    return True
 
 
 def _attempts(draft: StepDraft, pick: Pick) -> tuple[Work, ...]:
