@@ -47,7 +47,7 @@ from pipeline.secret import without_secrets
 from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pipeline.domain.sender import Sender
 
@@ -264,18 +264,10 @@ class Worker:
             await sender.close()
 
     def _choose_writer(self) -> Writer:
-        if self.registry is None:
-            return json_object if self.settings.kafka.status_format == "json" else single_object
         try:
-            self._offer_schema(self.registry)
-            if self.settings.kafka.status_format == "json":
-                return json_object
-            return Confluent(
-                {
-                    name: self.registry.register(self.engine_config.topic_name(topic), name)
-                    for topic, name in ((flow.STATUS, "status"), (flow.DEAD_LETTERS, "dead_letter"))
-                }
-            )
+            if self.registry is not None:
+                self._offer_schema(self.registry)
+            return writer_of(self.settings, self.registry, WRITTEN)
         except RegistryAway as error:
             _stop(EXIT_FAILED, str(error))
 
@@ -285,6 +277,20 @@ class Worker:
             registry.register(self.engine_config.topic_name(flow.TOUCHES), "touch")
         except RegistryRefuses as error:
             log.warning("the schema of touches is not registered: %s", error)
+
+
+WRITTEN = {flow.STATUS: "status", flow.DEAD_LETTERS: "dead_letter", flow.SUPPRESSIONS: "suppression"}
+"""The schema of each public topic that a worker writes."""
+
+
+def writer_of(settings: Settings, registry: Registry | None, written: Mapping[str, str]) -> Writer:
+    """Return what encodes the records of public topics (topic: schema) as configured. Raises RegistryAway."""
+    if settings.kafka.status_format == "json":
+        return json_object
+    if registry is None:
+        return single_object
+    prefix = settings.kafka.topic_prefix
+    return Confluent({name: registry.register(prefix + topic, name) for topic, name in written.items()})
 
 
 def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
@@ -314,7 +320,10 @@ def make_context(settings: Settings) -> CommandContext:
         read_touch=ValueReader("touch", registry),
         desired=partial(_desired, settings, connection, topics),
         policies=settings.channels,
+        read_suppression=ValueReader("suppression", registry),
+        writer=partial(writer_of, settings, registry, {flow.SUPPRESSIONS: "suppression"}),
         privacy_key=settings.privacy_key,
+        dedup_for_ms=settings.dedup_for_ms,
         now_s=time.time,
         sender_of=sender_of,
     )

@@ -89,6 +89,11 @@ def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
         return DONE
 
 
+def remark(line: str) -> None:
+    """Write one line to standard error that is no error."""
+    click.echo(without_secrets(line), err=True)
+
+
 def complain(line: str) -> None:
     """Write one line to standard error."""
     line = without_secrets(line)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Channel
     from pipeline.kafka.cluster import Cluster
+    from pipeline.records.writing import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,14 @@ class CommandContext:
     """Returns what `check` compares with; its senders are new and not opened."""
     policies: Mapping[Channel, ChannelPolicy]
     """The rules of each channel."""
+    read_suppression: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches.suppressions; raises UndecodableValue."""
+    writer: Callable[[], Writer]
+    """Returns what encodes the entries of touches.suppressions; raises RegistryAway."""
     privacy_key: bytes = field(repr=False)
     """Key of the address hashes; empty: they are unkeyed."""
+    dedup_for_ms: int
+    """Time for which an ended touch is remembered."""
     now_s: Callable[[], float]
     """Returns the time, epoch seconds."""
     sender_of: Callable[[Channel, str], Sender | None]

@@ -4,19 +4,37 @@ from pipeline.console.check.command import check
 from pipeline.console.dead_letters.command import ListLetters, ReplayLetters, ShowLetter
 from pipeline.console.forecast.command import forecast
 from pipeline.console.hash.command import hash  # noqa: A004 - the command's name
+from pipeline.console.order.command import cancel, pause, resume
+from pipeline.console.orders.command import orders
 from pipeline.console.produce.command import produce
 from pipeline.console.status.command import status
+from pipeline.console.suppressions.command import (
+    AddSuppression,
+    ExportSuppressions,
+    ImportSuppressions,
+    ListSuppressions,
+    RemoveSuppression,
+)
 from pipeline.console.unconfirmed.command import ListUnconfirmed, ResolveUnconfirmed
 
 __all__ = [
+    "AddSuppression",
+    "ExportSuppressions",
+    "ImportSuppressions",
     "ListLetters",
+    "ListSuppressions",
     "ListUnconfirmed",
+    "RemoveSuppression",
     "ReplayLetters",
     "ResolveUnconfirmed",
     "ShowLetter",
+    "cancel",
     "check",
     "forecast",
     "hash",
+    "orders",
+    "pause",
     "produce",
+    "resume",
     "status",
 ]

@@ -70,7 +70,7 @@ class Target:
         return target
 
     @classmethod
-    def of(cls, named: Mapping[str, str]) -> Target:
+    def of(cls, named: Mapping[str, str], *, is_all: bool = False) -> Target:
         """Return the target with these members. Raises ValueError."""
         channel = named.get("channel")
         return cls(
@@ -79,6 +79,7 @@ class Target:
             sender=named.get("sender"),
             lead=named.get("lead"),
             touch=named.get("touch"),
+            is_all=is_all,
         )
 
     def matches(self, *, campaign_id: str, lead_id: str, touch_id: str, channel: str, sender: str) -> bool:
@@ -93,6 +94,10 @@ class Target:
     def has_lane(self, channel: str, sender: str) -> bool:
         """Return whether the target can concern a touch of this sender's lane."""
         return (self.channel is None or self.channel == channel) and (self.sender is None or self.sender == sender)
+
+    def overlaps(self, other: Target) -> bool:
+        """Return whether a touch can belong to both targets."""
+        return all(other.named.get(name, value) == value for name, value in self.named.items())
 
     @property
     def holds_lane(self) -> bool:

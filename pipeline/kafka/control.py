@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from pipeline.flow import CONTROL
-from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
+from pipeline.kafka.cluster import CommandFailed, unreached
 from pipeline.kafka.topic import TopicSource, read_topic
-from pipeline.kafka.transaction import open_transactional, transaction
+from pipeline.kafka.transaction import SHORT_S, open_short_writer, open_transactional, transaction
 from pipeline.records.control import PRIVACY_KEY, decode_order, encode_order
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from pipeline.domain.order import Order
     from pipeline.kafka.cluster import Cluster
 
-TRANSACTION_S: Final = 10
-"""A command that is killed between its record and the commit hides later records for this long."""
 _ACCEPT: Final = "faust -A pipeline hash --accept-key"
 
 
@@ -78,16 +75,8 @@ async def read_control(cluster: Cluster, complain: Callable[[str], None]) -> Con
 
 async def write_order(cluster: Cluster, order: Order) -> int:
     """Commit `order` and return its offset. Raises CommandFailed when Kafka is away; nothing is written then."""
-    await partition_count(cluster, CONTROL)
-    name = f"pipeline-control-{uuid.uuid4().hex}"  # of its own: two operators at once do not fence each other
-    try:
-        async with open_transactional(cluster, name, timeout_ms=TRANSACTION_S * 1000) as producer:
-            async with transaction(producer, TRANSACTION_S):
-                topic = cluster.topic_name(CONTROL)
-                done = await producer.send_and_wait(topic, encode_order(order), order.key.encode(), partition=0)
-            return int(done.offset)
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise await unreached(cluster, error) from error
+    async with open_short_writer(cluster, CONTROL) as write:
+        return await write([(order.key.encode(), encode_order(order), [])])
 
 
 async def settle_fingerprint(
@@ -110,10 +99,10 @@ async def settle_fingerprint(
 async def _record(cluster: Cluster, fingerprint: str, before: str | None, complain: Callable[[str], None]) -> bool:
     """Record `fingerprint` if `before` still stands; return whether that was done. Of two at once one is fenced."""
     try:
-        async with open_transactional(cluster, "pipeline-privacy-key", timeout_ms=TRANSACTION_S * 1000) as producer:
+        async with open_transactional(cluster, "pipeline-privacy-key", timeout_ms=SHORT_S * 1000) as producer:
             if (await read_control(cluster, complain)).fingerprint != before:
                 return False
-            async with transaction(producer, TRANSACTION_S):
+            async with transaction(producer, SHORT_S):
                 await producer.send_and_wait(
                     cluster.topic_name(CONTROL), fingerprint.encode(), PRIVACY_KEY, partition=0
                 )

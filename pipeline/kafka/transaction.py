@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+
+from pipeline.kafka.cluster import partition_count, unreached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 REACHED_S: Final = 30.0
 """How long Kafka may take to let a producer in, or to take a transaction."""
 GOODBYE_S: Final = 5.0
+SHORT_S: Final = 10
 DEFAULT_TIMEOUT_MS: Final = 60_000
 """Kafka's own."""
 LARGEST_REQUEST: Final = 1024 * 1024
@@ -46,6 +51,43 @@ async def open_transactional(
         # After a failure stop() would wait for deliveries that never come.
         with suppress(TimeoutError, KafkaError):
             await asyncio.wait_for(producer.stop(), GOODBYE_S)
+
+
+Records = Iterable[tuple[bytes, bytes | None, list[tuple[str, bytes]]]]
+"""Key, value and headers."""
+ShortWriter = Callable[[Records], Awaitable[int]]
+"""Commits records in one transaction, and returns the last one's offset. Raises CommandFailed when Kafka is away."""
+
+
+@asynccontextmanager
+async def open_short_writer(cluster: Cluster, topic: str) -> AsyncIterator[ShortWriter]:
+    """Yield a writer of a topic with one partition, whose transactions last 10 s at most.
+
+    A command that is killed between its records and the commit hides later records for no longer than that. The writer
+    has a name of its own: two operators at once do not fence each other. Raises CommandFailed when Kafka is away.
+    """
+    await partition_count(cluster, topic)
+    name = f"pipeline-{topic.removeprefix('touches.')}-{uuid.uuid4().hex}"
+    async with _failing(cluster), open_transactional(cluster, name, timeout_ms=SHORT_S * 1000) as producer:
+
+        async def write(records: Records) -> int:
+            async with _failing(cluster), transaction(producer, SHORT_S):
+                target = cluster.topic_name(topic)
+                sent = [
+                    await producer.send(target, value, key, partition=0, headers=headers)
+                    for key, value, headers in records
+                ]
+                return max(int(done.offset) for done in await asyncio.gather(*sent))
+
+        yield write
+
+
+@asynccontextmanager
+async def _failing(cluster: Cluster) -> AsyncIterator[None]:
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise await unreached(cluster, error) from error
 
 
 @asynccontextmanager

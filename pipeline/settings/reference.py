@@ -42,7 +42,7 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
     ("Keys at the top of the file", "", FileKeys),
     ("`[kafka]`", "", KafkaSettings),
     ("`[privacy]`", "[How recipients are named in records](control.md#recipients-by-hash).", PrivacyKeys),
-    ("`[suppression]`", "Suppressions are always on.", SuppressionKeys),
+    ("`[suppression]`", "[Suppressions](control.md#suppressions) are always on.", SuppressionKeys),
     (
         "`[channels.whatsapp]` `[channels.email]` `[channels.sms]`",
         "The same keys on each channel. A channel without senders is off: its touches end `failed` with reason `channel_off`.",

@@ -55,6 +55,36 @@ AT_ONCE = "test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code"
 OPTIONS_OF_WORKER = "test_a_worker_without_kafka_shows_what_quiet_logfile_and_without_web_do"
 HASH = "test_hash_prints_the_name_of_an_address_in_records"
 ACCEPT = "test_another_key_is_refused_until_it_is_accepted"
+PAUSE = "test_a_pause_is_done_when_every_lane_concerned_obeys"
+NOT_OBEYED = "test_an_order_that_lanes_do_not_obey_stands_and_ends_with_1"
+NO_WAIT = "test_no_wait_ends_at_the_commit_and_a_channel_that_is_off_has_no_lanes"
+ORDER_JSON = "test_json_shows_the_whole_order_and_counts_its_touches"
+DRY_ORDER = "test_a_dry_run_writes_nothing_and_shows_lanes_and_touches"
+RESUME = "test_resume_ends_the_very_pause_and_names_what_still_holds"
+RESUME_UNTIL = "test_resume_with_until_lets_the_pause_end_by_itself"
+CANCEL = "test_a_cancel_takes_what_comes_for_as_long_as_its_target_says"
+ORDERS = "test_the_list_shows_how_far_each_order_has_come"
+HELD = "test_status_names_on_standard_error_what_holds_a_touch_that_has_not_ended"
+STATUS_OF = "test_status_finds_the_records_of_a_campaign_a_person_and_an_address"
+SUPPRESS = "test_an_entry_is_done_when_every_lane_of_its_scope_obeys"
+SCOPE = "test_scope_and_reason_have_defaults_by_the_recipient"
+SUPPRESSED = "test_list_shows_a_line_per_entry_of_all_or_of_one"
+LIFT = "test_remove_takes_what_was_chosen_and_leaves_the_rest"
+EXPORT = "test_an_export_is_imported_elsewhere_and_nothing_is_written_twice"
+IMPORT = "test_an_import_names_what_it_skips_and_ends_with_1"
+ORDER_OPTIONS = {
+    "--all": RESUME_UNTIL,
+    **dict.fromkeys(["--campaign", "--channel", "--until", "--by"], ORDER_JSON),
+    **dict.fromkeys(["--sender", "--lead", "--touch"], CANCEL),
+    "--note": PAUSE,
+    "--timeout": NOT_OBEYED,
+    "--no-wait": NO_WAIT,
+    "--dry-run": DRY_ORDER,
+}
+ENTRY_OPTIONS = {
+    **dict.fromkeys(["--address", "--lead", "--note", "--by", "--timeout"], SUPPRESS),
+    **dict.fromkeys(["--hash", "--scope", "--reason", "--no-wait"], SCOPE),
+}
 BY_HAND = "by hand"
 """It needs a container engine."""
 RULES = "test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say"
@@ -96,6 +126,26 @@ LINES = {
     'kafka-console-consumer.sh --bootstrap-server "$KAFKA" --topic touches --partition 8 --offset earliest --timeout-ms 10000 | faust -A pipeline produce -': "test_a_fleet_goes_on_with_the_partitions_it_knows_and_says_what_waits_in_the_others",
     'curl -d \'{"drop": "after", "probability": 0.02, "seed": 1}\' http://127.0.0.1:4010/control/rules': RULES,
     'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': RULES,
+    'faust -A pipeline pause --campaign spring --note "wrong price"': PAUSE,
+    'faust -A pipeline pause --channel sms --sender main --until 2h --note "carrier works"': ORDER_JSON,
+    'faust -A pipeline pause --all --note "stop everything"': RESUME_UNTIL,
+    "faust -A pipeline orders": ORDERS,
+    "faust -A pipeline orders --ended": ORDERS,
+    "faust -A pipeline --json orders": ORDERS,
+    'faust -A pipeline resume --campaign spring --note "price corrected"': RESUME,
+    'faust -A pipeline cancel --campaign spring --note "wrong list" --dry-run': DRY_ORDER,
+    'faust -A pipeline cancel --campaign spring --note "wrong list"': CANCEL,
+    "faust -A pipeline status t-1001": HELD,
+    "faust -A pipeline status --campaign spring": STATUS_OF,
+    "faust -A pipeline status --lead ann": STATUS_OF,
+    "faust -A pipeline status --address +12125550001": STATUS_OF,
+    'faust -A pipeline suppressions add --address +12125550001 --reason opt_out --note "said so by phone"': SUPPRESS,
+    "faust -A pipeline suppressions add --lead ann": SUPPRESS,
+    "faust -A pipeline suppressions list --address +12125550001": SUPPRESSED,
+    'faust -A pipeline suppressions remove --address +12125550001 --reason opt_out --note "asked to come back"': LIFT,
+    "faust -A pipeline suppressions export > suppressions.ndjson": EXPORT,
+    "faust -A pipeline suppressions import optouts.csv": IMPORT,
+    'faust -A pipeline suppressions import --by "old system" - < suppressions.ndjson': EXPORT,
     "faust -A pipeline hash +12125550001": HASH,
     "faust -A pipeline hash ann@example.com": HASH,
     "faust -A pipeline hash --accept-key": ACCEPT,
@@ -144,8 +194,18 @@ OPTIONS = {
     "check": {},
     "version": {},
     "hash": {"--accept-key": ACCEPT},
+    "pause": ORDER_OPTIONS,
+    "resume": ORDER_OPTIONS | {"--until": RESUME_UNTIL},
+    "cancel": ORDER_OPTIONS | {"--until": CANCEL},
+    "orders": {"--ended": ORDERS},
+    "suppressions add": ENTRY_OPTIONS,
+    "suppressions remove": ENTRY_OPTIONS,
+    "suppressions list": dict.fromkeys(["--address", "--hash", "--lead"], SUPPRESSED),
+    "suppressions export": {},
+    "suppressions import": {"--by": IMPORT},
     "produce": {"--format": "test_csv_is_known_by_its_name_or_by_option"},
     "status": {
+        **dict.fromkeys(["--campaign", "--lead", "--address"], STATUS_OF),
         "--follow": STRANGER,
         "--timeout": "test_following_ends_with_the_terminal_status_or_with_1_at_the_timeout",
     },

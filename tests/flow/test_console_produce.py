@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import murmur2
 
-from pipeline.console.produce.rows import Form
+from pipeline.console.lines import Form
 from pipeline.console.produce.work import produce
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics

@@ -392,7 +392,8 @@ async def test_with_a_registry_touches_come_and_statuses_go_in_confluent_framing
         await consumer.stop()
         assert rows
         assert subjects == [
-            f"{topic_prefix}{topic}-value" for topic in ("touches", "touches.status", "touches.dead-letters")
+            f"{topic_prefix}{topic}-value"
+            for topic in ("touches", "touches.status", "touches.dead-letters", "touches.suppressions")
         ]
         assert all(
             row.value[:1] == b"\x00" and "Status" in schemas[int.from_bytes(row.value[1:5], "big")] for row in rows

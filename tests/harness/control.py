@@ -6,12 +6,18 @@ import asyncio
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from pipeline import flow
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster
+from pipeline.kafka.topic import TopicSource, read_topic
+from pipeline.records.lane_report import LaneReport, encode_lane_report
+from pipeline.records.single_object import encode
 from tests.harness.stack import ROOT
 
 if TYPE_CHECKING:
@@ -78,3 +84,96 @@ class ControlRoom:
         process = self.start(*command)
         out, err = await asyncio.to_thread(process.communicate, stdin, timeout=90)
         return process.returncode, out, err
+
+    async def write(self, topic: str, *records: tuple[bytes, bytes | None]) -> int:
+        """Write records (key, value) to partition 0, and return the last one's offset."""
+        producer = AIOKafkaProducer(**self.cluster.connection)
+        await producer.start()
+        try:
+            for key, value in records:
+                done = await producer.send_and_wait(self.cluster.topic_name(topic), value, key, partition=0)
+        finally:
+            await producer.stop()
+        return int(done.offset)
+
+    async def values(self, topic: str) -> list[bytes]:
+        """Return the values of a topic's committed records."""
+
+        def read(record: ConsumerRecord) -> bytes:
+            return bytes(record.value or b"")
+
+        source = TopicSource(self.cluster, topic, read, lambda _: 0, print)
+        async with aclosing(read_topic(source)) as records:
+            return [each async for each in records]
+
+    async def tell(self, *statuses: dict[str, Any]) -> None:
+        """Write status records; what a test does not say of them is taken from a touch of campaign `spring`."""
+        told = [{**TOLD, "sequence": number, **each} for number, each in enumerate(statuses, 1)]
+        await self.write(flow.STATUS, *((each["touch_id"].encode(), encode("status", each)) for each in told))
+
+
+TOLD = {
+    "touch_id": "t-1",
+    "campaign_id": "spring",
+    "lead_id": "ann",
+    "channel": "sms",
+    "sender": "a",
+    "state": "accepted",
+    "attempt": 0,
+    "metadata": {},
+    "occurred_at": 1_795_521_784_567,
+}
+
+
+class Lanes:
+    """Lanes that obey each order and entry as soon as they see it, but for those that `lag`."""
+
+    def __init__(self, room: ControlRoom, *lag: str) -> None:
+        self._room, self.lag = room, set(lag)
+        self._lanes = [("sms", "a", 0), ("sms", "b", 1), ("email", "default", 0)]
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.ensure_future(self._obey())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        if self._task.done():
+            self._task.result()
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _obey(self) -> None:
+        cluster = self._room.cluster
+        consumer = AIOKafkaConsumer(**cluster.connection, isolation_level="read_committed")
+        await consumer.start()
+        topics = [TopicPartition(cluster.topic_name(each), 0) for each in (flow.CONTROL, flow.SUPPRESSIONS)]
+        said: dict[str, list[int]] = {}
+        try:
+            while True:
+                found = await consumer.end_offsets(topics)
+                ends = [found[each] for each in topics]
+                for channel, sender, lane in self._lanes:
+                    key = f"{channel}/{sender}"
+                    if key not in self.lag and said.get(key) != ends:
+                        await self._report(channel, sender, lane, *ends)
+                        said[key] = ends
+                await asyncio.sleep(0.05)
+        finally:
+            await consumer.stop()
+
+    async def _report(self, channel: str, sender: str, lane: int, control: int, suppressions: int) -> None:
+        report = LaneReport(
+            channel=channel,
+            sender=sender,
+            lane=lane,
+            control_seen=control,
+            control_in_force=control,
+            suppressions_seen=suppressions,
+            suppressions_in_force=suppressions,
+            parked=0,
+            at_ms=1,
+        )
+        await self._room.write(flow.LANES, (report.key.encode(), encode_lane_report(report)))

@@ -8,21 +8,14 @@ import click
 from faust.cli.base import argument, option
 
 from pipeline.console.command import DONE, Command, complain
-from pipeline.domain.address import BadAddress
-from pipeline.domain.address_hash import AddressKind, address_hash, key_fingerprint, read_address
+from pipeline.console.typed_address import typed_address
+from pipeline.domain.address_hash import address_hash, key_fingerprint
 from pipeline.kafka.cluster import CommandFailed, reach
 from pipeline.kafka.control import read_control, settle_fingerprint
 
 if TYPE_CHECKING:
     from pipeline.console.command_context import CommandContext
-
-
-def address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[AddressKind, str] | None:
-    """Return the address that was typed. Raises BadParameter, which does not repeat it."""
-    try:
-        return None if value is None else read_address(value)
-    except BadAddress as error:
-        raise click.BadParameter(str(error)) from None
+    from pipeline.domain.address_hash import AddressKind
 
 
 class hash(Command):  # noqa: N801, A001 - faust names the command after the class
@@ -46,7 +39,7 @@ class hash(Command):  # noqa: N801, A001 - faust names the command after the cla
     """  # noqa: D301 - \b is click's
 
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
-        argument("address", required=False, callback=address, metavar="[ADDRESS]"),
+        argument("address", required=False, callback=typed_address, metavar="[ADDRESS]"),
         option("--accept-key", "accepts_key", is_flag=True, help="Put the configured privacy.key in use."),
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from io import FileIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,13 @@ import click
 from faust.cli.base import argument, option
 
 from pipeline.console.command import DONE, FAILED, Command
+from pipeline.console.file_argument import open_file
+from pipeline.console.lines import Form
 from pipeline.console.produce import work
-from pipeline.console.produce.rows import Form
 from pipeline.console.progress import ProgressReport
 
 if TYPE_CHECKING:
     from pipeline.console.command_context import CommandContext
-
-
-def _open(_ctx: click.Context, _param: click.Parameter, path: str) -> FileIO:
-    # Unbuffered: Python's own sys.stdin would be locked, at exit, by the thread that waits for input.
-    return FileIO(sys.stdin.fileno(), closefd=False) if path == "-" else FileIO(path)
 
 
 class produce(Command):  # noqa: N801 - faust names the command after the class
@@ -47,7 +42,9 @@ class produce(Command):  # noqa: N801 - faust names the command after the class
     """  # noqa: D301 - \b is click's
 
     options: list[Any] = [  # noqa: RUF012 - faust reads it off the class
-        argument("file", type=click.Path(dir_okay=False, exists=True, readable=True, allow_dash=True), callback=_open),
+        argument(
+            "file", type=click.Path(dir_okay=False, exists=True, readable=True, allow_dash=True), callback=open_file
+        ),
         option(
             "--format",
             "form",

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, assert_never
 
 import orjson
 
+from pipeline.console.lines import LONGEST_LINE, Broken, CsvHead, Form, UnreadableInput, lines_of, text_of
 from pipeline.kafka.delivery import LARGEST_VALUE
 from pipeline.records.plain_json import INFINITY, read_json
 from pipeline.records.undecodable import Undecodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from io import FileIO
-    from typing import BinaryIO
 
-    Stream = BinaryIO | FileIO
+    from pipeline.console.lines import Stream
 
-LONGEST_LINE = 4 * LARGEST_VALUE
-"""Bytes kept of one line: what is longer is cut, and then too large as a value."""
-CHUNK = 1024 * 1024
-BOM = b"\xef\xbb\xbf"
 MAPS = frozenset({"variables", "metadata", "headers"})
 NUMBERS = frozenset({"priority", "not_before", "expires_at", "created_at"})
 """Columns in which digits mean a number; anything else in them stays text (ISO 8601, or the pipeline refuses it)."""
-
-
-class Form(StrEnum):
-    """How touches are written in a file."""
-
-    NDJSON = "ndjson"
-    CSV = "csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +34,12 @@ class InputRow:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """One line that is no touch."""
-
-    line: int
-    why: str
-
-
-class UnreadableInput(Exception):
-    """The file as a whole cannot be read; the message says why."""
-
-
 def rows(stream: Stream, form: Form, before_read: Callable[[], None] = lambda: None) -> Iterator[InputRow | Broken]:
     """Yield what each line holds; `before_read` is called before each read that may have to wait.
 
     Raises UnreadableInput for a CSV whose header is unusable.
     """
-    lines = _lines(stream, before_read)
+    lines = lines_of(stream, before_read)
     match form:
         case Form.NDJSON:
             return _ndjson(lines)
@@ -73,46 +47,6 @@ def rows(stream: Stream, form: Form, before_read: Callable[[], None] = lambda: N
             return _csv(lines)
         case _:
             assert_never(form)
-
-
-def _lines(stream: Stream, before_read: Callable[[], None]) -> Iterator[bytes]:
-    """Yield lines with their ends, without the BOM; of one longer than LONGEST_LINE the rest is left out."""
-    read = getattr(stream, "read1", stream.read)  # read1: what is there, so that a pipe's touches go at once
-    rest, is_first = b"", True
-    for chunk in _chunks(read, before_read):
-        *whole, rest_of_chunk = chunk.split(b"\n")
-        for line in whole:
-            full, rest = rest + line, b""
-            yield (full.removeprefix(BOM) if is_first else full)[:LONGEST_LINE] + b"\n"
-            is_first = False
-        rest = (rest + rest_of_chunk)[: LONGEST_LINE + 1]
-    if rest:
-        yield rest.removeprefix(BOM) if is_first else rest
-
-
-def _chunks(read: Callable[[int], bytes], before_read: Callable[[], None]) -> Iterator[bytes]:
-    """Yield what is read, as UTF-8."""
-    start = _read(read, before_read)
-    if len(start) == 1:  # half of a mark, perhaps
-        start += _read(read, before_read)
-    as_utf8, chunk = _decoder(start), start
-    while chunk:
-        yield as_utf8(chunk)
-        chunk = _read(read, before_read)
-
-
-def _decoder(start: bytes) -> Callable[[bytes], bytes]:
-    """Return what makes UTF-8 of the file's bytes: "Unicode text" of a spreadsheet is UTF-16, told by its mark."""
-    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
-        if start.startswith(mark):
-            decoder = codecs.getincrementaldecoder(name)(errors="replace")
-            return lambda chunk: decoder.decode(chunk).encode()
-    return lambda chunk: chunk
-
-
-def _read(read: Callable[[int], bytes], before_read: Callable[[], None]) -> bytes:
-    before_read()
-    return read(CHUNK)
 
 
 def _ndjson(lines: Iterator[bytes]) -> Iterator[InputRow | Broken]:
@@ -155,9 +89,9 @@ def _row(number: int, touch: Any, value: bytes) -> InputRow | Broken:
 
 def _csv(lines: Iterator[bytes]) -> Iterator[InputRow | Broken]:
     csv.field_size_limit(LONGEST_LINE)
-    before = _Before(lines)
+    before = CsvHead(lines)
     columns = _columns(before.header, before.delimiter, before.number)
-    reader = csv.reader(map(_text, lines), delimiter=before.delimiter, strict=True)
+    reader = csv.reader(map(text_of, lines), delimiter=before.delimiter, strict=True)
     while True:
         number = reader.line_num + before.number + 1
         try:
@@ -169,29 +103,6 @@ def _csv(lines: Iterator[bytes]) -> Iterator[InputRow | Broken]:
             continue
         if any(cell.strip() for cell in cells):
             yield _touch_of(number, columns, cells)
-
-
-class _Before:
-    """What stands before the rows: blank lines, Excel's `sep=;`, the header, by which the delimiter is known."""
-
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self.number, delimiter = 0, ""
-        while True:
-            self.number += 1
-            line = next(lines, None)
-            self.header = _text(line or b"")
-            if (told := _SEPARATOR.fullmatch(self.header)) is not None:
-                delimiter = told[1]
-            elif line is None or self.header.strip():
-                break
-        self.delimiter = delimiter or max(",;\t|", key=self.header.count)
-
-
-_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "surrogateescape")  # found again, and named, when the row is written as JSON
 
 
 def _columns(header: str, delimiter: str, number: int) -> list[str]:

@@ -6,8 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.console.produce.read_ahead import read_ahead
-from pipeline.console.produce.rows import Broken, InputRow, UnreadableInput
+from pipeline.console.lines import Broken, UnreadableInput
+from pipeline.console.produce.rows import InputRow, rows
+from pipeline.console.read_ahead import read_ahead
 from pipeline.kafka.cluster import CommandFailed, missing
 from pipeline.kafka.delivery import UNDELIVERED, Delivery, DeliveryFailed, open_producer
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
-    from pipeline.console.produce.rows import Form, Stream
+    from pipeline.console.lines import Form, Stream
     from pipeline.kafka.cluster import Cluster
 
 
@@ -72,7 +73,7 @@ class _FileDelivery:
 
     async def run(self, stream: Stream, form: Form) -> Produced:
         try:
-            async with aclosing(read_ahead(stream, form)) as batches:
+            async with aclosing(read_ahead(lambda before_read: rows(stream, form, before_read))) as batches:
                 async for batch in batches:
                     await self._send(batch)
                     await self._settle(keep=UNDELIVERED)

@@ -12,14 +12,15 @@ from pipeline.domain.story import TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENDS = frozenset({*(str(state) for state in TERMINAL), "suppressed", "cancelled"})
-"""Terminal states, those reserved for later included."""
+ENDS = frozenset(str(state) for state in TERMINAL)
 
 COLOURS = {
     "sent": "green",
     "failed": "red",
     "expired": "red",
     "unconfirmed": "yellow",
+    "cancelled": "red",
+    "suppressed": "red",
     "deferred": "cyan",
     "retrying": "yellow",
 }

@@ -30,6 +30,8 @@ class Seen:
     ended: bool = False
     """The touch that was asked for has its terminal status."""
     timed_out: bool = False
+    latest: Told | None = None
+    """The last record."""
 
 
 async def status(
@@ -39,10 +41,11 @@ async def status(
     show: Callable[[Told], None],
     complain: Callable[[str], None],
     touch_id: str | None = None,
+    is_wanted: Callable[[Told], bool] = lambda _: True,
     follow: bool = False,
     timeout_s: float | None = None,
 ) -> Seen:
-    """Show the records of `touch_id`, or of all touches, and return what was seen.
+    """Show the records of `touch_id`, or of all touches, as far as they are wanted, and return what was seen.
 
     Without `follow` it ends at the present end of the topic; with it, at the terminal status of `touch_id`, or after
     `timeout_s`. Raises CommandFailed when Kafka or the topic is away.
@@ -50,10 +53,13 @@ async def status(
     seen = Seen()
     try:
         async with asyncio.timeout(timeout_s):
-            async with aclosing(read_topic(_source(cluster, read, complain, touch_id), follow=follow)) as story:
+            async with aclosing(
+                read_topic(_source(cluster, read, complain, touch_id, is_wanted), follow=follow)
+            ) as story:
                 async for told in story:
                     show(told)
                     seen.records += 1
+                    seen.latest = told
                     if touch_id is not None and told["state"] in ENDS:
                         seen.ended = True
                         if follow:
@@ -63,10 +69,19 @@ async def status(
     return seen
 
 
-def _source(cluster: Cluster, read: Read, complain: Callable[[str], None], touch_id: str | None) -> TopicSource[Told]:
+def _source(
+    cluster: Cluster,
+    read: Read,
+    complain: Callable[[str], None],
+    touch_id: str | None,
+    is_wanted: Callable[[Told], bool],
+) -> TopicSource[Told]:
     key = touch_id.encode() if touch_id is not None else None
 
     def read_record(record: ConsumerRecord) -> Told | None:
-        return None if key is not None and record.key != key else read(record.value)
+        if key is not None and record.key != key:
+            return None
+        told = read(record.value)
+        return told if is_wanted(told) else None
 
     return TopicSource(cluster, "touches.status", read_record, occurred_ms, complain)

@@ -22,6 +22,7 @@ from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster
 from pipeline.metrics import Metrics
 from pipeline.records.published import ValueReader
+from pipeline.records.writing import single_object
 
 SERVERS, PREFIX = os.environ["CONSOLE_TEST"].split("|")
 CLUSTER = Cluster({"bootstrap_servers": [SERVERS]}, PREFIX)
@@ -44,7 +45,10 @@ def context() -> CommandContext:
         policies={
             channel: ChannelPolicy(SPECS[channel], (), window=None, limit=None, warm_up=None) for channel in Channel
         },
+        read_suppression=ValueReader("suppression"),
+        writer=lambda: single_object,
         privacy_key=b"",
+        dedup_for_ms=86_400_000,
         now_s=time.time,
         sender_of=lambda _channel, _name: None,
     )

@@ -14,8 +14,27 @@ from pipeline.console import commands as _commands  # noqa: F401 - faust finds c
 from pipeline.console.command_line import DEFAULT_PORT, make_ours, versions, worker
 
 make_ours()
-GROUPS = {"dead-letters": ["list", "show", "replay"], "unconfirmed": ["list", "resolve"]}
-OURS = ["check", "dead-letters", "forecast", "hash", "produce", "status", "unconfirmed", "version", "worker"]
+GROUPS = {
+    "dead-letters": ["list", "show", "replay"],
+    "suppressions": ["add", "remove", "list", "export", "import"],
+    "unconfirmed": ["list", "resolve"],
+}
+OURS = [
+    "cancel",
+    "check",
+    "dead-letters",
+    "forecast",
+    "hash",
+    "orders",
+    "pause",
+    "produce",
+    "resume",
+    "status",
+    "suppressions",
+    "unconfirmed",
+    "version",
+    "worker",
+]
 PATHS = [[name] for name in OURS if name not in GROUPS] + [
     [group, verb] for group, verbs in GROUPS.items() for verb in verbs
 ]

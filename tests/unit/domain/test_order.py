@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.order import MEMBERS, Action, Order, Target
-from pipeline.domain.story import Reason
 from pipeline.domain.work import Channel
 
 IDS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
@@ -107,7 +106,6 @@ def test_only_targets_of_all_channel_and_sender_hold_the_lane():
     assert not Target(touch="t-1").holds_lane
 
 
-@pytest.mark.xfail(not hasattr(Reason, "TOUCH"), reason="the reasons of a cancel come with their states")
 def test_the_reason_of_a_cancel_is_the_narrowest_member_of_its_target():
     everything = {"touch": "t-1", "lead": "ann", "campaign": "spring", "sender": "a", "channel": Channel.SMS}
     reasons = []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.console.produce.rows import LARGEST_VALUE, Broken, Form, InputRow, UnreadableInput, rows
+from pipeline.console.lines import Broken, Form, UnreadableInput
+from pipeline.console.produce.rows import LARGEST_VALUE, InputRow, rows
 
 
 class Trickle(io.RawIOBase):

@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-from pipeline.console.produce.rows import Broken, InputRow, rows
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
-    from pipeline.console.produce.rows import Form, Stream
-
-    Batch = list[InputRow | Broken]
+T = TypeVar("T")
 
 BATCH = 500
 BATCHES_AHEAD = 4
 
 
-async def read_ahead(stream: Stream, form: Form) -> AsyncGenerator[Batch, None]:
-    """Yield the rows of `stream` in batches, as soon as they are there. Raises what reading raises."""
-    reading = _ReadingThread(stream, form)
+async def read_ahead(read: Callable[[Callable[[], None]], Iterator[T]]) -> AsyncGenerator[list[T], None]:
+    """Yield what `read` yields, in batches, as soon as they are there. Raises what reading raises.
+
+    `read` is given a function to call before each read that may have to wait.
+    """
+    reading = _ReadingThread(read)
     # A daemon: it may sit in a read of standard input for ever when we are interrupted.
-    threading.Thread(target=reading.run, name="produce-read", daemon=True).start()
+    threading.Thread(target=reading.run, name="read-ahead", daemon=True).start()
     try:
         while (batch := await reading.filled.get()) is not None:
             if isinstance(batch, BaseException):
@@ -35,20 +34,20 @@ async def read_ahead(stream: Stream, form: Form) -> AsyncGenerator[Batch, None]:
         reading.abandon()
 
 
-class _ReadingThread:
+class _ReadingThread(Generic[T]):
     """What the thread does, and what it shares with the loop."""
 
-    def __init__(self, stream: Stream, form: Form) -> None:
-        self.filled: asyncio.Queue[Batch | BaseException | None] = asyncio.Queue()
+    def __init__(self, read: Callable[[Callable[[], None]], Iterator[T]]) -> None:
+        self.filled: asyncio.Queue[list[T] | BaseException | None] = asyncio.Queue()
         self.room = threading.Semaphore(BATCHES_AHEAD)
-        self._stream, self._form = stream, form
+        self._read = read
         self._loop = asyncio.get_running_loop()
-        self._batch: Batch = []
+        self._batch: list[T] = []
         self._is_abandoned = threading.Event()
 
     def run(self) -> None:
         try:
-            for row in rows(self._stream, self._form, before_read=self._flush):
+            for row in self._read(self._flush):
                 if self._is_abandoned.is_set():
                     return
                 self._batch.append(row)
@@ -68,7 +67,7 @@ class _ReadingThread:
             self._hand_over(self._batch)
             self._batch = []
 
-    def _hand_over(self, what: Batch | BaseException | None) -> None:
+    def _hand_over(self, what: list[T] | BaseException | None) -> None:
         self.room.acquire()
         with suppress(RuntimeError):  # the loop is closed, and no task waits any more
             self._loop.call_soon_threadsafe(self.filled.put_nowait, what)

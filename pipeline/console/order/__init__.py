@@ -1,0 +1,1 @@
+"""Orders an operator gives: pause, resume, cancel."""

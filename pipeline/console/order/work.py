@@ -1,0 +1,114 @@
+"""Gives an order: writes it, waits until every lane concerned obeys, and counts the touches that it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.console.order.count import count_open, matches
+from pipeline.console.order.target import lanes_of
+from pipeline.console.order.view import ShownOrder
+from pipeline.domain.address_hash import key_fingerprint
+from pipeline.domain.order import Action
+from pipeline.kafka.cluster import CommandFailed
+from pipeline.kafka.control import read_control, write_order
+from pipeline.kafka.lanes import wait_for_lanes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from pipeline.console.command_context import CommandContext
+    from pipeline.domain.order import Order, Target
+    from pipeline.kafka.control import ControlLog, PlacedOrder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Giving:
+    """How an order is given."""
+
+    patience_s: float | None
+    """How long to wait until it is in force; None: not at all."""
+    is_dry: bool
+    """Nothing is written."""
+    is_counted: bool
+    """The touches concerned are counted meanwhile, which may take longer."""
+
+
+async def current_orders(context: CommandContext, complain: Callable[[str], None]) -> ControlLog:
+    """Return the present orders. Raises CommandFailed when Kafka is away, or the configured privacy.key is not the one in use."""
+    log = await read_control(context.cluster, complain)
+    log.check_key(key_fingerprint(context.privacy_key))
+    return log
+
+
+def pauses(log: ControlLog, now_ms: int) -> list[PlacedOrder]:
+    """Return the pauses that are not over, oldest first."""
+    return [
+        placed
+        for placed in log.orders.values()
+        if placed.order.action is Action.PAUSE and not placed.order.is_over(now_ms)
+    ]
+
+
+def holding(log: ControlLog, target: Target, now_ms: int) -> list[PlacedOrder]:
+    """Return the pauses of other targets that hold touches of `target`, too."""
+    return [
+        placed
+        for placed in pauses(log, now_ms)
+        if placed.order.target != target and placed.order.target.overlaps(target)
+    ]
+
+
+async def orders_that_hold(context: CommandContext, told: Mapping[str, Any]) -> list[Order]:
+    """Return the pauses that hold the touch of a status record, oldest first; none if they cannot be read."""
+    try:
+        log = await read_control(context.cluster, lambda _: None)
+    except CommandFailed:
+        return []
+    return [each.order for each in pauses(log, context.now_ms()) if matches(each.order.target, told)]
+
+
+async def give(
+    context: CommandContext,
+    order: Order,
+    how: Giving,
+    *,
+    progress: Callable[[int], None],
+    complain: Callable[[str], None],
+) -> ShownOrder:
+    """Write `order` and wait for it; `progress` gets how many lanes obey.
+
+    Raises CommandFailed when Kafka is away.
+    """
+    lanes = lanes_of(order.target, context.policies)
+    counting = asyncio.ensure_future(_count(context, order.target)) if how.is_counted else None
+    try:
+        offset = None if how.is_dry else await write_order(context.cluster, order)
+        missing = lanes
+        if offset is not None and how.patience_s is not None:
+            missing = await wait_for_lanes(
+                context.cluster,
+                lanes,
+                lambda report: report.control_in_force > offset,
+                within_s=how.patience_s,
+                progress=progress,
+                complain=complain,
+            )
+        touches = None if counting is None else await counting
+    finally:
+        if counting is not None:
+            counting.cancel()
+            with suppress(asyncio.CancelledError):
+                await counting
+    return ShownOrder(order=order, offset=offset, missing=missing, touches=touches)
+
+
+async def _count(context: CommandContext, target: Target) -> int | None:
+    try:
+        counted = await count_open(context.cluster, context.read_status, [target])
+    except CommandFailed:  # the order stands, whatever becomes of its figures
+        return None
+    return None if counted is None else counted[0]

@@ -1,0 +1,1 @@
+"""The orders there are, and whether they are in force."""
