@@ -22,16 +22,16 @@ LIMITS = "tests/unit/stages/lane/test_limits.py"
 MUTANTS = [
     (
         "read uncommitted",
-        "pipeline/engine/changelog.py",
-        'isolation_level="read_committed"',
-        'isolation_level="read_uncommitted"',
+        "pipeline/engine/committed_fetch.py",
+        "READ_COMMITTED = 1",
+        "READ_COMMITTED = 0",
         f"{ENGINE} -k markers_and_aborted",
     ),
     (
         "the last record tells the end",
         "pipeline/engine/changelog.py",
-        "await self._kafka.position(tp) >= end]",
-        "fetched.get(tp) and fetched[tp][-1].offset + 1 >= end]",
+        "if offset >= ends[tp]]",
+        "if offset > ends[tp]]",
         f"{ENGINE} -k markers_and_aborted",
     ),
     (
@@ -44,8 +44,8 @@ MUTANTS = [
     (
         "commit around a refused record",
         "pipeline/engine/producer.py",
-        "if refusal is None:",
-        "if True:",
+        "                self._check(tp, appended)\n                if appended.error == NO_ERROR:",
+        "                if True:",
         f"{ENGINE} -k refused_inside",
     ),
     (
@@ -65,8 +65,8 @@ MUTANTS = [
     (
         "position of the batch, not behind it",
         "pipeline/engine/producer.py",
-        "w.offset + count",
-        "w.offset",
+        "appended.offset + count",
+        "appended.offset",
         f"{ENGINE} -k larger_than_one",
     ),
     (

@@ -7,7 +7,6 @@ batch or a header name that is not UTF-8 affects exactly the batch or record tha
 from __future__ import annotations
 
 import struct
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.consumer import fetcher as stock
@@ -40,7 +39,7 @@ KEY_AT = {0: 18, 1: 26}
 class MessageSet:
     """The batches of one fetch response as bytes; aiokafka's own class parses them at once."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._data = memoryview(data)
         self._at = 0
 
@@ -57,6 +56,17 @@ class MessageSet:
         start, end = self._at, self._end()
         self._at = end if start < end <= len(self._data) else len(self._data)
         return self._data[start : self._at]
+
+    def end(self, start: int) -> int:
+        """Return the offset behind the last batch that follows; `start` if none does."""
+        at, size = self._at, len(self._data)
+        while at + LOG_OVERHEAD < size:
+            length: int = LOG_OVERHEAD + struct.unpack_from(">i", self._data, at + 8)[0]
+            if length <= LOG_OVERHEAD or at + length > size:
+                break
+            start = max(start, _last_offset(self._data[at : at + length]) + 1)
+            at += length
+        return start
 
     def next_offset(self) -> int | None:
         """Return the first offset of the batch that follows, or None."""
@@ -86,6 +96,23 @@ class PartitionRecords(stock.PartitionRecords):
             if not is_skipped:
                 yield from self._read(batch, raw)
             self.next_fetch_offset = batch.next_offset
+
+    def committed_batches(self) -> Iterator[Any]:
+        """Yield each batch that is neither a marker nor aborted, to be iterated once. Raises whatever damaged bytes raise.
+
+        `next_fetch_offset` is behind the batch then. The first one may begin before the offset that was asked for.
+        """
+        while self._records.has_next():
+            batch = _decode(self._records.next_batch(), self.next_fetch_offset)
+            is_skipped = self._is_skipped(batch)
+            self.next_fetch_offset = batch.next_offset
+            if not is_skipped:
+                yield batch
+
+    def end(self) -> int:
+        """Return the offset behind the last whole batch, without decoding any."""
+        records: MessageSet = self._records
+        return records.end(self.next_fetch_offset)
 
     def _is_skipped(self, batch: Any) -> bool:
         """Return whether `batch` is a control marker or part of an aborted transaction, decided as in aiokafka."""
@@ -150,28 +177,6 @@ class FetchResult(stock.FetchResult):
         self._update_position()
         self._partition_records = None
         return rows
-
-
-_REPLACED = {
-    **vars(stock),
-    "MemoryRecords": MessageSet,
-    "PartitionRecords": PartitionRecords,
-    "FetchResult": FetchResult,
-}
-
-
-def _with_replaced_classes(method: Any) -> Any:
-    """Return a method of aiokafka's fetcher that creates the classes of this module instead of aiokafka's."""
-    made = FunctionType(method.__code__, _REPLACED, method.__name__, method.__defaults__, method.__closure__)
-    made.__kwdefaults__ = method.__kwdefaults__
-    return made
-
-
-class Fetcher(stock.Fetcher):
-    """A fetcher that no record can stop. Assign it to a consumer with `fetcher.__class__ = Fetcher`."""
-
-    _proc_fetch_request = _with_replaced_classes(stock.Fetcher._proc_fetch_request)  # noqa: SLF001 - it has no seam for its parser
-    fetched_records = _with_replaced_classes(stock.Fetcher.fetched_records)
 
 
 def _decode(raw: memoryview, wanted: int) -> Any:

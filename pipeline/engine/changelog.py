@@ -8,21 +8,25 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
+from pipeline.engine.committed_fetch import CommittedFetch
 from pipeline.engine.store import NO_IDENTITY
+from pipeline.stage_io import TableFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.engine.store import StorePosition
+    from pipeline.engine.batch_decoder import PartitionRecords
+    from pipeline.engine.store import RocksStore, StorePosition
     from pipeline.engine.table import FencedTable
+
+    Bounds = Mapping[TopicPartition, int]
 
 log = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 50
-PORTION_RECORDS = 20_000
-"""Most records read before they are written to the stores; a whole fetch could be half a million."""
+BULK_OFFSETS = 50_000
+"""A store that is further behind is written without RocksDB's own log."""
 STALL_S = 30.0
 PEEK_S = 5.0
 PROGRESS_EVERY_S = 5.0
@@ -73,17 +77,10 @@ class ChangelogReader:
         """
         by_partition = {TopicPartition(t.changelog, t.partition): t for t in tables}
         bounds = await self.bounds(list(by_partition))
-        behind = {
-            tp: (start, bounds[tp][1])
-            for tp, table in by_partition.items()
-            if (start := self._start(table, *bounds[tp])) < bounds[tp][1]
-        }
-        if not behind:
-            return
-        self._kafka.assign(list(behind))
-        for tp, (start, _) in behind.items():
-            self._kafka.seek(tp, start)  # without an await before: aiokafka would reset the position meanwhile
-        await self._read(by_partition, {tp: end for tp, (_, end) in behind.items()})
+        starts = {tp: self._start(table, *bounds[tp]) for tp, table in by_partition.items()}
+        ends = {tp: end for tp, (_, end) in bounds.items()}
+        if any(starts[tp] < end for tp, end in ends.items()):
+            await self._read(by_partition, starts, ends)
 
     def _start(self, table: FencedTable, begin: int, end: int) -> int:
         """Return the offset to read from; a store that is not a prefix of the changelog is wiped first."""
@@ -119,36 +116,63 @@ class ChangelogReader:
             found |= {tp: rows[0] for tp, rows in fetched.items() if rows}
         return found
 
-    async def _fetched(self, waiting: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, Sequence[Any]]:
-        try:
-            fetched: Mapping[TopicPartition, Sequence[Any]] = await self._kafka.getmany(
-                *waiting, timeout_ms=200, max_records=PORTION_RECORDS
-            )
-        except (CorruptRecordException, UnsupportedCodecError) as error:
-            # Only the pipeline writes here, so this is damage. Continuing without it would forget claims, and send again.
-            named = [tp for tp in waiting if repr(tp) in str(error)]
-            at = ", ".join([f"{tp.topic}[{tp.partition}]@{await self._kafka.position(tp)}" for tp in named])
-            raise ChangelogDamaged(
-                f"{at or error} cannot be read ({type(error).__name__}): the broker's copy of this changelog is damaged, "
-                "and without it messages could be sent again; let the partition be led by an undamaged replica"
-            ) from error
-        return fetched
-
-    async def _read(self, tables: Mapping[TopicPartition, FencedTable], ends: dict[TopicPartition, int]) -> None:
-        waiting, records, progress_at, logged_at = dict(ends), 0, time.monotonic(), time.monotonic()
+    async def _read(self, tables: Mapping[TopicPartition, FencedTable], starts: Bounds, ends: Bounds) -> None:
+        fetch = CommittedFetch(self._kafka._client)  # noqa: SLF001 - its connections, its metadata
+        waiting = {tp: start for tp, start in starts.items() if start < ends[tp]}
+        bulk = {tp for tp, start in waiting.items() if ends[tp] - start > BULK_OFFSETS}
+        progress = _Progress()
+        under_way = asyncio.create_task(fetch.fetch(dict(waiting)))
         while waiting:
-            fetched = await self._fetched(waiting)
-            for tp, rows in fetched.items():
-                changes = [(r.key, r.value) for r in rows]
-                await asyncio.to_thread(tables[tp].store.write, changes, rows[-1].offset + 1)
-                records += len(rows)
-            # Markers and aborted records occupy offsets, so the end is known from the position, not from the last record.
-            for tp in [tp for tp, end in waiting.items() if await self._kafka.position(tp) >= end]:
+            fetched = await under_way
+            waiting.update({tp: records.end() for tp, records in fetched.items()})
+            finished = [tp for tp, offset in waiting.items() if offset >= ends[tp]]
+            for tp in finished:
                 del waiting[tp]
-                progress_at = time.monotonic()
-            progress_at = time.monotonic() if fetched else progress_at
-            if time.monotonic() - progress_at > STALL_S:
-                raise ChangelogStalled(f"nothing for {STALL_S:.0f} s from {sorted(waiting)}")
-            if time.monotonic() - logged_at > PROGRESS_EVERY_S:
-                logged_at = time.monotonic()
-                log.info("restoring: %d records read, %d partitions to go", records, len(waiting))
+            # The next portion is on its way while this one is written.
+            under_way = asyncio.create_task(fetch.fetch(dict(waiting))) if waiting else under_way
+            try:
+                for tp, records in fetched.items():
+                    progress.records += await asyncio.to_thread(
+                        _load, tables[tp].store, tp, records, is_bulk=tp in bulk
+                    )
+                for tp in bulk.intersection(finished):
+                    await asyncio.to_thread(tables[tp].store.settle)
+                progress.look(waiting, has_moved=bool(fetched))
+            except BaseException:
+                under_way.cancel()
+                raise
+
+
+class _Progress:
+    """Logs how far a restore is, and ends one that stands still."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._moved_at = self._logged_at = time.monotonic()
+
+    def look(self, waiting: Mapping[TopicPartition, int], *, has_moved: bool) -> None:
+        """Note whether anything was read. Raises ChangelogStalled."""
+        now = time.monotonic()
+        self._moved_at = now if has_moved else self._moved_at
+        if now - self._moved_at > STALL_S:
+            raise ChangelogStalled(f"nothing for {STALL_S:.0f} s from {sorted(waiting)}")
+        if now - self._logged_at > PROGRESS_EVERY_S:
+            self._logged_at = now
+            log.info("restoring: %d records read, %d partitions to go", self.records, len(waiting))
+
+
+def _load(store: RocksStore, tp: TopicPartition, records: PartitionRecords, *, is_bulk: bool) -> int:
+    """Apply the batches of one fetch, and return their number of offsets. Raises ChangelogDamaged, StoreFailed."""
+    start = records.next_fetch_offset
+    try:
+        store.load(records.committed_batches(), is_bulk=is_bulk)
+    except TableFailed:
+        raise
+    except Exception as error:
+        # Only the pipeline writes here, so this is damage. Continuing without it would forget claims, and send again.
+        raise ChangelogDamaged(
+            f"{tp.topic}[{tp.partition}]@{records.next_fetch_offset} cannot be read ({type(error).__name__}): the broker's copy "
+            "of this changelog is damaged, and without it messages could be sent again; let the partition be led by an "
+            "undamaged replica"
+        ) from error
+    return records.next_fetch_offset - start

@@ -14,7 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from pipeline.engine.batch import Batch
-from pipeline.engine.batch_decoder import Fetcher
+from pipeline.engine.fetcher import Fetcher
 from pipeline.engine.record_parser import UnreadableRecord
 from pipeline.stage_io import Record
 
@@ -66,7 +66,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Connect, install the engine's fetcher, and record the time of each acknowledged heartbeat."""
         await super().on_start()
-        self._ensure_consumer()._fetcher.__class__ = Fetcher  # noqa: SLF001 - aiokafka creates its own at the start
+        fetcher = self._ensure_consumer()._fetcher  # noqa: SLF001
+        fetcher.__class__ = Fetcher  # aiokafka creates its own at the start
+        fetcher.begin()
         coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
         beat = coordinator._do_heartbeat  # noqa: SLF001
 

@@ -6,12 +6,13 @@ import logging
 import shutil
 import time
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from pipeline.stage_io import TableFailed, expiry_row
+from pipeline.stage_io import EXPIRES, TableFailed, expiry_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,14 +21,34 @@ log = logging.getLogger(__name__)
 
 NO_IDENTITY = bytes(16)
 MIB = 1024 * 1024
+PORTION_RECORDS = 20_000
+"""Most records of a changelog that are applied at once."""
 _CACHE = Cache(64 * MIB)
 """Block cache of all stores of the process."""
+_WITHOUT_LOG = WriteOptions()
+_WITHOUT_LOG.disable_wal = True  # type: ignore[method-assign,assignment]  # a property, despite its stub
 CHANGELOG_POSITION = b"\x00\x00changelog"
 """Not a state key. Value: changelog offset up to which this store is complete, time of writing (epoch s), topic identity."""
 
 
 class StoreFailed(TableFailed):
     """RocksDB failed: a damaged file, a full or read-only disk. The folder is marked, and restored from Kafka at the next open."""
+
+
+class StoredRecord(Protocol):
+    """What a store reads of a changelog's record."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in the changelog."""
+
+    @property
+    def key(self) -> bytes:
+        """Key of the row."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value of the row; None deletes it."""
 
 
 class StorePosition(NamedTuple):
@@ -128,9 +149,40 @@ class RocksStore:
                 batch.put(key, value)
                 if (row := expiry_row(key, value)) is not None:
                     batch.put(row, b"")
-        batch.put(CHANGELOG_POSITION, position.to_bytes(8, "big") + _now_s().to_bytes(8, "big") + self.identity)
+        self._apply(batch, position)
+
+    def load(self, batches: Iterable[Iterable[StoredRecord]], *, is_bulk: bool) -> None:
+        """Apply record batches of the changelog, as `write` does, PORTION_RECORDS at a time. Raises StoreFailed.
+
+        In bulk RocksDB writes no log of its own: after a crash the store is at an earlier position. `settle` must follow
+        before the next `write`, whose log would be replayed without these rows.
+        """
+        found, count, position = WriteBatch(raw_mode=True), 0, 0
+        for record in chain.from_iterable(batches):
+            key, value = record.key, record.value
+            if value is None:
+                found.delete(key)
+            else:
+                found.put(key, value)
+                if value[:2] == EXPIRES and (row := expiry_row(key, value)) is not None:
+                    found.put(row, b"")
+            count += 1
+            position = record.offset + 1
+            if count == PORTION_RECORDS:
+                self._apply(found, position, is_bulk=is_bulk)
+                found, count = WriteBatch(raw_mode=True), 0
+        if count:
+            self._apply(found, position, is_bulk=is_bulk)
+
+    def _apply(self, rows: WriteBatch, position: int, *, is_bulk: bool = False) -> None:
+        rows.put(CHANGELOG_POSITION, position.to_bytes(8, "big") + _now_s().to_bytes(8, "big") + self.identity)
         with self._marking_damage():
-            self._db.write(batch)
+            self._db.write(rows, _WITHOUT_LOG if is_bulk else None)
+
+    def settle(self) -> None:
+        """Write what was loaded in bulk to the disk. Raises StoreFailed."""
+        with self._marking_damage():
+            self._db.flush()
 
     def position(self) -> StorePosition | None:
         """Return the changelog position, or None if the store is empty. Raises StoreFailed."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from rocksdict import WriteBatch
 
 from pipeline.engine.changelog import ChangelogReader
-from pipeline.engine.producer import CommitFailed, FencedProducer, RecordRefused
+from pipeline.engine.producer import CommitFailed, RecordRefused
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.store import RocksStore
 from pipeline.engine.table import FencedTable
@@ -123,14 +124,14 @@ async def test_a_restore_is_read_in_portions(
     await table.commit({b"k%d" % number: b"v" for number in range(10_000)}, [], 10_000)
     await table.close()
     written: list[int] = []
-    write = RocksStore.write
+    apply = RocksStore._apply
 
-    def watched(store: RocksStore, changes: list[tuple[bytes, bytes | None]], position: int) -> None:
-        written.append(len(changes))
-        write(store, changes, position)
+    def watched(store: RocksStore, rows: WriteBatch, position: int, *, is_bulk: bool = False) -> None:
+        written.append(rows.len())
+        apply(store, rows, position, is_bulk=is_bulk)
 
-    monkeypatch.setattr(RocksStore, "write", watched)
-    monkeypatch.setattr("pipeline.engine.changelog.PORTION_RECORDS", 1_000)
+    monkeypatch.setattr(RocksStore, "_apply", watched)
+    monkeypatch.setattr("pipeline.engine.store.PORTION_RECORDS", 1_000)
     again = await _table(kafka, topic_prefix, tmp_path / "b")
     await _restore(kafka, again)
     assert again.next_offset == sum(1 for _ in again.scan(b"k", b"l")) == 10_000
@@ -252,12 +253,12 @@ async def test_a_changelog_is_read_to_its_end_over_markers_and_aborted_records(
         await table.commit({b"%d" % number: b"committed"}, [], number + 1)
     await table.commit({b"0": None}, [], 6)
     await table.close()
-    aborted = FencedProducer(f"{topic_prefix}engine-t-0", {"bootstrap_servers": kafka})
-    await aborted.open()
-    await aborted._kafka.begin_transaction()
-    await (await aborted._kafka.send(f"{topic_prefix}t-changelog", key=b"9", value=b"aborted", partition=0))
-    await aborted._kafka.abort_transaction()
-    await aborted.close()
+    aborted = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{topic_prefix}engine-t-0")
+    await aborted.start()
+    await aborted.begin_transaction()
+    await aborted.send_and_wait(f"{topic_prefix}t-changelog", key=b"9", value=b"aborted", partition=0)
+    await aborted.abort_transaction()
+    await aborted.stop()
     again = await _table(kafka, topic_prefix, tmp_path / "b")
     began = time.monotonic()
     await _restore(kafka, again)

@@ -15,7 +15,6 @@ BREAKS = [
     "the take-over of partitions",
     "the agent counter",
     "the loop of ",
-    "the sender of ",
     "the metadata refresh of t",
     "drain",
     "thread",

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,6 +127,7 @@ def test_a_full_disk_fails_a_write_and_marks_the_store(tmp_path):
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pipeline.engine.store import RocksStore, StoreFailed
@@ -173,3 +175,50 @@ def test_a_row_with_an_expiry_is_found_in_its_order_and_the_index_is_in_no_chang
     assert [row[9:] for row, _ in store.scan(LOCAL, LOCAL + b"\xff")] == [b"elate"]
     store.close()
     restored.close()
+
+
+def records(first, last):
+    """Return the batches of a changelog: each record sets its own row, and the row that counts."""
+    for start in range(first, last, 1_000):
+        yield [
+            SimpleNamespace(offset=n, key=b"count" if n % 2 else b"row%08d" % n, value=b"%08d" % n + bytes(500))
+            for n in range(start, start + 1_000)
+        ]
+
+
+def crash_while_loading(folder, settles):
+    """Load, write one more row as a step does, and die without closing anything."""
+    store = RocksStore(Path(folder))
+    store.load(records(0, 40_000), is_bulk=True)
+    if settles:
+        store.settle()
+        store.write([(b"last", b"row")], 40_001)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("settles", [False, True])
+def test_a_crash_leaves_a_store_that_was_being_loaded_at_an_earlier_position_without_a_gap(tmp_path, settles):
+    code = f"from tests.unit.engine.test_store import crash_while_loading as c; c({str(tmp_path / 's')!r}, {settles})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    store = RocksStore(tmp_path / "s")
+    known = store.position()
+    end = 0 if known is None else min(known.offset, 40_000)
+    assert known is not None or not settles
+    assert sum(1 for _ in store.scan(b"row", b"rox")) == end // 2, "every row below the position is there"
+    count = store.get(b"count")
+    assert (0 if count is None else int(count[:8]) + 1) == end
+    assert not settles or (end, known.offset) == (40_000, 40_001)
+    assert (store.get(b"last") is not None) == settles
+    store.close()
+
+
+def test_a_load_deletes_what_the_changelog_deletes_and_derives_what_a_step_derives(tmp_path):
+    store = RocksStore(tmp_path / "s")
+    store.write([(b"old", b"1")], 1)
+    rows = [
+        SimpleNamespace(offset=n, key=key, value=value)
+        for n, (key, value) in enumerate([(b"old", None), (b"new", b"2")])
+    ]
+    store.load([rows], is_bulk=False)
+    assert (store.get(b"old"), store.get(b"new"), store.position().offset) == (None, b"2", 2)
+    store.close()
