@@ -170,15 +170,17 @@ class TopicSpec:
     """Whether partitions may be added: another lane moves no touch, another count of homes would move some."""
 
 
-def topics(*, partitions: int, lanes: int, replication: int, dedup_for_ms: int) -> list[TopicSpec]:
-    """Return every topic the pipeline needs, changelogs included."""
+def topics(
+    *, partitions: int, lanes: int, replication: int, dedup_for_ms: int, has_grown: bool = False
+) -> list[TopicSpec]:
+    """Return every topic the pipeline needs, changelogs included; `has_grown`: `partitions` was raised on purpose."""
     counts = {PartitionSetting.PARTITIONS: partitions, PartitionSetting.LANES: lanes, PartitionSetting.ONE: 1}
     safe = {"min.insync.replicas": "2"} if replication >= 3 else {}  # noqa: PLR2004 - contract, topics
     needed = []
     for stretch in ROAD:
         retention = {"retention.ms": str(dedup_for_ms)} if stretch.topic == TOUCHES else {}
         settings = {**stretch.settings, **retention, **safe}
-        size, may_grow = counts[stretch.partitions], stretch.partitions is not PartitionSetting.PARTITIONS
+        size, may_grow = counts[stretch.partitions], has_grown or stretch.partitions is not PartitionSetting.PARTITIONS
         needed.append(TopicSpec(stretch.topic, size, settings, is_public=stretch.topic == TOUCHES, may_grow=may_grow))
         if stretch.table is not None:
             needed.append(TopicSpec(changelog(stretch.table), size, {**_COMPACTED, **safe}, may_grow=may_grow))

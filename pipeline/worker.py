@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,6 +34,7 @@ from pipeline.engine.config import EngineConfig
 from pipeline.engine.data_folder import DataFolder, FolderInUse
 from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
+from pipeline.engine.repartition import GroupHasMembers, add_partitions
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import TopicMismatch, ensure_topics, topic_faults
 from pipeline.kafka.cluster import Cluster, CommandFailed
@@ -45,9 +47,10 @@ from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
 from pipeline.records.writing import Confluent, Writer, json_object, single_object
 from pipeline.secret import without_secrets
 from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread_variables
+from pipeline.stages.forward import Homes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from pipeline.domain.sender import Sender
 
@@ -168,7 +171,7 @@ class Worker:
             now_ms=now_ms,
             monotonic_ms=monotonic_ms,
             draw=random.random,
-            partitions=settings.kafka.partitions,
+            homes=Homes(settings.kafka.partitions, settings.kafka.partitions_before),
             privacy_key=settings.privacy_key,
         )
 
@@ -315,6 +318,7 @@ def make_context(settings: Settings) -> CommandContext:
     return CommandContext(
         cluster=Cluster(connection, prefix, settings.kafka.partitions),
         create_topics=lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
+        add_partitions=None if settings.kafka.partitions_before is None else partial(_add_partitions, settings, topics),
         read_status=ValueReader("status", registry),
         read_dead_letter=ValueReader("dead_letter", registry),
         read_touch=ValueReader("touch", registry),
@@ -327,6 +331,23 @@ def make_context(settings: Settings) -> CommandContext:
         now_s=time.time,
         sender_of=sender_of,
     )
+
+
+async def _add_partitions(settings: Settings, topics: list[RequiredTopic]) -> AsyncIterator[str]:
+    """Add the partitions that are configured. Raises CommandFailed."""
+    connection, before = connection_of(settings), settings.kafka.partitions_before
+    assert before is not None
+    if why := await why_unreachable(connection):
+        raise CommandFailed(f"Kafka at {','.join(settings.kafka.bootstrap_servers)} cannot be reached: {why}")
+    group = settings.kafka.topic_prefix + APPLICATION
+    earlier = needed_topics(replace(settings, kafka=replace(settings.kafka, partitions=before)))
+    sizes = {each.name: each.partitions for each in earlier}
+    grown = [each for each in topics if each.partitions != sizes[each.name]]
+    try:
+        async for line in add_partitions(connection, group, grown, before):
+            yield line
+    except (GroupHasMembers, KafkaError) as error:
+        raise CommandFailed(str(error)) from error
 
 
 def _desired(settings: Settings, connection: Connection, topics: list[RequiredTopic]) -> Desired:
@@ -396,6 +417,7 @@ def needed_topics(settings: Settings) -> list[RequiredTopic]:
         lanes=kafka.lanes,
         replication=kafka.replication_factor,
         dedup_for_ms=settings.dedup_for_ms,
+        has_grown=kafka.partitions_before is not None,
     )
     return [
         RequiredTopic(

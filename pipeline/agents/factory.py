@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.metrics import Metrics
     from pipeline.records.registry import Registry
     from pipeline.records.writing import Writer
+    from pipeline.stages.forward import Homes
 
 DRAIN_SLACK_S = 1.0
 
@@ -54,8 +55,7 @@ class AgentFactory:
     """Monotonic clock, milliseconds."""
     draw: Callable[[], float]
     """A random number, 0 <= x < 1."""
-    partitions: int
-    """Number of partitions of `touches`."""
+    homes: Homes
     privacy_key: bytes = field(default=b"", repr=False)
 
     def bindings(self) -> list[AgentBinding]:
@@ -88,7 +88,7 @@ class AgentFactory:
             composer=composer,
             dead_letters=self._dead_letters(),
             dedup_for_ms=self.dedup_for_ms,
-            partitions=self.partitions,
+            homes=self.homes,
             privacy_key=self.privacy_key,
         )
         return RouterAgent(Router(deps), self.registry, self.metrics)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from pipeline.console.check.work import Desired
     from pipeline.domain.policy import ChannelPolicy
@@ -23,6 +23,8 @@ class CommandContext:
     cluster: Cluster
     create_topics: Callable[[], Awaitable[object]]
     """Creates the missing topics."""
+    add_partitions: Callable[[], AsyncIterator[str]] | None
+    """Adds the partitions that are configured and yields a line for each topic; None: `kafka.partitions_before` is not set."""
     read_status: Callable[[bytes | None], Mapping[str, Any]]
     """Decodes a value of touches.status; raises UndecodableValue."""
     read_dead_letter: Callable[[bytes | None], Mapping[str, Any]]

@@ -7,6 +7,7 @@ from pipeline.console.hash.command import hash  # noqa: A004 - the command's nam
 from pipeline.console.order.command import cancel, pause, resume
 from pipeline.console.orders.command import orders
 from pipeline.console.produce.command import produce
+from pipeline.console.repartition.command import repartition
 from pipeline.console.status.command import status
 from pipeline.console.suppressions.command import (
     AddSuppression,
@@ -35,6 +36,7 @@ __all__ = [
     "orders",
     "pause",
     "produce",
+    "repartition",
     "resume",
     "status",
 ]

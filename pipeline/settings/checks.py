@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Final
 
 from pipeline.domain.hours import ever_open
+from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import KeyPath, to_toml
 from pipeline.settings.keys import AnyChannelKeys, ChannelKeys, ChannelsKeys, EmailKeys, SmsKeys, WhatsAppKeys
 from pipeline.settings.senders import SenderKeys
@@ -30,6 +31,14 @@ def check_channels(channels: ChannelsKeys, path: KeyPath, lanes: int) -> None:
     _check_unshared(channels.whatsapp, channels.sms, path)
     for name, keys in each_channel:
         _check_hours(keys, path.at(name).at("calendar"))
+
+
+def check_growth(kafka: KafkaSettings, path: KeyPath) -> None:
+    """Note at `path` (`kafka`) an earlier number of partitions that is not smaller than today's."""
+    if kafka.partitions_before is not None and kafka.partitions_before >= kafka.partitions:
+        path.at("partitions_before").note(
+            str(kafka.partitions_before), f"a smaller number than kafka.partitions, which is {kafka.partitions}"
+        )
 
 
 def _check_senders(senders: tuple[SenderKeys, ...], path: KeyPath, lanes: int) -> None:

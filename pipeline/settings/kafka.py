@@ -90,6 +90,11 @@ class KafkaSettings:
         variable="KAFKA_STATUS_FORMAT",
     )
     partitions: int = key(whole(1, 10_000), 8, "Partitions of `touches` and of every topic but those of the channels.")
+    partitions_before: int | None = key(
+        whole(1, 10_000),
+        ABSENT,
+        "The number of `partitions` before it was raised, to be kept for `dedup_for` (operations.md, 'More partitions').",
+    )
     lanes: int = key(
         whole(1, 10_000), 8, "Partitions of each channel's topic: the largest number of senders per channel."
     )

@@ -12,7 +12,7 @@ from pipeline.domain.account import Account
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.suppression import Covers
 from pipeline.domain.work import Channel
-from pipeline.settings.checks import check_channels
+from pipeline.settings.checks import check_channels, check_growth
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import EnvironmentText, InvalidKey, KeyPath, to_toml
 from pipeline.settings.keys import AnyChannelKeys, FileKeys
@@ -136,6 +136,7 @@ def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settin
     channels = keys.channels
     by_channel: dict[Channel, AnyChannelKeys] = {channel: getattr(channels, channel.value) for channel in Channel}
     check_security(keys.kafka, path.at("kafka"), folder)
+    check_growth(keys.kafka, path.at("kafka"))
     check_channels(channels, path.at("channels"), keys.kafka.lanes)
     if path.notes:
         raise InvalidKey

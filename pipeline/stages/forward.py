@@ -23,31 +23,50 @@ WRAPPING_BYTES = 1_024
 """Upper bound of the bytes that Kafka's framing and the forward header add, without the key."""
 
 
-def forwarded(record: Record, touch_id: object, partitions: int) -> Output | None:
-    """Return the record that forwards a touch to its home; None if it is at home or has no valid touch_id."""
+class Homes(NamedTuple):
+    """Where a touch has its home, and where it had it before partitions were added to `touches`."""
+
+    partitions: int
+    before: int | None = None
+    """The earlier number of partitions, while touches that were accepted then are remembered there."""
+
+    def asks_first(self, touch_id: str) -> int:
+        """Return the partition that must be asked first whether it knows the touch: its earlier home, if there is one."""
+        return home_of(touch_id, self.partitions if self.before is None else self.before)
+
+    def next_for(self, record: Record, touch_id: str) -> int:
+        """Return the partition that decides next about a touch that `record`'s partition does not know; its own: it decides."""
+        home, origin = home_of(touch_id, self.partitions), _origin_of(record)
+        if origin is not None and origin.to == record.partition:
+            if origin.of not in (self.partitions, self.before):
+                return record.partition  # a router that knows another number of partitions chose it: never further
+            if record.partition == home and origin.is_asked:
+                return home
+        first = self.asks_first(touch_id)
+        return home if record.partition == first else first
+
+
+def forwarded(record: Record, touch_id: object, homes: Homes) -> Output | None:
+    """Return the record that forwards a touch to where it is decided next; None if that is here, or it has no valid touch_id."""
     if not is_touch_id(touch_id):
         return None
     touch_id = str(touch_id)
-    home = home_of(touch_id, partitions)
-    if home == record.partition or _is_home_by_sender(record, partitions):
+    onward = homes.next_for(record, touch_id)
+    if onward == record.partition:
         return None
-    key = record.key
-    headers = [each for each in record.headers if each[0] != FORWARDED]
+    produced = as_produced(record)
+    key = produced.key
+    headers = list(produced.headers)
     size = len(record.value or b"") + sum(len(name) + len(value or b"") + 10 for name, value in headers)
-    if size + 2 * len(record.key or b"") + WRAPPING_BYTES > TOUCH_MESSAGE_BYTES:
-        headers, key = [each for each in headers if each[0] == REPLAY_OF], None  # the touch itself must fit
-    return Output(
-        TOUCHES,
-        home,
-        touch_id.encode(),
-        record.value,
-        (*headers, (FORWARDED, _forward_header(record, home, partitions, key))),
-    )
+    if size + 2 * len(key or b"") + WRAPPING_BYTES > TOUCH_MESSAGE_BYTES:
+        headers, key = [each for each in headers if each[0] in (REPLAY_OF, REFUSAL)], None  # the touch itself must fit
+    header = _forward_header(produced, onward, homes, key, is_asked=record.partition == homes.asks_first(touch_id))
+    return Output(TOUCHES, onward, touch_id.encode(), record.value, (*headers, (FORWARDED, header)))
 
 
-def forwarded_refusal(record: Record, header: TouchHeader, error: str, partitions: int) -> Output | None:
-    """Return the record with which the touch's home ends it as refused; None if this partition is its home."""
-    if header.touch_id is None or (home := home_of(header.touch_id, partitions)) == record.partition:
+def forwarded_refusal(record: Record, header: TouchHeader, error: str, homes: Homes) -> Output | None:
+    """Return the record with which the touch's home ends it as refused; None if this partition decides."""
+    if header.touch_id is None or (onward := homes.next_for(record, header.touch_id)) == record.partition:
         return None
     value = {
         "touch_id": header.touch_id,
@@ -55,19 +74,23 @@ def forwarded_refusal(record: Record, header: TouchHeader, error: str, partition
         "lead_id": header.lead_id,
         "channel": header.channel,
     }
-    headers = ((FORWARDED, _forward_header(record, home, partitions, None)), (REFUSAL, error.encode()))
-    return Output(TOUCHES, home, header.touch_id.encode(), orjson.dumps(value), headers)
+    is_asked = record.partition == homes.asks_first(header.touch_id)
+    hop = _forward_header(as_produced(record), onward, homes, None, is_asked=is_asked)
+    return Output(
+        TOUCHES, onward, header.touch_id.encode(), orjson.dumps(value), ((FORWARDED, hop), (REFUSAL, error.encode()))
+    )
 
 
-def _forward_header(record: Record, home: int, partitions: int, key: bytes | None) -> bytes:
-    """Return the value of the forward header."""
+def _forward_header(produced: Record, to: int, homes: Homes, key: bytes | None, *, is_asked: bool) -> bytes:
+    """Return the value of the forward header of a record as its producer wrote it."""
     return orjson.dumps(
         {
-            "of": partitions,
-            "to": home,
-            "partition": record.partition,
-            "offset": record.offset,
-            "timestamp": record.timestamp_ms,
+            "of": homes.partitions,
+            "to": to,
+            "asked": is_asked,
+            "partition": produced.partition,
+            "offset": produced.offset,
+            "timestamp": produced.timestamp_ms,
             "key": None if key is None else base64.b64encode(key).decode(),
         }
     )
@@ -105,12 +128,8 @@ class _Origin(NamedTuple):
     offset: int
     timestamp_ms: int
     key: bytes | None
-
-
-def _is_home_by_sender(record: Record, partitions: int) -> bool:
-    """Return whether a router with another number of partitions chose this one as home; then it is not forwarded again."""
-    origin = _origin_of(record)
-    return origin is not None and origin.of != partitions and origin.to == record.partition
+    is_asked: bool
+    """The touch's first home does not know it."""
 
 
 def _origin_of(record: Record) -> _Origin | None:
@@ -121,7 +140,9 @@ def _origin_of(record: Record) -> _Origin | None:
     try:
         raw = orjson.loads(said[-1] or b"")
         key = None if raw["key"] is None else base64.b64decode(raw["key"], validate=True)
-        origin = _Origin(raw["of"], raw["to"], raw["partition"], raw["offset"], raw["timestamp"], key)
+        origin = _Origin(
+            raw["of"], raw["to"], raw["partition"], raw["offset"], raw["timestamp"], key, raw.get("asked") is True
+        )
     except (ValueError, KeyError, TypeError):
         return None
     numbers = zip(origin[:5], (31, 31, 31, 63, 63), strict=True)

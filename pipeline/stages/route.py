@@ -29,7 +29,7 @@ from pipeline.records.framing import Undecodable
 from pipeline.records.registry import SchemaNotHere
 from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.dead_letters import STOPS, DeadLetterWriter, apply_each
-from pipeline.stages.forward import as_produced, forwarded, forwarded_refusal, refusal_of
+from pipeline.stages.forward import Homes, as_produced, forwarded, forwarded_refusal, refusal_of
 from pipeline.stages.schema_wait import SchemaWait
 from pipeline.stages.step import DeadLettered, Forwarded, RepeatDropped, StageStep, UnknownMembers
 from pipeline.stages.ttl import TtlSweep, recall, remember
@@ -68,8 +68,7 @@ class RouterDeps:
     dead_letters: DeadLetterWriter
     dedup_for_ms: int
     """Time for which a touch's state is kept after its end."""
-    partitions: int
-    """Number of partitions of `touches`; a touch has its home on one of them."""
+    homes: Homes
     privacy_key: bytes = b""
     """What address hashes are keyed with; empty: they are not."""
 
@@ -160,7 +159,7 @@ class _Arrival:
         Versions without home partitions accepted a touch where it arrived; that partition knows it until `dedup_for` ends.
         """
         touch_id = datum.get("touch_id")
-        onward = forwarded(self._record, touch_id, self._deps.partitions)
+        onward = forwarded(self._record, touch_id, self._deps.homes)
         if onward is None or recall(self._view, str(touch_id).encode()) is not None:
             return False
         self._step.outputs.append(onward)
@@ -192,7 +191,7 @@ class _Arrival:
         if header.touch_id is None:
             self.dead_letter(error)
             return
-        onward = forwarded_refusal(self._record, header, error, self._deps.partitions)
+        onward = forwarded_refusal(self._record, header, error, self._deps.homes)
         if onward is None or recall(self._view, header.touch_id.encode()) is not None:
             self._refuse_invalid(header, error)
         else:

@@ -103,3 +103,46 @@ async def test_a_fleet_goes_on_with_the_partitions_it_knows_and_says_what_waits_
 
     # And as it happens, by whom nobody has restarted.
     await said(stack, 1, f"{stack.prefix}touches has 8 partitions")
+
+
+async def test_partitions_are_added_on_purpose_and_what_was_accepted_before_is_recognised(stack: Stack):
+    stack.start(0)
+    await stack.wait_for_topics()
+    await stack.wait_for_work(0)
+    before = [touch(channel, n) for channel in LANE for n in range(20)]
+    later = [
+        touch("sms", n, not_before=int(time.time() * 1000) + 45_000) for n in range(100, 105)
+    ]  # in the scheduler meanwhile
+    await stack.produce([*before, *later])
+    await stack.follow(lambda: stack.ended() >= len(before), deadline_s=60)
+
+    config = stack.folder / "worker-0.toml"
+    alone = await asyncio.to_thread(command, stack, "repartition")
+    assert (alone.returncode, "kafka.partitions_before is not set" in alone.stderr) == (2, True), alone.stderr
+    grown = "partitions = 7\npartitions_before = 4\n"
+    config.write_text(config.read_text().replace("partitions = 4\n", grown))
+    refused = await asyncio.to_thread(command, stack, "repartition")
+    assert refused.returncode == 1
+    assert "1 workers of the group" in refused.stderr
+
+    assert await stack.stop_gently(0) == 0
+    done = await asyncio.to_thread(command, stack, "repartition")
+    assert done.returncode == 0, done.stderr
+    assert f"{stack.prefix}touches: 4 partitions, now 7" in done.stdout
+    assert f"{stack.prefix}accepted-changelog: 4 partitions, now 7" in done.stdout
+    assert "touches.sms" not in done.stdout
+    again = await asyncio.to_thread(command, stack, "repartition")
+    assert f"{stack.prefix}touches: 7 partitions\n" in again.stdout
+
+    # A worker of before does not start any more.
+    stack.start(1)
+    assert await asyncio.to_thread(stack.workers.pop(1).wait, 60) == 1
+    assert "configure 7 partitions" in (stack.folder / "worker-1.log").read_text()
+
+    stack.template, stack.partitions = stack.template.replace("partitions = 4\n", grown), 7
+    stack.start(0)
+    await stack.wait_for_work(0)
+    await stack.produce([*before, *later, *(touch(channel, n) for channel in LANE for n in range(200, 240))])
+    assert await stack.follow(stack.all_ended, deadline_s=90)
+    stack.judge()
+    assert {story[0]["sequence"] for story in stack.stories.values()} == {1}

@@ -18,6 +18,7 @@ from pipeline.records.single_object import decode
 from pipeline.records.writing import dead_letter_value, single_object
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages.dead_letters import DeadLetterWriter
+from pipeline.stages.forward import Homes
 from pipeline.stages.route import Router, RouterDeps
 
 NOW = 1_700_000_000_000
@@ -49,7 +50,7 @@ class Entrance:
                 composer=TemplateComposer(folder),
                 dead_letters=DeadLetterWriter(lambda letter: dead_letter_value(single_object, letter), "p."),
                 dedup_for_ms=30 * 86_400_000,
-                partitions=senders.get("partitions", 1),
+                homes=senders.get("homes", Homes(1)),
             )
         )
         self.table = MemoryTable()

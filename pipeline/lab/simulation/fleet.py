@@ -22,6 +22,7 @@ from pipeline.lab.simulation.scenario import LANES, PARTITIONS, as_restarted
 from pipeline.lab.simulation.world import Process
 from pipeline.metrics import Metrics
 from pipeline.records.writing import single_object
+from pipeline.stages.forward import Homes
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -134,7 +135,7 @@ class SimulatedWorker:
             now_ms=self.now_ms,
             monotonic_ms=lambda: world.now_ms,
             draw=world.dice.random,
-            partitions=PARTITIONS,
+            homes=Homes(PARTITIONS),
         )
         self.ownership = Ownership(
             SimulatedTables(fleet.broker, self.process, self.now_ms), factory.bindings(), self.now_ms, self._die

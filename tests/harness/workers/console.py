@@ -36,6 +36,7 @@ def context() -> CommandContext:
     return CommandContext(
         cluster=CLUSTER,
         create_topics=lambda: ensure_topics(CLUSTER.connection, NEEDED, 1),
+        add_partitions=None,
         read_status=ValueReader("status"),
         read_dead_letter=ValueReader("dead_letter"),
         read_touch=ValueReader("touch"),

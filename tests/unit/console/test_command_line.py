@@ -28,6 +28,7 @@ OURS = [
     "orders",
     "pause",
     "produce",
+    "repartition",
     "resume",
     "status",
     "suppressions",

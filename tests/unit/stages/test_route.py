@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.address_hash import address_hash
@@ -18,6 +20,7 @@ from pipeline.flow import TOUCH_BYTES, TOUCH_MESSAGE_BYTES
 from pipeline.records.single_object import decode, encode
 from pipeline.stage_io import Record
 from pipeline.stages import route
+from pipeline.stages.forward import Homes
 from pipeline.stages.route import Router
 from pipeline.stages.step import RepeatDropped, UnknownMembers
 from tests.harness.route_rig import EMAIL, NOW, SMS, Entrance
@@ -309,7 +312,7 @@ def quarters(tmp_path):
 
 class Quarters:
     def __init__(self, folder):
-        self.doors = [Entrance(folder, partitions=PARTITIONS) for _ in range(PARTITIONS)]
+        self.doors = [Entrance(folder, homes=Homes(PARTITIONS)) for _ in range(PARTITIONS)]
         self.told, self.works, self.dead, self.hops = [], [], [], 0
 
     def give(self, touch, partition, *, key=b"key", now=NOW):
@@ -380,12 +383,85 @@ def test_what_has_no_legal_touch_id_has_no_home(quarters):
 def test_a_partition_that_remembers_a_stray_from_before_homes_judges_its_repeat(quarters):
     away = (home_of("t1", PARTITIONS) + 1) % PARTITIONS
     before = quarters.doors[away]
-    before.router = Router(replace(before.router._deps, partitions=1))  # as if this were the only partition
+    before.router = Router(replace(before.router._deps, homes=Homes(1)))  # as if this were the only partition
     before.give(SMS, partition=0)
-    before.router = Router(replace(before.router._deps, partitions=PARTITIONS))
+    before.router = Router(replace(before.router._deps, homes=Homes(PARTITIONS)))
     quarters.give(SMS, away).give({**SMS, "body": "other"}, away)
     assert (quarters.told, quarters.works, quarters.hops) == ([], [], 0)
     assert [letter["reason"] for letter in quarters.dead] == ["conflict"]
+
+
+class Growing:
+    """The routers of `touches`, in which partitions are added; each hop is delivered, in any order that `pick` chooses."""
+
+    def __init__(self, folder, pick):
+        self.doors = [Entrance(folder, homes=Homes(4)) for _ in range(7)]
+        self.pick, self.under_way = pick, []
+        self.told, self.works, self.dead, self.hops = [], [], [], 0
+
+    def grow(self):
+        """Let all know that there are seven, and were four: `repartition` sees to it that no worker is left of before."""
+        for door in self.doors:
+            door.router = Router(replace(door.router._deps, homes=Homes(7, 4)))
+
+    def give(self, touch, partition):
+        self.under_way.append((touch, partition, b"key", (("h", b"v"),)))
+
+    def deliver(self, most=1_000):
+        while self.under_way and most:
+            most -= 1
+            touch, partition, key, headers = self.under_way.pop(self.pick(len(self.under_way)))
+            door = self.doors[partition].give(touch, partition=partition, key=key, headers=headers)
+            self.told += [(event.touch_id, event.state.value) for event in door.events]
+            self.works += door.works
+            self.dead += door.dead
+            self.hops += len(door.hops)
+            self.under_way += [(each.value, each.partition, each.key, each.headers) for each in door.hops]
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_partitions_can_be_added_and_each_touch_still_has_one_story(data):
+    def pick(count):
+        return data.draw(st.integers(0, count - 1))
+
+    with tempfile.TemporaryDirectory() as folder:
+        growing, ids = Growing(Path(folder), pick), [f"t{n}" for n in range(3)]
+        for partitions in (4, 7, 7):
+            if partitions == 7:
+                growing.grow()
+            for _ in range(data.draw(st.integers(0, 4))):
+                change = data.draw(st.sampled_from([{}, {"to": "12"}, {"body": "other"}]))
+                growing.give({**SMS, "touch_id": data.draw(st.sampled_from(ids)), **change}, pick(partitions))
+            growing.deliver(data.draw(st.integers(0, 8)))
+        growing.deliver()
+        assert growing.under_way == [], "each record comes to its end"
+        stories = Counter(touch_id for touch_id, _ in growing.told)
+        assert all(count == 1 for count in stories.values()), growing.told
+        sent = Counter(work.touch_id for _, _, work in growing.works)
+        assert all(count == 1 for count in sent.values()), growing.told
+        for told in growing.works:
+            assert (told[2].touch_id, "accepted") in growing.told
+
+
+def test_a_touch_that_was_accepted_before_partitions_were_added_is_recognised_and_a_new_one_goes_to_its_new_home(
+    tmp_path,
+):
+    growing = Growing(tmp_path, lambda _: 0)
+    moved = next(f"t{n}" for n in range(99) if home_of(f"t{n}", 7) != home_of(f"t{n}", 4))
+    growing.give({**SMS, "touch_id": moved}, 1)
+    growing.deliver()
+    growing.grow()
+    for partition in range(7):
+        growing.give({**SMS, "touch_id": moved}, partition)
+        growing.give({**SMS, "touch_id": f"{moved}-new"}, partition)
+    growing.deliver()
+    assert growing.told == [(moved, "accepted"), (f"{moved}-new", "accepted")]
+    assert [work.origin for _, _, work in growing.works] == [home_of(moved, 4), home_of(f"{moved}-new", 7)]
+    growing.hops = 0
+    growing.give({**SMS, "touch_id": "x"}, home_of("x", 7))
+    growing.deliver()
+    assert growing.hops == (0 if home_of("x", 7) == home_of("x", 4) else 2)
 
 
 FORGED = [

@@ -1,0 +1,1 @@
+"""Adds partitions to a pipeline that has run."""
