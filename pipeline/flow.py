@@ -90,8 +90,10 @@ _COMPACTED = {
     "min.cleanable.dirty.ratio": "0.3",
     "segment.ms": str(DAY_MS),
     # The active segment is never compacted: with Kafka's default, a restore would read 1 GiB of each partition.
-    "segment.bytes": str(32 * 1024 * 1024),
+    "segment.bytes": str(2 * OWN_MESSAGE_BYTES),
 }
+_WITH_CLAIMS = {**_COMPACTED, "segment.bytes": str(CLAIM_BYTES)}
+"""A segment holds the largest claim."""
 
 
 def _for(days: int) -> dict[str, str]:
@@ -183,5 +185,6 @@ def topics(
         size, may_grow = counts[stretch.partitions], has_grown or stretch.partitions is not PartitionSetting.PARTITIONS
         needed.append(TopicSpec(stretch.topic, size, settings, is_public=stretch.topic == TOUCHES, may_grow=may_grow))
         if stretch.table is not None:
-            needed.append(TopicSpec(changelog(stretch.table), size, {**_COMPACTED, **safe}, may_grow=may_grow))
+            compacted = _WITH_CLAIMS if stretch.partitions is PartitionSetting.LANES else _COMPACTED
+            needed.append(TopicSpec(changelog(stretch.table), size, {**compacted, **safe}, may_grow=may_grow))
     return needed

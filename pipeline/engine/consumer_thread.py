@@ -154,6 +154,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()  # noqa: SLF001 - no other call raises the coordinator's error
         fetcher = consumer._fetcher  # noqa: SLF001
+        fetcher.wanted = wanted
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
             if not wanted:
                 return []

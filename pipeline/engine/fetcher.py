@@ -48,12 +48,15 @@ class Fetcher(stock.Fetcher):
     """aiokafka's fetcher with sessions. Assign it to a consumer with `fetcher.__class__ = Fetcher`, then `begin`."""
 
     _sessions: dict[int, FetchSession]
+    wanted: frozenset[TopicPartition]
+    """Partitions whose records are taken now. What waits of another one does not hold up the next request."""
 
     fetched_records = _with_our_results(stock.Fetcher.fetched_records)
 
     def begin(self) -> None:
         """Set up what aiokafka's constructor has not."""
         self._sessions = defaultdict(FetchSession)
+        self.wanted = frozenset()
 
     def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:
         """Return (requests, resets, timeout, whether metadata is stale, futures of paused partitions), as aiokafka's does.
@@ -69,8 +72,7 @@ class Fetcher(stock.Fetcher):
         for tp in assignment.tps:
             node = leader_of(tp)
             if tp in records:
-                rest = records[tp].calculate_backoff()
-                if rest:
+                if tp in self.wanted and (rest := records[tp].calculate_backoff()):
                     rests[node].append(rest)
             elif node in in_flight:
                 continue

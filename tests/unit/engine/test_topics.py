@@ -52,7 +52,16 @@ def test_what_a_restore_reads_of_a_changelog_that_was_never_compacted_is_bounded
     specs = flow.topics(partitions=8, lanes=8, replication=1, dedup_for_ms=86_400_000)
     changelogs = [spec for spec in specs if spec.name.endswith("-changelog")]
     assert len(changelogs) == 6
-    assert all(int(spec.settings["segment.bytes"]) <= 64 * 1024 * 1024 for spec in changelogs)
+    assert all(int(spec.settings["segment.bytes"]) <= 16 * 1024 * 1024 for spec in changelogs)
+
+
+def test_a_segment_of_a_changelog_holds_the_largest_record_that_its_table_can_have() -> None:
+    specs = flow.topics(partitions=8, lanes=8, replication=1, dedup_for_ms=86_400_000)
+    for spec in specs:
+        if spec.settings["cleanup.policy"] == "compact":
+            largest = flow.CLAIM_BYTES if spec.name.startswith("lanes-") else flow.OWN_MESSAGE_BYTES
+            assert largest <= int(spec.settings["segment.bytes"]) <= 16 * 1024 * 1024
+    assert flow.WORK_BYTES + 64 * 1024 < flow.OWN_MESSAGE_BYTES, "what the other tables hold"
 
 
 def test_orders_suppressions_and_what_lanes_tell_have_one_order_each_whatever_is_configured() -> None:
