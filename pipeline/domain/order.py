@@ -156,6 +156,12 @@ class Order:
             return self.takes_until_ms + remembered_ms <= now_ms
         return self.until_ms is not None and (self.until_ms <= self.at_ms or self.until_ms <= now_ms)
 
+    def is_forgotten(self, now_ms: int, *, remembered_ms: int) -> bool:
+        """Return whether it was over `remembered_ms` (`dedup_for`) ago: its record may be deleted."""
+        last_ms = max(self.at_ms, self.takes_until_ms)
+        is_over = self.action is Action.CANCEL or self.is_over(now_ms)
+        return is_over and last_ms + remembered_ms <= now_ms
+
     @property
     def takes_until_ms(self) -> int:
         """A cancel takes the touches that were accepted at this instant or before."""

@@ -15,7 +15,7 @@ from pipeline.kafka.transaction import SHORT_S, open_short_writer, open_transact
 from pipeline.records.control import PRIVACY_KEY, decode_order, encode_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from aiokafka import ConsumerRecord
 
@@ -73,10 +73,16 @@ async def read_control(cluster: Cluster, complain: Callable[[str], None]) -> Con
     return log
 
 
-async def write_order(cluster: Cluster, order: Order) -> int:
-    """Commit `order` and return its offset. Raises CommandFailed when Kafka is away; nothing is written then."""
+async def write_order(cluster: Cluster, order: Order, forgotten: Iterable[str] = ()) -> int:
+    """Commit `order` and return its offset; the orders with the keys `forgotten` are deleted with it.
+
+    Raises CommandFailed when Kafka is away; nothing is written then.
+    """
     async with open_short_writer(cluster, CONTROL) as write:
-        return await write([(order.key.encode(), encode_order(order), [])])
+        nulls: list[tuple[bytes, bytes | None, list[tuple[str, bytes]]]] = [
+            (key.encode(), None, []) for key in forgotten
+        ]
+        return await write([*nulls, (order.key.encode(), encode_order(order), [])])
 
 
 async def settle_fingerprint(

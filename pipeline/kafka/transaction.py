@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.kafka.cluster import partition_count, unreached
+from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,7 +86,9 @@ async def open_short_writer(cluster: Cluster, topic: str) -> AsyncIterator[Short
 async def _failing(cluster: Cluster) -> AsyncIterator[None]:
     try:
         yield
-    except (KafkaError, OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise CommandFailed(f"Kafka at {cluster.servers} did not answer in time; it may have been written") from error
+    except (KafkaError, OSError) as error:
         raise await unreached(cluster, error) from error
 
 

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline import flow
 from pipeline.console.operator import system_user
+from pipeline.domain.order import Action, Order, Target
 from pipeline.kafka.control import PlacedOrder, read_control
 from pipeline.records.control import encode_order
 from tests.harness.control import ControlRoom, Lanes
@@ -274,6 +275,21 @@ async def test_records_that_are_no_orders_are_named_and_skipped_and_a_null_forge
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["pause:campaign=c"]
     assert err.count("; skipped\n") == 2
+
+
+async def test_the_next_order_deletes_those_that_were_over_dedup_for_ago(room: ControlRoom):
+    pause, cancel = Action.PAUSE, Action.CANCEL
+    old = [
+        Order(action, Target(campaign=name), note="n", by="ann", at_ms=1, until_ms=until_ms)
+        for action, name, until_ms in ((pause, "resumed", 0), (pause, "stands", None), (cancel, "c", 2))
+    ]
+    await room.write(flow.CONTROL, *((each.key.encode(), encode_order(each)) for each in old))
+    assert len(await orders(room)) == 3
+    shown = await ordered(room, "pause", "--all", "--no-wait")
+    assert {key: placed.offset for key, placed in (await orders(room)).items()} == {
+        "pause:campaign=stands": 1,
+        "pause:all": shown["offset"],
+    }
 
 
 async def test_two_operators_at_once_do_not_fence_each_other(room: ControlRoom):

@@ -126,7 +126,7 @@ TOLD = {
 
 
 class Lanes:
-    """Lanes that obey each order and entry as soon as they see it, but for those that `lag`."""
+    """Lanes that obey each order and entry as soon as they see it, but for those that `lag`: they have seen it, no more."""
 
     def __init__(self, room: ControlRoom, *lag: str) -> None:
         self._room, self.lag = room, set(lag)
@@ -157,22 +157,22 @@ class Lanes:
                 ends = [found[each] for each in topics]
                 for channel, sender, lane in self._lanes:
                     key = f"{channel}/{sender}"
-                    if key not in self.lag and said.get(key) != ends:
-                        await self._report(channel, sender, lane, *ends)
+                    if said.get(key) != ends:
+                        await self._report(channel, sender, lane, ends, [0, 0] if key in self.lag else ends)
                         said[key] = ends
                 await asyncio.sleep(0.05)
         finally:
             await consumer.stop()
 
-    async def _report(self, channel: str, sender: str, lane: int, control: int, suppressions: int) -> None:
+    async def _report(self, channel: str, sender: str, lane: int, seen: list[int], in_force: list[int]) -> None:
         report = LaneReport(
             channel=channel,
             sender=sender,
             lane=lane,
-            control_seen=control,
-            control_in_force=control,
-            suppressions_seen=suppressions,
-            suppressions_in_force=suppressions,
+            control_seen=seen[0],
+            control_in_force=in_force[0],
+            suppressions_seen=seen[1],
+            suppressions_in_force=in_force[1],
             parked=0,
             at_ms=1,
         )

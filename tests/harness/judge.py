@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.harness.stack import Stack
 
-TERMINAL = {"sent", "failed", "expired", "unconfirmed"}
+TERMINAL = {"sent", "failed", "expired", "unconfirmed", "cancelled", "suppressed"}
 CHANNELS = ("whatsapp", "email", "sms")
 PROVIDER = {"whatsapp": "waha", "email": "resend", "sms": "twilio"}
 COLUMNS = ("touches", "kills", "sent", "looked up", "questions", "unconfirmed", "failed", "lost", "twice")

@@ -12,6 +12,7 @@ from faust.cli.base import option
 from pipeline.console.command import DONE, Command, complain
 from pipeline.console.forecast import view as forecast_view
 from pipeline.console.forecast.backlog import read_backlog
+from pipeline.console.order.work import present_pauses
 from pipeline.console.progress import ProgressReport
 from pipeline.domain.work import Channel
 from pipeline.forecast import AT_MOST_MS, Rehearsal
@@ -84,10 +85,11 @@ class forecast(Command):  # noqa: N801 - faust names the command after the class
         channels = list(Channel) if channel is None else [Channel(channel)]
         backlog = await _read(context, channels)
         foreseen = await _foresee(context, backlog, AT_MOST_MS if at_most_ms is None else at_most_ms, latency_ms)
+        held = await present_pauses(context)
         if self.json:
-            click.echo(forecast_view.json_of(foreseen))
+            click.echo(forecast_view.json_of(foreseen, held))
         else:
-            forecast_view.show(foreseen, sys.stdout)
+            forecast_view.show(foreseen, sys.stdout, held)
         return DONE
 
 

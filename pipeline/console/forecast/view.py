@@ -11,15 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.console.order.view import named_line
 from pipeline.console.status.view import printable
 from pipeline.domain.story import TERMINAL, State
 from pipeline.forecast import per_bucket
 from pipeline.forecast.picture import bucket_of, lane_name, picture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import TextIO
 
+    from pipeline.domain.order import Order
     from pipeline.forecast import CampaignOutlook, Forecast, LaneOutlook
     from pipeline.forecast.outlook import Ending
 
@@ -28,14 +30,14 @@ WIDE = 160
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
-def show(forecast: Forecast, out: TextIO) -> None:
-    """Write tables, picture and notes to `out`."""
+def show(forecast: Forecast, out: TextIO, pauses: Sequence[Order] = ()) -> None:
+    """Write tables, picture and notes to `out`; `pauses` are those that are not over."""
     console = Console(file=out, width=None if out.isatty() else WIDE, highlight=False, markup=False)
     if forecast.left:
         _print(console, _lanes(forecast), _campaigns(forecast))
         for line in [*picture(forecast), ""]:
             console.print(line, soft_wrap=True)
-    for line in notes(forecast):
+    for line in [*notes(forecast), *holds(forecast, pauses)]:
         console.print(line, soft_wrap=True)
 
 
@@ -52,6 +54,22 @@ def notes(forecast: Forecast) -> Iterator[str]:
     if assumed:
         names = ", ".join(f"{lane_name(lane)} {lane.latency_ms} ms" for lane in assumed)
         yield f"duration of a call, assumed: {names}"
+
+
+def holds(forecast: Forecast, pauses: Sequence[Order]) -> Iterator[str]:
+    """Yield which pauses hold which lanes, and which park touches: the forecast is made as if there were none."""
+    for lane in forecast.lanes:
+        for order in _holding(lane, pauses):
+            yield f"{lane_name(lane)} is held by {named_line(order)}; the forecast leaves that out"
+    for order in pauses:
+        if not order.target.holds_lane:
+            yield f"touches may be held by {named_line(order)}; the forecast leaves that out"
+
+
+def _holding(lane: LaneOutlook, pauses: Sequence[Order]) -> list[Order]:
+    return [
+        order for order in pauses if order.target.holds_lane and order.target.has_lane(lane.channel, lane.sender or "")
+    ]
 
 
 def _lanes(forecast: Forecast) -> Table:
@@ -135,8 +153,8 @@ def duration(for_ms: int) -> str:
     return " ".join(said) or "0s"
 
 
-def json_of(forecast: Forecast) -> str:
-    """Return the forecast as one line of JSON."""
+def json_of(forecast: Forecast, pauses: Sequence[Order] = ()) -> str:
+    """Return the forecast as one line of JSON; `pauses` are those that are not over."""
     start_ms, length_ms, columns = bucket_of(forecast)
 
     def said(ending: Ending) -> dict[str, Any]:
@@ -154,7 +172,7 @@ def json_of(forecast: Forecast) -> str:
             "until": instant(forecast.until_ms),
             "not_accepted": forecast.not_accepted,
             "buckets": {"start": instant(start_ms), "seconds": length_ms // 1000, "count": columns},
-            "lanes": [{**_lane(lane), **said(lane)} for lane in forecast.lanes],
+            "lanes": [{**_lane(lane, pauses), **said(lane)} for lane in forecast.lanes],
             "campaigns": [
                 {"campaign_id": each.name, "channels": sorted(each.channels), **said(each)}
                 for each in forecast.campaigns
@@ -163,7 +181,7 @@ def json_of(forecast: Forecast) -> str:
     ).decode()
 
 
-def _lane(lane: LaneOutlook) -> dict[str, Any]:
+def _lane(lane: LaneOutlook, pauses: Sequence[Order]) -> dict[str, Any]:
     return {
         "channel": lane.channel,
         "lane": lane.lane,
@@ -171,6 +189,7 @@ def _lane(lane: LaneOutlook) -> dict[str, Any]:
         "waiting": lane.waiting,
         "held_by": lane.held_by,
         "paused": lane.outage,
+        "orders": [order.key for order in _holding(lane, pauses)],
         "call_ms": lane.latency_ms,
         "call_ms_is_measured": lane.is_measured,
     }

@@ -12,13 +12,14 @@ from pipeline.console.command import DONE, FAILED, Command, complain, remark
 from pipeline.console.operator import BY_OPTION, NOTE_OPTION, NOW, WAIT_OPTIONS, patience_s, system_user, until_ms
 from pipeline.console.order.target import TARGET_OPTIONS, TypedTarget, check_sender, lanes_of, target_of
 from pipeline.console.order.view import ShownOrder, done_line, json_of, named_line
-from pipeline.console.order.work import Giving, current_orders, give, holding, pauses
+from pipeline.console.order.work import Giving, current_orders, forgotten, give, holding, pauses
 from pipeline.console.progress import ProgressReport
 from pipeline.domain.order import Action, Order
 
 if TYPE_CHECKING:
     from pipeline.console.command_context import CommandContext
     from pipeline.domain.order import Target
+    from pipeline.kafka.control import ControlLog
 
 SHORT_CANCEL_MS = 5 * 60_000
 """A cancel takes what is accepted in this time to come, unless it names a campaign or a touch."""
@@ -64,23 +65,26 @@ class _OrderCommand(Command):
             at_ms=now_ms,
             until_ms=self.until(context, target, typed["until"], now_ms),
         )
-        is_allowed = await self.check(context, order)
-        if not is_allowed:
+        log = await self.check(context, order)
+        if log is None:
             return FAILED
-        shown = await _give(
-            context, order, Giving(patience_s=patience, is_dry=typed["is_dry"], is_counted=self.json or typed["is_dry"])
+        how = Giving(
+            patience_s=patience,
+            is_dry=typed["is_dry"],
+            forgotten=forgotten(log, order, context.dedup_for_ms),
+            is_counted=self.json or typed["is_dry"],
         )
+        shown = await _give(context, order, how)
         return await self.tell(context, shown, is_waited_for=patience is not None and not typed["is_dry"])
 
     def until(self, context: CommandContext, target: Target, text: str | None, now_ms: int) -> int | None:
         """Return the order's `until`. Raises UsageError."""
         raise NotImplementedError
 
-    async def check(self, context: CommandContext, order: Order) -> bool:
-        """Return whether the order may be given; say why not. Raises UsageError, CommandFailed."""
+    async def check(self, context: CommandContext, order: Order) -> ControlLog | None:
+        """Return the present orders if this one may be given; None, and say why not. Raises UsageError, CommandFailed."""
         check_sender(order.target, context.policies, self.ctx)
-        await current_orders(context, complain)
-        return True
+        return await current_orders(context, complain)
 
     async def tell(self, context: CommandContext, shown: ShownOrder, *, is_waited_for: bool) -> int:
         """Say what became of it; return the exit code."""
@@ -181,17 +185,17 @@ class resume(_OrderCommand):  # noqa: N801
         del context, target
         return self.moment(text or NOW, now_ms)
 
-    async def check(self, context: CommandContext, order: Order) -> bool:
-        """Return whether the target is paused; print what is, if not."""
+    async def check(self, context: CommandContext, order: Order) -> ControlLog | None:
+        """Return the present orders if the target is paused; print what is, if not."""
         log = await current_orders(context, complain)
         paused = pauses(log, order.at_ms)
         if any(placed.order.target == order.target for placed in paused):
-            return True
+            return log
         check_sender(order.target, context.policies, self.ctx)
         complain(f"{order.target.written} is not paused; {'paused are:' if paused else 'nothing is'}")
         for placed in paused:
             remark(named_line(placed.order))
-        return False
+        return None
 
     async def tell(self, context: CommandContext, shown: ShownOrder, *, is_waited_for: bool) -> int:
         """Say what became of it, and which other pauses hold touches of its target."""

@@ -17,7 +17,7 @@ from pipeline.kafka.control import read_control, write_order
 from pipeline.kafka.lanes import wait_for_lanes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from pipeline.console.command_context import CommandContext
@@ -33,6 +33,8 @@ class Giving:
     """How long to wait until it is in force; None: not at all."""
     is_dry: bool
     """Nothing is written."""
+    forgotten: Sequence[str] = ()
+    """Keys of orders that nobody needs to know any more: they are deleted with it."""
     is_counted: bool
     """The touches concerned are counted meanwhile, which may take longer."""
 
@@ -53,6 +55,15 @@ def pauses(log: ControlLog, now_ms: int) -> list[PlacedOrder]:
     ]
 
 
+def forgotten(log: ControlLog, order: Order, remembered_ms: int) -> list[str]:
+    """Return the keys of the orders that may be deleted when `order` is given."""
+    return [
+        key
+        for key, placed in log.orders.items()
+        if key != order.key and placed.order.is_forgotten(order.at_ms, remembered_ms=remembered_ms)
+    ]
+
+
 def holding(log: ControlLog, target: Target, now_ms: int) -> list[PlacedOrder]:
     """Return the pauses of other targets that hold touches of `target`, too."""
     return [
@@ -62,13 +73,18 @@ def holding(log: ControlLog, target: Target, now_ms: int) -> list[PlacedOrder]:
     ]
 
 
-async def orders_that_hold(context: CommandContext, told: Mapping[str, Any]) -> list[Order]:
-    """Return the pauses that hold the touch of a status record, oldest first; none if they cannot be read."""
+async def present_pauses(context: CommandContext) -> list[Order]:
+    """Return the pauses that are not over, oldest first; none if they cannot be read."""
     try:
         log = await read_control(context.cluster, lambda _: None)
     except CommandFailed:
         return []
-    return [each.order for each in pauses(log, context.now_ms()) if matches(each.order.target, told)]
+    return [placed.order for placed in pauses(log, context.now_ms())]
+
+
+async def orders_that_hold(context: CommandContext, told: Mapping[str, Any]) -> list[Order]:
+    """Return the pauses that hold the touch of a status record, oldest first."""
+    return [order for order in await present_pauses(context) if matches(order.target, told)]
 
 
 async def give(
@@ -86,7 +102,7 @@ async def give(
     lanes = lanes_of(order.target, context.policies)
     counting = asyncio.ensure_future(_count(context, order.target)) if how.is_counted else None
     try:
-        offset = None if how.is_dry else await write_order(context.cluster, order)
+        offset = None if how.is_dry else await write_order(context.cluster, order, how.forgotten)
         missing = lanes
         if offset is not None and how.patience_s is not None:
             missing = await wait_for_lanes(

@@ -161,5 +161,12 @@ def test_a_cancel_without_until_takes_what_was_accepted_before_it():
     assert not cancel.takes(HOUR_MS + 1)
 
 
+def test_an_order_is_forgotten_when_it_was_over_for_long_enough():
+    for ended in (order(Action.PAUSE, 0, HOUR_MS), order(Action.CANCEL, 0, HOUR_MS), order(Action.PAUSE, HOUR_MS, 0)):
+        assert not ended.is_forgotten(2 * HOUR_MS - 1, remembered_ms=HOUR_MS)
+        assert ended.is_forgotten(2 * HOUR_MS, remembered_ms=HOUR_MS)
+    assert not order(Action.PAUSE, 0, None).is_forgotten(2**42, remembered_ms=HOUR_MS)
+
+
 def test_a_pause_takes_no_touch():
     assert not order(Action.PAUSE, 0, None).takes(0)

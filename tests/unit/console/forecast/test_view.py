@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from pipeline.console.forecast.view import duration, json_of, show
+from pipeline.domain.order import Action, Order, Target
 from pipeline.domain.story import State
 from pipeline.domain.work import Channel
 from pipeline.forecast import CampaignOutlook, Forecast, LaneOutlook
@@ -166,6 +167,7 @@ def test_as_json_everything_is_there():
         "done_at": "2026-11-25T10:00:00Z",
         "held_by": "closed window",
         "paused": "HTTP 503 \x1b[31m",
+        "orders": [],
         "call_ms": 200,
         "call_ms_is_measured": False,
     }
@@ -189,3 +191,18 @@ def test_as_json_everything_is_there():
 )
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, text: str):
     assert duration(round(seconds * 1000)) == text
+
+
+def pause(**target) -> Order:
+    return Order(Action.PAUSE, Target(**target), note="wrong price", by="ann", at_ms=NOW)
+
+
+def test_the_orders_that_hold_a_lane_are_named():
+    held = [pause(channel=Channel.SMS), pause(campaign="spring"), pause(channel=Channel.SMS, sender="other")]
+    out = io.StringIO()
+    show(known(), out, held)
+    said = [line for line in out.getvalue().splitlines() if "held by pause" in line]
+    tail = ", ann, 2026-11-24T20:00:00.000Z: wrong price; the forecast leaves that out"
+    assert said == [f"sms us is held by pause:channel=sms{tail}", f"touches may be held by pause:campaign=spring{tail}"]
+    lanes = {lane["channel"]: lane["orders"] for lane in json.loads(json_of(known(), held))["lanes"]}
+    assert lanes == {"whatsapp": [], "sms": ["pause:channel=sms"]}
