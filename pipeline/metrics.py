@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
+from pipeline.domain.held_by import HeldBy
 from pipeline.domain.work import Channel
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -30,6 +35,7 @@ class Metrics:
         self._add_metrics_of_stages(self.registry)
         self._add_metrics_of_lanes(self.registry)
         self._add_metrics_of_calls(self.registry)
+        self._add_metrics_of_orders(self.registry)
 
     def _add_metrics_of_stages(self, registry: CollectorRegistry) -> None:
         self._touches = Counter(
@@ -83,10 +89,32 @@ class Metrics:
         self._open_claims = Gauge(
             "pipeline_open_claims", "Claims without a settled outcome.", ["channel", "sender"], registry=registry
         )
-        self._paused = Gauge(
-            "pipeline_lane_paused",
-            "1 while the lane's breaker is open, else 0.",
-            ["channel", "sender"],
+        self._held = Gauge(
+            "pipeline_lane_held",
+            "1 while this holds the lane, else 0: window, limit, daily_cap, gap, outage, order.",
+            ["channel", "sender", "by"],
+            registry=registry,
+        )
+        self._parked = Gauge(
+            "pipeline_parked", "Touches that orders have parked.", ["channel", "sender"], registry=registry
+        )
+
+    def _add_metrics_of_orders(self, registry: CollectorRegistry) -> None:
+        self._orders_pending = Gauge(
+            "pipeline_orders_pending", "Orders that a lane of this process does not obey yet.", registry=registry
+        )
+        self._order_pending_seconds = Gauge(
+            "pipeline_order_pending_seconds", "Age of the oldest of them, in seconds.", registry=registry
+        )
+        self._suppressed_after_claim = Counter(
+            "pipeline_suppressed_after_claim",
+            "Touches whose batch was replayed although an entry forbids them.",
+            registry=registry,
+        )
+        self._control_skipped = Counter(
+            "pipeline_control_skipped",
+            "Records of touches.control and touches.suppressions that cannot be read.",
+            ["topic"],
             registry=registry,
         )
 
@@ -133,9 +161,34 @@ class Metrics:
         """Set how many claims are open."""
         self._open_claims.labels(channel, sender).set(count)
 
-    def paused(self, channel: str, sender: str, *, is_paused: bool) -> None:
-        """Set whether the lane's breaker is open."""
-        self._paused.labels(channel, sender).set(1 if is_paused else 0)
+    def held(self, channel: str, sender: str, by: Collection[HeldBy]) -> None:
+        """Set what holds the lane."""
+        for each in HeldBy:
+            self._held.labels(channel, sender, each.value).set(1 if each in by else 0)
+
+    def parked(self, channel: str, sender: str, count: int) -> None:
+        """Set how many touches orders have parked."""
+        self._parked.labels(channel, sender).set(count)
+
+    def suppressed_after_claim(self, count: int) -> None:
+        """Count touches whose batch is replayed although an entry forbids them."""
+        if count:
+            self._suppressed_after_claim.inc(count)
+
+    def control_skipped(self, topic: str) -> None:
+        """Count a record of orders or entries that cannot be read."""
+        self._control_skipped.labels(topic).inc()
+
+    def watch_orders(
+        self,
+        pending: Callable[[], int],
+        oldest_s: Callable[[], float],
+        entries: Callable[[], Mapping[tuple[str, str], int]],
+    ) -> None:
+        """Ask at each look: how many orders are pending, how old the oldest is, how many entries by (scope, reason)."""
+        self._orders_pending.set_function(pending)
+        self._order_pending_seconds.set_function(oldest_s)
+        self.registry.register(_Entries(entries))
 
     def repeats_dropped(self, channel: str, count: int = 1) -> None:
         """Count touches dropped as repeats."""
@@ -164,13 +217,32 @@ class Metrics:
 
     def forget_lane(self, channel: str, sender: str) -> None:
         """Remove the gauges of a lane that another worker owns now; counters stay."""
-        for gauge in (self._backlog, self._open_claims, self._paused):
+        for gauge in (self._backlog, self._open_claims, self._parked):
             with suppress(KeyError):  # it was never set
                 gauge.remove(channel, sender)
+        for each in HeldBy:
+            with suppress(KeyError):
+                self._held.remove(channel, sender, each.value)
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Entries(Collector):
+    """The entries by scope and reason, counted where they are kept."""
+
+    def __init__(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric as it is now."""
+        gauge = GaugeMetricFamily(
+            "pipeline_suppressions", "Suppressions that this process knows.", labels=["scope", "reason"]
+        )
+        for labels, count in sorted(self._count().items()):
+            gauge.add_metric(labels, count)
+        yield gauge
 
 
 def _channel(channel: str) -> str:

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from pipeline import flow
+from pipeline.agents.control import Control, Entries, Orders, SkippedRecords
 from pipeline.agents.factory import AgentFactory
 from pipeline.composer import TemplateFiles, described
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
@@ -36,6 +37,7 @@ from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
 from pipeline.engine.repartition import GroupHasMembers, add_partitions
 from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.store import RocksStore
 from pipeline.engine.topics import TopicMismatch, ensure_topics, topic_faults
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.kafka.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
@@ -125,6 +127,8 @@ class Worker:
             for each in policy.senders
         }
         self._writer: Writer = single_object
+        self._entries: RocksStore | None = None
+        self.control = self._make_control(folder)
         self.engine_config = EngineConfig(
             connection_of(settings),
             settings.kafka.topic_prefix + APPLICATION,
@@ -134,6 +138,24 @@ class Worker:
         )
         self.app = self._create()
 
+    def _make_control(self, folder: Path) -> Control:
+        """Return the view of orders and suppressions, which is empty until the worker reads them."""
+        skipped = SkippedRecords(self.metrics.control_skipped, now_ms)
+
+        def open_entries() -> RocksStore:
+            self._entries = RocksStore(folder / "tables" / flow.SUPPRESSIONS)
+            return self._entries
+
+        control = Control(
+            Orders(skipped, now_ms, self.settings.dedup_for_ms),
+            Entries(open_entries, ValueReader("suppression", self.registry), skipped),
+            self.settings.privacy_key,
+            now_ms,
+        )
+        forces = control.forces
+        self.metrics.watch_orders(lambda: len(forces.pending()), forces.oldest_s, lambda: control.entries.counts)
+        return control
+
     def _create(self) -> Application:
         app = create_application(
             self.engine_config,
@@ -141,18 +163,14 @@ class Worker:
             now_ms,
             instance_id=None,
             session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
+            keepers=self.control.keepers,
             datadir=str(self.folder.path),
             **WEB_SETTINGS,
         )
         app.prepare = self._prepare
         app.clean_up = self._clean_up
         app.renew_instance_id = self.folder.renew
-        add_endpoints(
-            app,
-            self.metrics,
-            lambda: None if app.ownership.is_ready else "partitions are being taken over",
-            app.watchdog.ended_task,
-        )
+        add_endpoints(app, self.metrics, partial(_not_ready, app), app.watchdog.ended_task)
         make_ours()
         install(partial(make_context, self.settings))
         return app
@@ -173,6 +191,8 @@ class Worker:
             draw=random.random,
             homes=Homes(settings.kafka.partitions, settings.kafka.partitions_before),
             privacy_key=settings.privacy_key,
+            control=self.control,
+            suppression_covers=settings.suppression_covers,
         )
 
     # --- before anything is consumed -------------------------------------------------------------------------
@@ -265,6 +285,8 @@ class Worker:
     async def _clean_up(self) -> None:
         for sender in self.senders.values():
             await sender.close()
+        if self._entries is not None:
+            self._entries.close()
 
     def _choose_writer(self) -> Writer:
         try:
@@ -294,6 +316,12 @@ def writer_of(settings: Settings, registry: Registry | None, written: Mapping[st
         return single_object
     prefix = settings.kafka.topic_prefix
     return Confluent({name: registry.register(prefix + topic, name) for topic, name in written.items()})
+
+
+def _not_ready(app: Application) -> str | None:
+    if app.views is not None and not app.views.is_read:
+        return "orders and suppressions are being read"
+    return None if app.ownership.is_ready else "partitions are being taken over"
 
 
 def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:

@@ -57,7 +57,7 @@ MUTANTS = [
     ),
     (
         "trust a store that is ahead",
-        "pipeline/engine/changelog.py",
+        "pipeline/engine/store.py",
         "not begin <= known.offset <= end",
         "known.offset < begin",
         f"{ENGINE} -k runs_ahead",

@@ -13,11 +13,13 @@ from pipeline.agents.stage_agent import StageAgent
 from pipeline.composer import TemplateComposer
 from pipeline.domain.work import Channel
 from pipeline.engine.ownership import AgentBinding
+from pipeline.records.control import encode_suppression
 from pipeline.records.framing import TouchReader
 from pipeline.records.writing import dead_letter_value, status_value
 from pipeline.stages.dead_letters import DeadLetterWriter
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.lane import Lane
+from pipeline.stages.lane.opt_outs import AutoSuppression
 from pipeline.stages.route import Router, RouterDeps
 from pipeline.stages.schedule import Scheduler
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pipeline.agents.control import Control
     from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
+    from pipeline.domain.suppression import Covers
     from pipeline.domain.work import Request, Work
     from pipeline.engine.agent import Agent
     from pipeline.metrics import Metrics
@@ -56,7 +60,10 @@ class AgentFactory:
     draw: Callable[[], float]
     """A random number, 0 <= x < 1."""
     homes: Homes
-    privacy_key: bytes = field(default=b"", repr=False)
+    privacy_key: bytes = field(repr=False)
+    control: Control
+    """What this worker knows of orders and suppressions."""
+    suppression_covers: Covers
 
     def bindings(self) -> list[AgentBinding]:
         """Return one binding for each topic that an agent reads."""
@@ -76,6 +83,7 @@ class AgentFactory:
                 on_commit=partial(self.metrics.committed, stretch.read_by),
                 on_missed=partial(self.metrics.missed, stretch.topic),
                 trims=stretch.trims,
+                watches=stretch.topic == flow.SCHEDULED or stretch.partitions is flow.PartitionSetting.LANES,
             )
             for stretch in flow.ROAD
             if stretch.read_by is not None and stretch.table is not None
@@ -97,7 +105,7 @@ class AgentFactory:
         return DeadLetterWriter(lambda letter: dead_letter_value(self.writer(), letter), self.prefix)
 
     def _scheduler(self, number: int) -> StageAgent:
-        return StageAgent(Scheduler(self._dead_letters(), number), self.metrics)
+        return StageAgent(Scheduler(self._dead_letters(), number, self.control), self.metrics)
 
     def _dedup(self, _: int) -> StageAgent:
         return StageAgent(
@@ -121,6 +129,12 @@ class AgentFactory:
             by_text=policy.asks_by_text(at_work),
             dedup_for_ms=self.dedup_for_ms,
             dead_letters=self._dead_letters(),
+            auto_suppression=AutoSuppression(
+                spec=policy.spec,
+                covers=self.suppression_covers,
+                privacy_key=self.privacy_key,
+                encode=lambda entry: encode_suppression(self.writer(), entry),
+            ),
         )
         return LaneAgent(
             lane,
@@ -132,6 +146,8 @@ class AgentFactory:
             draw=self.draw,
             drain_s=policy.request_timeout_ms / 1000 + DRAIN_SLACK_S,
             metrics=self.metrics,
+            control=self.control,
+            forces=self.control.forces,
         )
 
 

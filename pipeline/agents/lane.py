@@ -13,11 +13,13 @@ from pipeline.stages.lane import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from pipeline.domain.sender import Sender
+    from pipeline.agents.control import Forces
+    from pipeline.domain.sender import LastLook, Sender
     from pipeline.domain.verdict import Resolution, Verdict
     from pipeline.domain.work import Claim
     from pipeline.metrics import Metrics
     from pipeline.stage_io import Record, Table
+    from pipeline.stages.control import ControlView
     from pipeline.stages.lane import Ask, Lane, LaneStep
 
 log = logging.getLogger(__name__)
@@ -41,8 +43,12 @@ class LaneAgent:
         draw: Callable[[], float],
         drain_s: float,
         metrics: Metrics,
+        control: ControlView,
+        forces: Forces,
     ) -> None:
         self._lane = lane
+        self._control = control
+        self._forces = forces
         self._sender = sender
         self._labels = (channel, name)
         self._logged_outage: str | None = None
@@ -64,7 +70,7 @@ class LaneAgent:
     def open(self, table: Table, now_ms: int, wake: Callable[[], None]) -> None:
         """Take the lane over: the outcome of every claim found open is unknown."""
         self._wake = wake
-        self._lane.open(table, now_ms)
+        self._lane.open(table, now_ms, self._control)
 
     def step(self, records: Sequence[Record], table: Table, now_ms: int) -> LaneStep:
         """Settle the answers, take in the records, claim the next calls."""
@@ -75,6 +81,7 @@ class LaneAgent:
             outcomes,
             now_ms,
             self._draw,
+            control=self._control,
             is_stopping=self._is_stopping,
             monotonic_ms=self._monotonic_ms(),
         )
@@ -104,7 +111,10 @@ class LaneAgent:
             return
         self._metrics.backlog(*self._labels, step.waiting)
         self._metrics.open_claims(*self._labels, step.open_claims)
-        self._metrics.paused(*self._labels, is_paused=step.breaker_until_ms is not None)
+        self._metrics.held(*self._labels, step.held_by)
+        self._metrics.parked(*self._labels, step.parked)
+        self._metrics.suppressed_after_claim(step.replays_of_suppressed)
+        self._forces.note(self._labels, step.control_in_force)
         self._held_back = step.held_back
         self._metrics.throttled(*self._labels, self._throttle_log.note(step.hold, self._now_ms()) / 1000)
         self._log_holds()
@@ -146,6 +156,7 @@ class LaneAgent:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         if self._sender is not None:
             self._metrics.forget_lane(*self._labels)
+            self._forces.forget(self._labels)
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -157,7 +168,7 @@ class LaneAgent:
         started_ms = self._now_ms()
         verdict: Verdict
         try:
-            verdict = await self._sender.call(claim)
+            verdict = await self._sender.call(claim, self._last_look(claim))
         except Exception as error:
             log.exception("the call of claim %s broke", claim.claim_id)
             verdict = Unknown("internal", repr(error))
@@ -169,12 +180,16 @@ class LaneAgent:
         started_ms = self._now_ms()
         resolution: Resolution
         try:
-            resolution = await self._sender.ask(ask.claim, ask.known_ids)
+            resolution = await self._sender.ask(ask.claim, ask.known_ids, self._last_look(ask.claim))
         except Exception as error:
             log.exception("the question about claim %s broke", ask.claim.claim_id)
             resolution = AskLater(repr(error))
         self._metrics.looked_up(*self._labels, type(resolution).__name__.lower())
         self._note_outcome(ask.claim, resolution, started_ms)
+
+    def _last_look(self, claim: Claim) -> LastLook:
+        """Return what looks at orders and entries once more, directly before the request is written."""
+        return lambda: self._lane.may_begin(claim, self._control, self._now_ms())
 
     def _note_outcome(self, claim: Claim, answer: Resolution, started_ms: int) -> None:
         """Keep an answer for the next step, and ask for that step."""

@@ -20,6 +20,7 @@ import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
 
+from pipeline.domain.sender import LastLook, nothing_forbids
 from pipeline.domain.verdict import Paused, Unbegun, Unknown
 
 if TYPE_CHECKING:
@@ -48,31 +49,35 @@ class Progress(StrEnum):
     UNASKED = "unasked"
     """The transport did not ask for the body: nothing was sent."""
     WITHHELD = "withheld"
-    """The transport asked for the body after the lease: nothing was sent."""
+    """The transport asked for the body after the lease, or against an order: nothing was sent."""
     GIVEN = "given"
     """The transport got the body within the lease: it may have been sent."""
 
 
-class LeaseOver(Exception):
-    """The lease ended before the body was asked for."""
+class Withheld(Exception):
+    """The lease ended, or an order came, before the body was asked for."""
 
 
 class LeasedBody(httpx.AsyncByteStream):
-    """A request body that the transport gets only before `lease_until_ms`, when it asks, that is once connected."""
+    """A request body that the transport gets only before `lease_until_ms`, and if `may_begin`, when it asks: once connected."""
 
-    def __init__(self, body: bytes, lease_until_ms: int, now_ms: Clock) -> None:
+    def __init__(self, body: bytes, lease_until_ms: int, now_ms: Clock, may_begin: LastLook = nothing_forbids) -> None:
         self._body = body
+        self._may_begin = may_begin
         self._lease_until_ms = lease_until_ms
         self._now_ms = now_ms
         self.progress = Progress.UNASKED
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body once; raises LeaseOver instead when the lease is over."""
-        if self._now_ms() >= self._lease_until_ms:
+        """Yield the body once; raises Withheld instead when the lease is over or the last look forbids it."""
+        if not self._is_leased() or not self._may_begin():
             self.progress = Progress.WITHHELD
-            raise LeaseOver
+            raise Withheld
         self.progress = Progress.GIVEN
         yield self._body
+
+    def _is_leased(self) -> bool:
+        return self._now_ms() < self._lease_until_ms
 
 
 @dataclass(frozen=True)
@@ -178,14 +183,19 @@ class Wire:
             await transport.aclose()
 
     async def post(
-        self, request: Request, lease_until_ms: int, headers: Mapping[str, str] | None = None
+        self,
+        request: Request,
+        lease_until_ms: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        may_begin: LastLook = nothing_forbids,
     ) -> HttpAnswer | Paused | Unbegun | Unknown:
-        """Send `request` if its body can be written strictly before `lease_until_ms`.
+        """Send `request` if its body can be written strictly before `lease_until_ms`, and if `may_begin` says so then.
 
-        Anything but an answer is the verdict on what became of it: Unbegun (the lease was over) and Paused (no
+        Anything but an answer is the verdict on what became of it: Unbegun (it was not to be written) and Paused (no
         connection) prove that nothing was sent; Unknown says that it may have been.
         """
-        body = LeasedBody(request.body, lease_until_ms, self._now_ms)
+        body = LeasedBody(request.body, lease_until_ms, self._now_ms, may_begin)
         if self._now_ms() >= lease_until_ms:
             return Unbegun()
         said = {"Content-Type": request.content_type, "Content-Length": str(len(request.body)), **(headers or {})}

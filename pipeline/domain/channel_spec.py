@@ -53,3 +53,7 @@ class ChannelSpec:
     window_margin_ms: int
     """Time before a window closes that already counts as closed."""
     make_sender: MakeSender
+    opt_out_codes: frozenset[str] = frozenset()
+    """Codes of a rejection that say that the recipient does not want to be written to."""
+    unreachable_codes: frozenset[str] = frozenset()
+    """Codes of a rejection that say that this address can never be reached."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from pipeline.domain.story import Reason
@@ -170,3 +170,10 @@ class Order:
     def takes(self, accepted_ms: int) -> bool:
         """Return whether a cancel takes a touch of its target that was accepted then (0: an earlier version did not say)."""
         return self.action is Action.CANCEL and accepted_ms <= self.takes_until_ms
+
+
+class PlacedOrder(NamedTuple):
+    """An order and where it stands in `touches.control`: of several, the one at the lowest offset is the oldest."""
+
+    offset: int
+    order: Order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -9,6 +10,15 @@ if TYPE_CHECKING:
 
     from pipeline.domain.verdict import Resolution, Verdict
     from pipeline.domain.work import Claim, Request, Work
+
+
+LastLook = Callable[[], bool]
+"""Whether the body of a request may be written now: asked once, when the connection stands."""
+
+
+def nothing_forbids() -> bool:
+    """Return that a body may be written: where no order can concern it."""
+    return True
 
 
 class CheckFailed(Exception):
@@ -37,17 +47,17 @@ class Sender(Protocol):
         it begins in, None without one.
         """
 
-    async def call(self, claim: Claim) -> Verdict:
-        """Send the claim's bytes; the body is written strictly before `claim.lease_until_ms`, or never.
+    async def call(self, claim: Claim, may_begin: LastLook = nothing_forbids) -> Verdict:
+        """Send the claim's bytes; the body is written strictly before `claim.lease_until_ms` and if `may_begin`, or never.
 
         What the network does is a verdict, not an exception. Cancelled, it may have sent: the claim stays open.
         """
 
-    async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
+    async def ask(self, claim: Claim, known_ids: frozenset[str], may_begin: LastLook = nothing_forbids) -> Resolution:
         """Return what the provider knows about a claim whose outcome is unknown.
 
         `known_ids` are provider message ids that belong to other touches with the same address and text. A sender
-        that `replays` sends the same bytes again under the claim's (renewed) lease.
+        that `replays` sends the same bytes again under the claim's (renewed) lease, if `may_begin`.
         """
 
     async def check(self) -> str:

@@ -27,6 +27,7 @@ from pipeline.engine.recovery import TableManager
 from pipeline.engine.table_opening import KafkaTables
 from pipeline.engine.topic_ids import watch_topic_ids
 from pipeline.engine.trim import trim_regularly
+from pipeline.engine.view import Keeper, Views
 from pipeline.engine.watchdog import Standstill, Watchdog, watch
 from pipeline.masking import masked
 
@@ -97,6 +98,8 @@ class Application(faust.App):
     """Runs before the first record is consumed: creates topics, opens senders."""
     clean_up: Callable[[], Awaitable[None]] | None = None
     """Runs after every service has stopped."""
+    views: Views | None = None
+    """What agents know beside their tables."""
     renew_instance_id: Callable[[], object] | None = None
     """Writes a new instance id for the next start, when another worker uses the same one."""
     watchdog: Watchdog
@@ -119,6 +122,8 @@ class Application(faust.App):
         threading.excepthook = self._thread_ended
         if self.prepare is not None:
             await self.prepare()
+        if self.views is not None:
+            self.add_future(self.views.run())
         await super().on_start()
         self.add_future(watch(self, self.watchdog))
         self.add_future(trim_regularly(self, self.engine_config.connection))
@@ -131,6 +136,11 @@ class Application(faust.App):
         if self.clean_up is not None:
             await self.clean_up()
         await super().on_shutdown()
+
+    async def catch_up(self) -> None:
+        """Wait until the views know all that is committed now."""
+        if self.views is not None:
+            await self.views.catch_up()
 
     def _crash(self, reason: BaseException) -> None:
         """End the process when a faust service fails; faust would first wait for the others to stop."""
@@ -192,6 +202,8 @@ class Application(faust.App):
         tables: Any = self.tables
         yield "the take-over of partitions", tables.recovery.running
         yield "the watch of topic ids", self._topic_watch
+        if self.views is not None:
+            yield "the reader of the views", self.views.task
         for topic, agent in self.agents.items():
             for actor in list(agent._actors):  # noqa: SLF001 - faust has no public list
                 yield f"the agent {topic}", actor.actor_task
@@ -228,9 +240,12 @@ def create_application(
     *,
     instance_id: str | None,
     session_timeout_s: float,
+    keepers: Mapping[str, Keeper] | None = None,
     **settings: Any,
 ) -> Application:
     """Return the app with one agent per binding; `settings` are further faust settings.
+
+    Its agents step when `keepers`, which keep what topics say (by logical name), know more.
 
     Raises RuntimeError without faust's compiled streams.
     """
@@ -250,7 +265,11 @@ def create_application(
     app.transport = Transport(app.conf.broker_consumer, app)
     app.engine_config = config
     app.table_opener = KafkaTables(config)
-    app.ownership = Ownership(app.table_opener, bindings, now_ms, app.die)
+    app.ownership = Ownership(app.table_opener, bindings, now_ms, app.die, catch_up=app.catch_up)
+    if keepers:
+        app.views = Views(
+            config, keepers, on_move=app.ownership.wake_watching, on_identity=app.table_opener.identities.__setitem__
+        )
     app.watchdog = Watchdog(app)
     for topic, agent in app.ownership.agents.items():
         _consume(app, topic, agent)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.engine.committed_fetch import CommittedFetch
-from pipeline.engine.store import NO_IDENTITY
+from pipeline.engine.store import reason_to_wipe
 from pipeline.stage_io import TableFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.engine.batch_decoder import PartitionRecords
-    from pipeline.engine.store import RocksStore, StorePosition
+    from pipeline.engine.store import RocksStore
     from pipeline.engine.table import FencedTable
 
     Bounds = Mapping[TopicPartition, int]
@@ -87,22 +87,12 @@ class ChangelogReader:
         position = table.store.position()
         if position is None:
             return begin
-        reason = self._reason_to_wipe(position, table.store.identity, begin, end)
+        reason = reason_to_wipe(position, table.store.identity, (begin, end), self._delete_retention_s)
         if reason is None:
             return position.offset
         log.warning("store of %s[%d] is wiped and restored from Kafka: %s", table.changelog, table.partition, reason)
         table.store.wipe()
         return begin
-
-    def _reason_to_wipe(self, known: StorePosition, identity: bytes, begin: int, end: int) -> str | None:
-        if identity != NO_IDENTITY and known.identity not in (identity, NO_IDENTITY):
-            return "it is a copy of another changelog (another cluster or prefix, or the topic was created anew)"
-        # Tombstones older than delete.retention.ms may be gone from the log: such a store could keep deleted keys.
-        if time.time() - known.written_s > self._delete_retention_s:  # noqa: TID251 - the age of a folder
-            return "it is too old"
-        if not begin <= known.offset <= end:
-            return f"it ends at {known.offset}, the changelog reaches from {begin} to {end}"
-        return None
 
     async def records_at(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
         """Return the record at each of these offsets, which must be in their topics; those not read within 5 s are left out."""

@@ -13,7 +13,7 @@ from pipeline.engine.commit_slots import CommitSlots
 from pipeline.engine.partition import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from pipeline.engine.agent import Agent, TransactionalTable
     from pipeline.engine.batch import Batch
@@ -38,6 +38,8 @@ class AgentBinding:
     """Called with the number of input records that were deleted before they were read."""
     trims: bool = False
     """Whether applied records are deleted: for internal topics, which only the pipeline reads."""
+    watches: bool = False
+    """Whether its agent looks at the views: it steps when they move."""
 
 
 class OpenedTable(NamedTuple):
@@ -69,13 +71,21 @@ class Ownership:
         bindings: Iterable[AgentBinding],
         now_ms: Callable[[], int],
         die: Callable[[BaseException], None],
+        *,
+        catch_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Own nothing yet.
+
+        `catch_up` returns when the views know all that is committed: every agent begins with what was known to whoever
+        had its partition before.
+        """
         self.epoch = 0
         """Counts the changes of ownership; batches fetched in an older epoch are dropped."""
         self._opener = opener
         self._bindings = {opener.topic_name(each.topic): each for each in bindings}
         self._now_ms = now_ms
         self._die = die
+        self._catch_up = catch_up
         self._owned: dict[TopicPartition, Partition] = {}
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
@@ -113,6 +123,12 @@ class Ownership:
         """Return the offset to read next, by partition."""
         return {tp: partition.expected for tp, partition in self._owned.items()}
 
+    def wake_watching(self) -> None:
+        """Let every agent step that looks at the views: they have moved."""
+        for tp, partition in self._owned.items():
+            if self._bindings[tp.topic].watches:
+                partition.wake()
+
     def applied(self) -> dict[TopicPartition, int]:
         """Return the offset behind the last committed record, by partition: the group offset to commit."""
         return {tp: partition.applied for tp, partition in self._owned.items()}
@@ -149,6 +165,8 @@ class Ownership:
         if not gained:
             return
         opened = await self._opener.open({tp: self._bindings[tp.topic].table for tp in gained})
+        if self._catch_up is not None:
+            await self._catch_up()  # behind the fences: nobody else decides about these partitions any more
         for tp in gained:
             self._start(tp, opened[tp])
 

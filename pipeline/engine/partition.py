@@ -100,6 +100,10 @@ class Partition:
         if self._is_running and self._inbox.add(batch):
             self._wake.set()
 
+    def wake(self) -> None:
+        """Let the next step follow soon."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Step and commit until cancelled. Every other exception that escapes must end the process."""
         while True:

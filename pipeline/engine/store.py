@@ -62,6 +62,21 @@ class StorePosition(NamedTuple):
     """Identity of the changelog topic, 16 bytes; empty in a store of an earlier version."""
 
 
+def reason_to_wipe(
+    known: StorePosition, identity: bytes, bounds: tuple[int, int], delete_retention_s: float
+) -> str | None:
+    """Return why a store is no prefix of its topic, which has this identity and these bounds now; None: it is one."""
+    begin, end = bounds
+    if identity != NO_IDENTITY and known.identity not in (identity, NO_IDENTITY):
+        return "it is a copy of another changelog (another cluster or prefix, or the topic was created anew)"
+    # Tombstones older than delete.retention.ms may be gone from the log: such a store could keep deleted keys.
+    if _now_s() - known.written_s > delete_retention_s:
+        return "it is too old"
+    if not begin <= known.offset <= end:
+        return f"it ends at {known.offset}, the changelog reaches from {begin} to {end}"
+    return None
+
+
 class RocksStore:
     """An ordered key-value store in one folder, which outlives the process."""
 

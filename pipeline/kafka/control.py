@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
+from pipeline.domain.order import PlacedOrder
 from pipeline.flow import CONTROL
 from pipeline.kafka.cluster import CommandFailed, unreached
 from pipeline.kafka.topic import TopicSource, read_topic
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from pipeline.kafka.cluster import Cluster
 
 _ACCEPT: Final = "faust -A pipeline hash --accept-key"
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedOrder:
-    """An order and where it stands in `touches.control`."""
-
-    offset: int
-    order: Order
 
 
 @dataclass(slots=True)

@@ -10,10 +10,14 @@ from pipeline.domain.story import Reason, State, event_of
 from pipeline.flow import RESULTS, SCHEDULED, channel_topic
 from pipeline.records import decode_scheduled, decode_work, encode_event
 from pipeline.stage_io import Output, Overlay, Record, Table
+from pipeline.stages.control import NOTHING_ORDERED, ControlView
 from pipeline.stages.dead_letters import NO_OFFSET, PLAIN, STOPS, DeadLetterWriter, apply_each, bytes_of, told
+from pipeline.stages.handover import Handover
 from pipeline.stages.step import STEP_BYTES, StageStep
 
 DEFERRED = b"d"
+AT_ONCE_MS = 1_000
+"""When a touch goes back that a cancel or an entry concerns already: the lane that deferred it did not know it yet."""
 PER_STEP = 500
 """Most touches returned per transaction; between two transactions other partitions get their turn."""
 SET_BACK_MS = 60_000
@@ -25,8 +29,11 @@ LONGEST_RETRY_MS = 3_600_000
 class Scheduler:
     """The stage over one partition of `touches.scheduled`; its table is `deferred`, keyed due_ms ‖ touch_id."""
 
-    def __init__(self, dead_letters: DeadLetterWriter = PLAIN, number: int = 0) -> None:
+    def __init__(
+        self, dead_letters: DeadLetterWriter = PLAIN, number: int = 0, control: ControlView = NOTHING_ORDERED
+    ) -> None:
         self._dead_letters = dead_letters
+        self._handover = Handover(control, DEFERRED, DEFERRED + b"\xff")
         self._number = number
         """Number of the partition."""
         self._served = DEFERRED
@@ -47,19 +54,26 @@ class Scheduler:
         step = apply_each(
             batch,
             view,
-            self._take_in,
+            lambda record, view, step: self._take_in(record, view, step, now_ms),
             (
                 lambda record, error, _, step: self._refuse(record, error, step, now_ms),
                 lambda record, error, _, step: self._dead_letters.put(step, record, error, now_ms),
             ),
         )
-        step.wake_ms = self._hand_back(view, step, now_ms)
+        for key, value in self._handover.found(view, now_ms):
+            self._hand_back_one(key, value, step, now_ms)
+            view.delete(key)
+        wakes = [self._hand_back(view, step, now_ms), self._handover.wake_ms]
+        step.wake_ms = min((each for each in wakes if each is not None), default=None)
         step.changes = view.changes
         return step
 
-    def _take_in(self, record: Record, view: Overlay, step: StageStep) -> None:
+    def _take_in(self, record: Record, view: Overlay, step: StageStep, now_ms: int) -> None:
         del step
-        due_ms = decode_scheduled(bytes_of(record)).due_ms
+        scheduled = decode_scheduled(bytes_of(record))
+        due_ms = scheduled.due_ms
+        if self._handover.concerns(scheduled):
+            due_ms = min(due_ms, now_ms + AT_ONCE_MS)
         # The offset keeps two schedulings of one touch apart: each is handed back, the lane knows its own.
         key = DEFERRED + due_ms.to_bytes(8, "big") + record.offset.to_bytes(8, "big")
         view.put(key, record.value or b"")

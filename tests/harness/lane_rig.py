@@ -13,9 +13,11 @@ from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import TERMINAL, Event
 from pipeline.domain.verdict import Absent, AskLater, Paused, Refused, Rejected, Sent, Split, Unbegun, Unknown
 from pipeline.domain.work import Channel, Claim, Content, Request, Work
-from pipeline.flow import RESULTS, SCHEDULED, UNCONFIRMED, channel_topic
+from pipeline.flow import LANES, RESULTS, SCHEDULED, SUPPRESSIONS, UNCONFIRMED, channel_topic
 from pipeline.records import decode_event, decode_scheduled, decode_unconfirmed, encode_work
+from pipeline.records.lane_report import decode_lane_report
 from pipeline.stage_io import MemoryTable, Record
+from pipeline.stages.control import ControlView, EmptyView
 from pipeline.stages.lane import Lane, Outcome
 
 LOST = Unknown("timeout", "no answer")
@@ -73,6 +75,12 @@ class Rig:
     scheduled: list[tuple[int, bytes]] = field(default_factory=list)
     forwarded: list = field(default_factory=list)
     left: list = field(default_factory=list)
+    reports: list = field(default_factory=list)
+    """What the lane told in touches.lanes."""
+    entries: list = field(default_factory=list)
+    """Suppressions that the lane wrote."""
+    control: ControlView = field(default_factory=EmptyView)
+    """What the lane knows of orders and suppressions."""
     calls: list[Claim] = field(default_factory=list)
     asks: list = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -90,7 +98,7 @@ class Rig:
         self.lane = Lane(
             self.policy, self.lane_number, build, replays=self.replays, by_text=self.by_text, dedup_for_ms=10**10
         )
-        self.lane.open(self.table, self.now_ms)
+        self.lane.open(self.table, self.now_ms, self.control)
 
     def step(self, *works, is_stopping=False):
         records = []
@@ -105,6 +113,7 @@ class Rig:
             outcomes,
             self.now_ms,
             self.dice.random,
+            control=self.control,
             is_stopping=is_stopping,
             monotonic_ms=self.monotonic_ms,
         )
@@ -115,6 +124,10 @@ class Rig:
             elif out.topic == SCHEDULED:
                 later = decode_scheduled(out.value)
                 self.scheduled.append((later.due_ms, later.work))
+            elif out.topic == LANES:
+                self.reports.append(decode_lane_report(out.value))
+            elif out.topic == SUPPRESSIONS:
+                self.entries.append(out)
             elif out.topic == UNCONFIRMED:
                 self.left.append((out.partition, out.key, decode_unconfirmed(out.value)))
             else:

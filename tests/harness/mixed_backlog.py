@@ -32,7 +32,7 @@ from pipeline.sandbox.rules import Rules
 from pipeline.secret import Secret
 from pipeline.stage_io import Output
 
-CALM = Harm(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, broker_away=False, rebalances=False, skew_ms=0)
+CALM = Harm(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, broker_away=False, rebalances=False, freezes_connecting=0.0, skew_ms=0)
 LONGEST_S = 40 * 3600.0
 TABLES = {stretch.topic: stretch.table for stretch in ROAD}
 MINUTE = 60
@@ -169,7 +169,9 @@ def draw(dice: random.Random) -> Scenario:
         for each in sms.senders
     }
     channels = {Channel.WHATSAPP: whatsapp, Channel.EMAIL: email, Channel.SMS: sms}
-    return Scenario(2, channels, accounts, _touches(dice), CALM, 0, is_reconfigured=False, may_stay_unconfirmed=False)
+    return Scenario(
+        2, channels, accounts, _touches(dice), CALM, 0, is_reconfigured=False, may_stay_unconfirmed=False, orders=[]
+    )
 
 
 def _waha(number: int) -> SenderPolicy:

@@ -105,7 +105,9 @@ def settled(phase: Phase, answer: Resolution, *, replays: bool) -> tuple[StepDra
     if phase is Phase.LOOKING_UP:
         rig.answer(Unknown("timeout", "no answer"))
         rig.step()
-    draft = StepDraft(rig.lane._config, rig.lane._index, Overlay(rig.table), rig.now_ms, lambda: 0.5)
+    draft = StepDraft(
+        rig.lane._config, rig.lane._index, Overlay(rig.table), rig.now_ms, lambda: 0.5, control=rig.control
+    )
     open_claim = rig.lane._index.claims[claim.claim_id]
     # A replay that begins when the lost call can no longer arrive.
     begun_ms = rig.now_ms + 60_000 if phase is Phase.LOOKING_UP else rig.now_ms
@@ -153,7 +155,9 @@ class TestIllegalTransitionsFailLoudly:
     def draft(self) -> StepDraft:
         rig = Rig(policy())
         rig.step(work("t"))
-        return StepDraft(rig.lane._config, rig.lane._index, Overlay(rig.table), rig.now_ms, lambda: 0.5)
+        return StepDraft(
+            rig.lane._config, rig.lane._index, Overlay(rig.table), rig.now_ms, lambda: 0.5, control=rig.control
+        )
 
     def test_a_claim_that_is_looked_up_is_never_calling_again(self):
         draft = self.draft()

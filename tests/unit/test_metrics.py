@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.domain.held_by import HeldBy
 from pipeline.domain.story import Reason, State
 from pipeline.metrics import Metrics
 
@@ -64,12 +65,24 @@ def test_every_other_metric_is_rendered():
     metrics = Metrics()
     metrics.looked_up("sms", "main", "absent")
     metrics.open_claims("sms", "main", 1)
-    metrics.paused("sms", "main", is_paused=True)
+    metrics.held("sms", "main", {HeldBy.OUTAGE, HeldBy.ORDER})
+    metrics.parked("sms", "main", 12)
+    metrics.suppressed_after_claim(2)
+    metrics.control_skipped("touches.control")
+    metrics.watch_orders(lambda: 3, lambda: 4.5, lambda: {("phone", "opt_out"): 6})
     metrics.repeats_dropped("sms", 3)
     metrics.dead_lettered("undecodable")
     metrics.unknown_members(4)
     metrics.committed("route", 0.003)
     found = samples(metrics)
+    held = {by: found[of("pipeline_lane_held", channel="sms", sender="main", by=by)] for by in HeldBy}
+    assert {by for by, value in held.items() if value == 1} == {"outage", "order"}
+    assert found[of("pipeline_parked", channel="sms", sender="main")] == 12
+    assert found[of("pipeline_suppressed_after_claim_total")] == 2
+    assert found[of("pipeline_control_skipped_total", topic="touches.control")] == 1
+    assert found[of("pipeline_orders_pending")] == 3
+    assert found[of("pipeline_order_pending_seconds")] == 4.5
+    assert found[of("pipeline_suppressions", scope="phone", reason="opt_out")] == 6
     assert found[of("pipeline_repeats_dropped_total", channel="sms")] == 3
     assert found[of("pipeline_dead_letters_total", reason="undecodable")] == 1
     assert found[of("pipeline_commit_seconds_count", stage="route")] == 1

@@ -11,7 +11,7 @@ from resend.exceptions import ResendError
 
 from pipeline.channels.email import payload, resolve, verdict
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
-from pipeline.domain.sender import CheckFailed
+from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,27 +63,27 @@ class ResendSender:
         del lease_until_ms, window_closes_ms
         return payload.build(works, claim_id, self._addresses[0])
 
-    async def call(self, claim: Claim) -> Verdict:
+    async def call(self, claim: Claim, may_begin: LastLook = nothing_forbids) -> Verdict:
         """Send the claim's bytes under its key."""
         # Not `resend.Batch.send_async`: it encodes its own JSON, and a replay must be the claim's bytes, also after
         # an upgrade of the library. It also hides whether anything was sent behind one error code.
-        answer = await self._post(claim)
+        answer = await self._post(claim, may_begin)
         if not isinstance(answer, HttpAnswer):
             return answer
         return verdict.judge(answer, len(claim.works), self._now_ms(), is_mixed=_is_mixed(claim))
 
-    async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
+    async def ask(self, claim: Claim, known_ids: frozenset[str], may_begin: LastLook = nothing_forbids) -> Resolution:
         """Send the same bytes under the same key again, within the claim's renewed lease; never past 23 h."""
         del known_ids
         late = resolve.too_late(claim, self._now_ms())
         if late is not None:
             return late
-        answer = await self._post(claim)
+        answer = await self._post(claim, may_begin)
         return resolve.judge(answer, len(claim.works), self._now_ms()) if isinstance(answer, HttpAnswer) else answer
 
-    async def _post(self, claim: Claim) -> HttpAnswer | Paused | Unbegun | Unknown:
+    async def _post(self, claim: Claim, may_begin: LastLook) -> HttpAnswer | Paused | Unbegun | Unknown:
         key = {"Idempotency-Key": claim.request.handle}
-        return await self._wire.post(claim.request, claim.lease_until_ms, key)
+        return await self._wire.post(claim.request, claim.lease_until_ms, key, may_begin=may_begin)
 
     async def check(self) -> str:
         """Ask for the account's domains. Raises CheckFailed."""

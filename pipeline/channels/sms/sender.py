@@ -14,7 +14,7 @@ from twilio.rest import Client
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire, retry_after_s
 from pipeline.channels.sms import payload, resolve, verdict
 from pipeline.channels.words import http_words
-from pipeline.domain.sender import CheckFailed
+from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
 from pipeline.domain.verdict import AskLater, Resolution, Verdict
 
 if TYPE_CHECKING:
@@ -66,17 +66,18 @@ class TwilioSender:
         del claim_id
         return payload.build(works, self._account, lease_until_ms, window_closes_ms)
 
-    async def call(self, claim: Claim) -> Verdict:
+    async def call(self, claim: Claim, may_begin: LastLook = nothing_forbids) -> Verdict:
         """Send the claim's bytes."""
         # Not `messages.create_async`: it encodes its own form, and the claim's bytes are what a look-up compares
         # with; it also costs three times the CPU time and hides the answer's headers.
         request = payload.with_login(claim.request, self._account.status_callback)
-        answer = await self._wire.post(request, claim.lease_until_ms)
+        answer = await self._wire.post(request, claim.lease_until_ms, may_begin=may_begin)
         return verdict.judge(answer, self._now_ms()) if isinstance(answer, HttpAnswer) else answer
 
-    async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
+    async def ask(self, claim: Claim, known_ids: frozenset[str], may_begin: LastLook = nothing_forbids) -> Resolution:
         """Look for the claim's message among those to its number, all pages."""
         # Not `messages.page_async`: it takes any list in an answer for the messages.
+        del may_begin  # a look-up sends nothing
         asked = resolve.question(claim)
         messages: list[resolve.Message] = []
         url = resolve.list_path(asked)

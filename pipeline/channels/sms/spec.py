@@ -42,4 +42,6 @@ SPEC = ChannelSpec(
     compares_text=_compares_text,
     window_margin_ms=WINDOW_MARGIN_MS,
     make_sender=_make_sender,
+    opt_out_codes=frozenset({"21610"}),  # the recipient said STOP
+    unreachable_codes=frozenset({"21211", "21614"}),  # no number; no mobile
 )

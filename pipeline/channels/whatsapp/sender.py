@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
 from pipeline.channels.whatsapp import payload, resolve, verdict
 from pipeline.channels.words import http_words
-from pipeline.domain.sender import CheckFailed
+from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
 from pipeline.domain.sender_policy import OWN_IDS
 from pipeline.domain.verdict import AskLater, Paused, Resolution, Unbegun, Verdict
 
@@ -61,7 +61,7 @@ class WahaSender:
         del lease_until_ms, window_closes_ms
         return payload.build(works, claim_id, self._account.session, self._account.engine)
 
-    async def call(self, claim: Claim) -> Verdict:
+    async def call(self, claim: Claim, may_begin: LastLook = nothing_forbids) -> Verdict:
         """Send the claim's bytes if the session is WORKING and the lease holds."""
         left_ms = claim.lease_until_ms - self._now_ms()
         if left_ms <= 0:
@@ -69,7 +69,7 @@ class WahaSender:
         paused = await self._session_trouble(resolve.question(claim).session, max(left_ms / 1000, SHORTEST_LOOK_S))
         if paused is not None:
             return paused
-        answer = await self._wire.post(claim.request, claim.lease_until_ms)
+        answer = await self._wire.post(claim.request, claim.lease_until_ms, may_begin=may_begin)
         if not isinstance(answer, HttpAnswer):
             return answer
         judged = verdict.judge(answer, claim.request.handle, self._now_ms())
@@ -77,8 +77,9 @@ class WahaSender:
             self._working_ms = None
         return judged
 
-    async def ask(self, claim: Claim, known_ids: frozenset[str]) -> Resolution:
+    async def ask(self, claim: Claim, known_ids: frozenset[str], may_begin: LastLook = nothing_forbids) -> Resolution:
         """Look the claim's message up; a session that is not WORKING may not know what it sent."""
+        del may_begin  # a look-up sends nothing
         asked = resolve.question(claim)
         paused = await self._session_trouble(asked.session)
         if paused is not None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pipeline.console.command_context import CommandContext
-    from pipeline.domain.order import Order, Target
-    from pipeline.kafka.control import ControlLog, PlacedOrder
+    from pipeline.domain.order import Order, PlacedOrder, Target
+    from pipeline.kafka.control import ControlLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pipeline.console.command_context import CommandContext
-    from pipeline.kafka.control import PlacedOrder
+    from pipeline.domain.order import PlacedOrder
     from pipeline.records.lane_report import LaneReport
 
 

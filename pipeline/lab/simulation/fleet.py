@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, NoReturn
 from aiokafka import TopicPartition
 
 from pipeline import flow
+from pipeline.agents.control import Control, Entries, Orders, SkippedRecords
 from pipeline.agents.factory import AgentFactory
 from pipeline.channels.email.sender import ResendSender
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.domain.account import ResendAccount, WahaAccount
+from pipeline.domain.suppression import Covers
 from pipeline.engine.batch import Batch
 from pipeline.engine.ownership import Ownership
+from pipeline.lab.simulation.group import SESSION_S
 from pipeline.lab.simulation.log import SimulatedTables
 from pipeline.lab.simulation.network import SimulatedTransport
+from pipeline.lab.simulation.orders import MemoryEntries, OverheardSender, SimulatedViews
 from pipeline.lab.simulation.scenario import LANES, PARTITIONS, as_restarted
 from pipeline.lab.simulation.world import Process
 from pipeline.metrics import Metrics
+from pipeline.records.published import ValueReader
 from pipeline.records.writing import single_object
 from pipeline.stages.forward import Homes
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from pipeline.domain.sender import Sender
     from pipeline.domain.work import Channel
@@ -58,6 +63,8 @@ class Fleet:
     def __init__(self, world: World, broker: Broker, group: Group, providers: Providers, scenario: Scenario) -> None:
         self.world, self.broker, self.group, self.providers, self.scenario = world, broker, group, providers, scenario
         self.is_harmed = True
+        self.on_freeze: Callable[[], None] = lambda: None
+        """Called when a worker was frozen between claim and call."""
         self.kills = self.freezes = 0
         self.workers: dict[int, SimulatedWorker] = {}
 
@@ -96,6 +103,15 @@ class Fleet:
             self.freezes += 1
             self._freeze(process, number, harm.longest_freeze_s * self.world.dice.random())
 
+    def harm_connecting(self, process: Process) -> None:
+        """With some probability, freeze a worker that has claimed a call: its lane goes to another one, with an order."""
+        share, dice = self.scenario.harm.freezes_connecting, self.world.dice
+        if not self.is_harmed or not share or process.is_frozen or dice.random() >= share:
+            return
+        self.freezes += 1
+        self._freeze(process, int(process.name), SESSION_S + 6 * dice.random())
+        self.on_freeze()
+
     def _freeze(self, process: Process, number: int, for_s: float) -> None:
         self.world.tell(f"worker {number} is frozen for {for_s:.1f} s")
         process.freeze(self.world.now_s + for_s)
@@ -122,7 +138,10 @@ class SimulatedWorker:
         self.skew_ms = self._draw_skew()
         self.process = Process(world, str(number), fleet.harm)
         self._news = asyncio.Event()
-        senders = {key: self._sender(*key) for key in fleet.scenario.accounts}
+        control = self._control()
+        senders: dict[tuple[Channel, str], Sender] = {
+            key: OverheardSender(self._sender(*key), control) for key in fleet.scenario.accounts
+        }
         factory = AgentFactory(
             channels=as_restarted(fleet.scenario, world.dice),
             senders=senders,
@@ -136,13 +155,30 @@ class SimulatedWorker:
             monotonic_ms=lambda: world.now_ms,
             draw=world.dice.random,
             homes=Homes(PARTITIONS),
+            control=control,
+            privacy_key=b"",
+            suppression_covers=Covers.PHONE,
         )
+        views = SimulatedViews(fleet.broker, self.process, control, self._wake_watching, world.dice)
         self.ownership = Ownership(
-            SimulatedTables(fleet.broker, self.process, self.now_ms), factory.bindings(), self.now_ms, self._die
+            SimulatedTables(fleet.broker, self.process, self.now_ms),
+            factory.bindings(),
+            self.now_ms,
+            self._die,
+            catch_up=views.catch_up,
         )
+        self.spawn(views.run())
         fleet.broker.listen(self.process, self._news.set)
         self.spawn(self._live())
         self.process.post(fleet.world.later, 0.3 * world.dice.random(), self._join)
+
+    def _control(self) -> Control:
+        skipped = SkippedRecords(lambda _: None, self.now_ms)
+        entries = Entries(MemoryEntries, ValueReader("suppression"), skipped)
+        return Control(Orders(skipped, self.now_ms, DEDUP_FOR_MS), entries, b"", self.now_ms)
+
+    def _wake_watching(self) -> None:
+        self.ownership.wake_watching()
 
     def now_ms(self) -> int:
         """Return this worker's clock: never far from true time, and it may jump."""

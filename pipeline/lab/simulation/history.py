@@ -16,6 +16,7 @@ from pipeline.lab.simulation.harm import Whims, draw_fate
 from pipeline.lab.simulation.judge import StatusReader, judge
 from pipeline.lab.simulation.log import Broker
 from pipeline.lab.simulation.network import Providers
+from pipeline.lab.simulation.orders import Operator
 from pipeline.lab.simulation.world import World
 from pipeline.stage_io import Output
 
@@ -52,7 +53,11 @@ def run(seed: int, *, tells: bool = False) -> HistoryResult:
     providers.twilio.listing_delay_ms = scenario.listing_delay_ms
     for each in scenario.senders_of_whatsapp():
         providers.store.sessions[each.addresses[0]] = {"status": "WORKING", "engine": each.engine}
+    operator = Operator(world, broker, scenario.channels)
+    providers.on_written = operator.wrote
+    operator.plan(scenario.orders)
     fleet = Fleet(world, broker, Group(world, input_partitions()), providers, scenario)
+    fleet.on_freeze, providers.on_connect = operator.react, fleet.harm_connecting
     _produce(world, broker, scenario)
     _plan_harm(world, broker, fleet, scenario)
     reader = StatusReader(broker.log)
@@ -69,7 +74,7 @@ def run(seed: int, *, tells: bool = False) -> HistoryResult:
     world.run(all_ended, LONGEST_S)
     world.run(lambda: False, world.now_s + AFTERMATH_S)
     reader.read()
-    return _result(seed, world, fleet, reader, [*world.faults, *judge(scenario, reader, providers)])
+    return _result(seed, world, fleet, reader, [*world.faults, *judge(scenario, reader, providers, operator)])
 
 
 def _result(seed: int, world: World, fleet: Fleet, reader: StatusReader, faults: list[str]) -> HistoryResult:

@@ -6,9 +6,11 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from pipeline.domain.order import Action, Order
 from pipeline.domain.story import TERMINAL
 from pipeline.domain.work import Channel
 from pipeline.flow import STATUS, UNCONFIRMED
+from pipeline.lab.simulation.orders import order_faults
 from pipeline.lab.simulation.scenario import OTHER, PARTITIONS
 from pipeline.records.single_object import decode
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.lab.simulation.log import Log
     from pipeline.lab.simulation.network import Providers
+    from pipeline.lab.simulation.orders import Operator
     from pipeline.lab.simulation.scenario import Scenario
     from pipeline.sandbox.store import Message, Store
 
@@ -48,13 +51,17 @@ class StatusReader:
         return Counter((record.key or b"").decode() for records in found for record in records)
 
 
-def judge(scenario: Scenario, reader: StatusReader, providers: Providers) -> list[str]:
+def judge(scenario: Scenario, reader: StatusReader, providers: Providers, operator: Operator) -> list[str]:
     """Return what is wrong, one line each."""
     touches = {touch["touch_id"]: touch for _, touch in scenario.touches}
     faults = [fault for touch_id in touches for fault in _story_faults(touch_id, reader.stories.get(touch_id, []))]
     unconfirmed = Counter(touch_id for touch_id, story in reader.stories.items() if story[-1]["state"] == "unconfirmed")
     if not scenario.may_stay_unconfirmed:
-        faults += [f"{touch_id}: unconfirmed, though the provider could be asked" for touch_id in unconfirmed]
+        faults += [
+            f"{touch_id}: unconfirmed, though the provider could be asked"
+            for touch_id in unconfirmed
+            if not _may_be_left(scenario, touches[touch_id])
+        ]
     if (left := reader.left()) != unconfirmed:
         faults.append(f"unconfirmed are {sorted(unconfirmed)}, questions are left of {sorted(left.elements())}")
     store = providers.store
@@ -64,7 +71,15 @@ def judge(scenario: Scenario, reader: StatusReader, providers: Providers) -> lis
         *_limit_faults(scenario, providers),
         *_pause_faults(scenario, providers),
         *_window_faults(scenario, store),
+        *order_faults(operator, scenario.harm.skew_ms),
     ]
+
+
+def _may_be_left(scenario: Scenario, touch: dict[str, Any]) -> bool:
+    """Return whether a cancel may have kept the provider from being asked: a batch of mails is asked by sending it again."""
+    return touch["channel"] == Channel.EMAIL and any(
+        isinstance(said.what, Order) and said.what.action is Action.CANCEL for said in scenario.orders
+    )
 
 
 def _story_faults(touch_id: str, story: list[dict[str, Any]]) -> Iterable[str]:

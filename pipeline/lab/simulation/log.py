@@ -118,6 +118,7 @@ class Broker:
         """Probability that an input is found changed by who opens it, and is read from its beginning."""
         self._world = world
         self._listeners: list[tuple[Process, Callable[[], None]]] = []
+        self._overhears: Callable[[str], None] = lambda _: None
 
     def changed(self) -> str | None:
         """Return why an input is to be read from its beginning, if it is."""
@@ -128,8 +129,13 @@ class Broker:
         self._listeners = [each for each in self._listeners if not each[0].is_dead]
         self._listeners.append((process, call))
 
+    def overhear(self, call: Callable[[str], None]) -> None:
+        """Let `call` happen, outside every process, with the topic to which something was appended."""
+        self._overhears = call
+
     def _news(self, topic: str, partition: int) -> None:
-        del topic, partition
+        del partition
+        self._overhears(topic)
         for process, call in self._listeners:
             self._world.later(self._delay_s(), process.post, call)
 

@@ -54,6 +54,10 @@ class Providers:
         self.world = world
         self.latest_ms = 0
         """How long after its caller had seen its connection break a request arrived, at most."""
+        self.on_written: Callable[[], None] = lambda: None
+        """Called when the body of a request that sends is written."""
+        self.on_connect: Callable[[Process], None] = lambda _: None
+        """Called before a process connects to send."""
         self._process = Process(world, "providers")
         routes = [
             *Waha(self.store, rules).routes("/waha"),
@@ -122,11 +126,15 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as its fate will have it. Raises httpx.TransportError."""
         fate = self._providers.draw_fate(request.method)
+        if request.method == "POST":
+            self._providers.on_connect(self._process)
         await _sleep(self._process, fate.connect_s)
         if fate.is_refused:
             raise httpx.ConnectError("refused")
         assert isinstance(request.stream, httpx.AsyncByteStream)
         body = b"".join([part async for part in request.stream])
+        if request.method == "POST":
+            self._providers.on_written()
         answer: asyncio.Future[web.Response | None] = self._process.create_future()
         if self._world.story is not None:
             self._world.tell(f"{self._process.name}: {request.method} {request.url.path} is written", body[:300])

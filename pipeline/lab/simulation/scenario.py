@@ -14,6 +14,7 @@ from pipeline.domain.retry import Retry
 from pipeline.domain.sender_policy import SenderPolicy, WahaEngine
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
+from pipeline.lab.simulation.orders import Said, draw_orders
 from pipeline.lab.simulation.world import T0_MS
 from pipeline.secret import Secret
 
@@ -45,6 +46,8 @@ class Harm:
     """Share of take-overs after which an input is read from its beginning."""
     broker_away: bool
     rebalances: bool
+    freezes_connecting: float
+    """Share of requests before whose body the worker freezes, for longer than its session; then something is ordered."""
     skew_ms: int
     """No clock differs from true time by more; all jump within it."""
 
@@ -64,6 +67,7 @@ class Scenario:
     """Every start of a worker may bring another configuration."""
     may_stay_unconfirmed: bool
     """The provider is asked for so short a time that a touch may end unconfirmed."""
+    orders: list[Said]
 
     def senders_of_whatsapp(self) -> tuple[SenderPolicy, ...]:
         """Return the WAHA sessions."""
@@ -90,7 +94,15 @@ def draw(seed: int) -> Scenario:
     # What was accepted is listed before anybody asks, however the asker's clock jumps meanwhile.
     listing_delay_ms = dice.choice([0, resolve_after_ms - LATEST_MS - 2 * harm.skew_ms])
     return Scenario(
-        workers, channels, accounts, touches, harm, listing_delay_ms, dice.random() < 0.5, may_stay_unconfirmed
+        workers,
+        channels,
+        accounts,
+        touches,
+        harm,
+        listing_delay_ms,
+        dice.random() < 0.5,
+        may_stay_unconfirmed,
+        draw_orders(seed, channels),
     )
 
 
@@ -111,7 +123,7 @@ def _changed(policy: ChannelPolicy, dice: random.Random) -> ChannelPolicy:
         senders=senders,
         batch=dice.choice([policy.batch, 50, 3]) if policy.channel is Channel.EMAIL else 1,
         request_timeout_ms=dice.choice([3_000, 6_000]),
-        lease_ms=dice.choice([1_000, 3_000]),
+        lease_ms=dice.choice([1_000, 3_000, 12_000]),
         in_flight=dice.choice([1, 3, 10]),
     )
 
@@ -160,7 +172,7 @@ def _policy(
         retry=Retry(500, 5_000),
         retry_for_ms=dice.choice([10_000, 259_200_000]),
         request_timeout_ms=dice.choice([3_000, 6_000]),
-        lease_ms=dice.choice([1_000, 3_000]),
+        lease_ms=dice.choice([1_000, 3_000, 12_000]),
         resolve_after_ms=0 if is_mail else resolve_after_ms,
         resolve_for_ms=20 * 3_600_000,
         in_flight=dice.choice([1, 3, 10]),
@@ -202,6 +214,8 @@ def _touch(dice: random.Random, channel: Channel, number: int, person: int, text
     if channel is Channel.EMAIL:
         touch["subject"] = "hello"
         touch["body"] = f"mail {number}"  # which of two equal mails was accepted, nobody could tell
+    if dice.random() < 0.2:
+        touch["purpose"] = "transactional"
     if dice.random() < 0.1:
         touch["not_before"] = T0_MS + dice.randrange(30_000)
     if dice.random() < 0.1:
@@ -220,5 +234,6 @@ def _harm(dice: random.Random) -> Harm:
         reads_again=dice.choice([0.0, 0.0, 0.1]),
         broker_away=dice.random() < 0.2,
         rebalances=dice.random() < 0.4,
+        freezes_connecting=dice.choice([0.0, 0.0, 0.2]),
         skew_ms=dice.choice([0, 0, 1_000]),
     )

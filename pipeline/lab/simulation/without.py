@@ -11,12 +11,14 @@ from pipeline.domain.value import replace
 from pipeline.domain.work import Phase
 from pipeline.engine import partition
 from pipeline.lab.simulation import log
+from pipeline.lab.simulation.orders import SimulatedViews
 from pipeline.stages import route
-from pipeline.stages.lane import claim, resolve, settle, table
+from pipeline.stages.lane import claim, force, resolve, settle, table
+from pipeline.stages.lane.orders import LaneOrders
 from pipeline.stages.lane.settlement import Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from pipeline.domain.work import Claim, Work
     from pipeline.engine.partition import Partition
@@ -46,12 +48,7 @@ def _fence() -> Iterator[Any]:
 
 def _lease() -> Iterator[Any]:
     """A request is written even after its lease."""
-
-    async def write(self: http.LeasedBody) -> AsyncIterator[bytes]:
-        self.progress = http.Progress.GIVEN
-        yield self._body
-
-    yield patch.object(http.LeasedBody, "__aiter__", write)
+    yield patch.object(http.LeasedBody, "_is_leased", lambda _: True)
 
 
 def _lease_in_resolution() -> Iterator[Any]:
@@ -132,6 +129,21 @@ def _returns() -> Iterator[Any]:
     yield patch.object(table.Memory, "is_repeat", lambda _, work: work.returns == 0)
 
 
+def _view_of_a_new_owner() -> Iterator[Any]:
+    """Who takes a lane over does not wait until it knows the orders that were known to the owner before."""
+
+    async def catch_up(self: SimulatedViews) -> None:
+        pass
+
+    yield patch.object(SimulatedViews, "catch_up", catch_up)
+    yield patch.object(force, "check_view", lambda _, __: None)
+
+
+def _last_look() -> Iterator[Any]:
+    """An order that comes between claim and call does not keep the call from beginning."""
+    yield patch.object(LaneOrders, "may_begin", lambda _, __: True)
+
+
 SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
     "claim before call": _claim_before_call,
     "fence": _fence,
@@ -144,6 +156,8 @@ SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
     "dropped repeats": _repeats,
     "homes": _homes,
     "returns": _returns,
+    "view of a new owner": _view_of_a_new_owner,
+    "last look": _last_look,
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from pipeline.domain.held_by import HeldBy
 from pipeline.domain.story import Reason, State
 from pipeline.domain.value import replace
 from pipeline.domain.work import Claim, Phase, Request, Work
@@ -13,7 +14,7 @@ from pipeline.flow import CLAIM_BYTES
 from pipeline.stages.lane import limits, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended, requeued, turned_away
-from pipeline.stages.lane.gate import Pass
+from pipeline.stages.lane.gate import Held, Pass
 from pipeline.stages.lane.queue import Cursor, QueuedTouch
 from pipeline.stages.lane.step import Hold
 
@@ -63,8 +64,8 @@ class _Blocked(NamedTuple):
 
 
 def claim_calls(draft: StepDraft) -> None:
-    """Claim calls while call slots, breaker, limits and the queue allow."""
-    if draft.state.waiting == 0:
+    """Claim calls while orders, call slots, breaker, limits and the queue allow."""
+    if draft.state.waiting == 0 or draft.orders.holds:
         return
     cursor = draft.cursor()
     twins = _twins_of_open_claims(draft) if draft.config.by_text else set()
@@ -88,8 +89,8 @@ def sweep(draft: StepDraft) -> None:
     cursor = draft.cursor()
     while (waiting := cursor.peek()) is not None:
         decision = draft.gate(waiting.work)
-        if isinstance(decision, Pass):
-            draft.wake_at(decision.until_ms)
+        if isinstance(decision, Pass | Held):
+            draft.wake_at(decision.until_ms if isinstance(decision, Pass) else waiting.work.expires_at_ms)
             return
         cursor.take()
         draft.write(turned_away(waiting.work, decision))
@@ -119,7 +120,10 @@ def _blocked(draft: StepDraft) -> _Blocked | None:
     if outage is not None and outage.until_ms > draft.now_ms:
         # Other outages are reported as the open breaker that they are.
         why = f"Retry-After of the provider ({outage.code})"
-        return _Blocked(outage.until_ms, Hold(why, outage.until_ms, is_limit=False) if outage.is_retry_after else None)
+        return _Blocked(
+            outage.until_ms,
+            Hold(why, outage.until_ms, is_limit=False, by=HeldBy.OUTAGE) if outage.is_retry_after else None,
+        )
     if (held := limits.hold(draft.config, draft.index, draft.now_ms, 1)) is not None:
         return _Blocked(held.until_ms, held)
     return None
@@ -150,6 +154,7 @@ def _pick(draft: StepDraft, cursor: Cursor, twins: set[bytes]) -> Pick:
         work = waiting.work
         draft.suspects[:] = [waiting.key]
         decision = draft.gate(work)
+        assert not isinstance(decision, Held), "a lane that an order holds claims nothing"
         if not isinstance(decision, Pass):
             cursor.take()
             draft.write(turned_away(work, decision))
@@ -211,6 +216,8 @@ def _new_claim(draft: StepDraft, claim_id: str, works: tuple[Work, ...], request
         lease_until_ms=until_ms,
         next_look_ms=draft.config.call_over_ms(until_ms),
         resolve_until_ms=draft.now_ms + draft.config.resolve_for_ms,
+        control_seen=draft.state.control.seen,
+        suppressions_seen=draft.state.suppressions.seen,
     )
 
 

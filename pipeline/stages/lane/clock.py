@@ -25,6 +25,7 @@ def follow(draft: StepDraft, monotonic_ms: int | None) -> bool:
     if is_first or is_set:
         _correct_calls(draft, jump_ms)
         _correct_state(draft, jump_ms)
+        index.at_large = {claim_id: over_ms + jump_ms for claim_id, over_ms in index.at_large.items()}
         for claim in list(index.claims.values()):
             if (corrected := _corrected_claim(draft, claim, jump_ms)) != claim:
                 draft.rewrite_claim(corrected)

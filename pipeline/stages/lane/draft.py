@@ -13,12 +13,14 @@ from pipeline.domain.story import Reason, State, event_of
 from pipeline.domain.work import Claim, Phase, Work
 from pipeline.records import encode_event, encode_work
 from pipeline.stage_io import Output, Overlay
+from pipeline.stages.control import ControlView, Pause
 from pipeline.stages.dead_letters import STOPS
-from pipeline.stages.lane import calls, limits, outputs, queue, table
+from pipeline.stages.lane import calls, limits, outputs, queue, shelf, table
 from pipeline.stages.lane.breaker import Breaker
-from pipeline.stages.lane.fate import Deferred, Ended, Fate, LookedUp, Requeued, RetryAt
-from pipeline.stages.lane.gate import GateDecision, decide
+from pipeline.stages.lane.fate import Deferred, Ended, Fate, LookedUp, Parked, Requeued, RetryAt
+from pipeline.stages.lane.gate import Expired, GateDecision, decide, first_open_ms_of, is_expired
 from pipeline.stages.lane.index import LaneConfig, LaneIndex
+from pipeline.stages.lane.orders import LaneOrders
 from pipeline.stages.lane.settlement import Facts, Settlement
 from pipeline.stages.lane.step import Ask, Hold, LaneStep, Outcome
 from pipeline.state_machine import check_transition
@@ -40,6 +42,7 @@ class StepDraft:
         now_ms: int,
         draw: Callable[[], float],
         *,
+        control: ControlView,
         is_careful: bool = False,
     ) -> None:
         self.config = config
@@ -47,6 +50,7 @@ class StepDraft:
         self.view = view
         self.now_ms = now_ms
         self.draw = draw
+        self.orders = LaneOrders(control, config, now_ms)
         self.step = LaneStep()
         self.hold: Hold | None = None
         """What prevents the next call although a call slot is free."""
@@ -78,10 +82,15 @@ class StepDraft:
             last_good_call_ms=state.last_good_call_ms,
             now_ms=self.now_ms,
             draw=self.draw,
+            forbids_another_call=self.orders.forbids_another_call,
         )
 
     def gate(self, work: Work) -> GateDecision:
-        """Decide whether `work` may go now. The one place where a rule of the gate gets what the lane knows."""
+        """Decide whether `work` may go now: expiry, cancels, entries, pauses, and only then the rules of the gate."""
+        if is_expired(work, self.now_ms):
+            return Expired()
+        if (said := self.orders.about(work)) is not None:
+            return said
         return decide(self.policy, work, self.now_ms, self.state.breaker.until_ms)
 
     # --- trying ------------------------------------------------------------------------------------------------
@@ -129,11 +138,18 @@ class StepDraft:
             self.close(before)
         else:
             self.put_claim(settlement.claim)
-        for fate in settlement.fates:
+        for answered in settlement.fates:
+            self._suppress_after(answered)
+            fate = self.orders.obeyed(answered)
             self.write(fate)
             if isinstance(fate, Ended) and fate.state is State.UNCONFIRMED:
                 left = outputs.unconfirmed(self.config, fate.work, before, fate.error or "", self.now_ms)
                 self._produce([left])
+
+    def _suppress_after(self, fate: Fate) -> None:
+        auto = self.config.auto_suppression
+        if auto is not None and (entry := auto.after(fate, self.now_ms)) is not None:
+            self._produce([entry])
 
     def write(self, fate: Fate) -> None:
         """Write what becomes of one touch."""
@@ -146,6 +162,8 @@ class StepDraft:
                 event = event_of(work, State.DEFERRED, self.now_ms, reason=reason, next_attempt_at_ms=at_ms)
                 self._produce(outputs.results(self.view, work, encode_event(event)))
                 self._schedule(work, at_ms)
+            case Parked(work, pause):
+                self._park(work, pause)
             case RetryAt(work, reason, at_ms, error_code=code, error=error):
                 self._retrying(work, reason, at_ms, code, error)
                 self._schedule(work, at_ms)
@@ -174,6 +192,7 @@ class StepDraft:
                 provider_message_id=fate.provider_message_id,
                 error_code=fate.error_code,
                 error=fate.error,
+                order=fate.order,
             )
         )
         self._produce(outputs.results(self.view, work, event))
@@ -181,6 +200,28 @@ class StepDraft:
         if self.config.by_text and fate.provider_message_id is not None:
             forget_ms = self.now_ms + self.policy.resolve_for_ms + LEDGER_SLACK_MS
             table.put_message_id(self.view, work, fate.provider_message_id, forget_ms)
+
+    def _park(self, work: Work, pause: Pause) -> None:
+        """Put `work` on the shelf, and tell so: once, however many orders hold it and come to hold it."""
+        at_ms = pause.until_ms
+        if at_ms is not None:
+            at_ms = first_open_ms_of(self.policy, work, max(at_ms, self.now_ms, work.not_before_ms or 0)) or at_ms
+        event = event_of(
+            work, State.DEFERRED, self.now_ms, reason=Reason.PAUSED, next_attempt_at_ms=at_ms, order=pause.order
+        )
+        self._produce(outputs.results(self.view, work, encode_event(event)))
+        expiry = shelf.park(self.view, self.state, work, encode_work(work))
+        if expiry is not None:
+            self.index.expiry_from = min(self.index.expiry_from, expiry)
+            self.wake_at(work.expires_at_ms)
+        self.note_pause(pause)
+
+    def note_pause(self, pause: Pause) -> None:
+        """Note when a parked touch may be free again."""
+        if pause.until_ms is not None:
+            index = self.index
+            index.unpark_ms = pause.until_ms if index.unpark_ms is None else min(index.unpark_ms, pause.until_ms)
+            self.wake_at(pause.until_ms)
 
     def _retrying(self, work: Work, reason: Reason, at_ms: int, code: str | None, error: str | None) -> None:
         event = event_of(

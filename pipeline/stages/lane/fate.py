@@ -8,6 +8,7 @@ from typing import Final, assert_never
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.story import Reason, State
 from pipeline.domain.work import Work
+from pipeline.stages.control import Pause, Stop
 from pipeline.stages.lane.gate import Expired, NeverOpen, Wait
 
 OUT_OF_TIME: Final = "retry_for is over"
@@ -24,6 +25,16 @@ class Ended:
     error_code: str | None = None
     error: str | None = None
     provider_message_id: str | None = None
+    order: str | None = None
+    """Key of the order that ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The touch waits on the shelf of its lane until no order holds it."""
+
+    work: Work
+    pause: Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +87,30 @@ class LookedUp:
     error: str | None = None
 
 
-Fate = Ended | Deferred | RetryAt | Requeued | LookedUp
+Fate = Ended | Deferred | Parked | RetryAt | Requeued | LookedUp
 
 
-def turned_away(work: Work, decision: Wait | Expired | NeverOpen) -> Ended | Deferred:
+def turned_away(work: Work, decision: Wait | Expired | NeverOpen | Stop | Pause) -> Ended | Deferred | Parked:
     """Return the fate of a touch that the gate does not let pass."""
     match decision:
         case Wait():
             return Deferred(work, decision.reason, decision.at_ms)
         case Expired():
             return Ended(work, State.EXPIRED, Reason.EXPIRES_AT)
+        case Stop():
+            return stopped(work, decision)
+        case Pause():
+            return Parked(work, decision)
         case NeverOpen():
             error = f"the window of {work.channel} and the calendar of its place are never open together"
             return Ended(work, State.FAILED, Reason.INVALID, error=error)
         case _:
             assert_never(decision)
+
+
+def stopped(work: Work, stop: Stop) -> Ended:
+    """Return the fate of a touch that a cancel takes or an entry forbids."""
+    return Ended(work, stop.state, stop.reason, error=stop.note, order=stop.order)
 
 
 def exhausted(work: Work, *, error_code: str | None, error: str) -> Ended:

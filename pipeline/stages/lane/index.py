@@ -11,6 +11,7 @@ from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.work import Claim, Request, Work
 from pipeline.stage_io import Table
 from pipeline.stages.lane import table
+from pipeline.stages.lane.opt_outs import AutoSuppression
 
 CLOCK_ALLOWANCE_MS: Final = 2_000
 """How far the clocks of two workers may differ, or one may jump, without a claim being looked up too early."""
@@ -40,6 +41,8 @@ class LaneConfig:
     by_text: bool = field(kw_only=True)
     """Look-ups compare address and text (Twilio, WAHA without its own ids): twins must not be open together."""
     dedup_for_ms: int = field(kw_only=True)
+    auto_suppression: AutoSuppression | None = field(kw_only=True, default=None)
+    """What makes entries of refusals; None: nothing does."""
     sender: SenderPolicy | None = field(init=False)
     """The lane's sender; None if the configuration no longer has one on this lane."""
 
@@ -59,6 +62,20 @@ class LaneConfig:
     def call_over_ms(self, lease_until_ms: int) -> int:
         """Return the instant from which a call with this lease can no longer run."""
         return lease_until_ms + self.policy.request_timeout_ms + CLOCK_ALLOWANCE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One pass over the touches that wait: which of them do orders and entries concern that are new?"""
+
+    began_ms: int
+    control: int
+    """It looks with the orders before this offset of `touches.control` at least; 0: nothing is new."""
+    suppressions: int
+    queue_from: bytes | None
+    """Key of the queue from which on it has not looked yet; None: it is through."""
+    shelf_from: bytes | None
+    """The same of the parked touches."""
 
 
 @dataclass(slots=True)
@@ -86,6 +103,18 @@ class LaneIndex:
     """How many they are."""
     decoded: dict[bytes, Work] = field(default_factory=dict)
     """Touches put in the queue in this step, by key."""
+    at_large: dict[str, int] = field(default_factory=dict)
+    """By claim id: until when a call that another process began may run."""
+    reported: tuple[int, ...] | None = None
+    """What `touches.lanes` has of this owner; None: nothing yet."""
+    sweep: Sweep | None = None
+    """The pass over the waiting touches that is under way."""
+    next_sweep_ms: int = 0
+    """When the next pass may begin."""
+    unpark_ms: int | None = None
+    """When the first parked touch may be free again, as far as time alone can free one; None: time frees none."""
+    expiry_from: bytes = table.PARKED_UNTIL
+    """No parked touch expires below this key."""
 
     @classmethod
     def of(cls, committed: Table) -> tuple[LaneIndex, list[tuple[bytes, bytes, Exception]]]:
@@ -101,6 +130,7 @@ class LaneIndex:
             state=replace(self.state, served=dict(self.state.served)),
             claims=dict(self.claims),
             under_way=set(self.under_way),
+            at_large=dict(self.at_large),
             calls=dict(self.calls),
             decoded=dict(self.decoded),
         )

@@ -11,10 +11,11 @@ from pipeline.flow import channel_topic
 from pipeline.records import UnknownVersion, decode_work, encode_work
 from pipeline.stage_io import Output, Record
 from pipeline.stages.dead_letters import bytes_of, where
-from pipeline.stages.lane import table
+from pipeline.stages.lane import shelf, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended, turned_away
-from pipeline.stages.lane.gate import Pass
+from pipeline.stages.lane.gate import Held, Pass
+from pipeline.stages.lane.queue import LOOKED_AT
 from pipeline.stages.lane.table import Memory, MemoryTag
 
 
@@ -34,7 +35,19 @@ def take_in(draft: StepDraft, record: Record) -> None:
     else:
         under_way = Memory(MemoryTag.UNDER_WAY, table.origins_of(memory, work), work.returns)
         table.put_memory(draft.view, work, under_way)
-        _line_up(draft, work, value)
+        line_up(draft, work, value)
+
+
+def hand_on_shelf(draft: StepDraft) -> None:
+    """Forward what a lane whose sender is gone or disabled has parked: its new lane parks it anew if an order holds it."""
+    for taken, (key, value) in enumerate(shelf.rows(draft.view, table.PARKED)):
+        if taken >= LOOKED_AT:
+            draft.wake_at(draft.now_ms)
+            return
+        draft.suspects[:] = [key]
+        work = table.decode_waiting(value)
+        shelf.leave(draft.view, draft.state, key, work)
+        _forward(draft, work)
 
 
 def hand_on_queue(draft: StepDraft) -> None:
@@ -47,13 +60,13 @@ def hand_on_queue(draft: StepDraft) -> None:
         draft.wake_at(draft.now_ms)
 
 
-def _line_up(draft: StepDraft, work: Work, value: bytes) -> None:
-    """Put `work` in the queue, or turn it away; a retired lane queues it behind what it hands on."""
+def line_up(draft: StepDraft, work: Work, value: bytes) -> None:
+    """Put `work`, which has just come, or is free again, in the queue, or turn it away; a retired lane queues it behind what it hands on."""
     if draft.config.is_retired:
         draft.enqueue(work, value)
         return
     decision = draft.gate(work)
-    if isinstance(decision, Pass):
+    if isinstance(decision, Pass | Held):
         draft.enqueue(work, value)
     else:
         draft.write(turned_away(work, decision))

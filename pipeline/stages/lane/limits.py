@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.domain.held_by import HeldBy
 from pipeline.domain.limit import PastCall, WarmUpStep, next_start_ms
 from pipeline.domain.work import Claim
 from pipeline.domain.zone import day_end_ms, local_day
@@ -61,10 +62,11 @@ def _holds(config: LaneConfig, index: LaneIndex, now_ms: int, messages: int) -> 
     calls = [call for call, _ in index.calls.values()]
     yield from _limit_holds(config, index, now_ms, calls)
     if config.policy.gap is not None and calls:
-        yield Hold("gap", max(call.end_ms for call in calls) + index.state.gap_ms)
+        yield Hold("gap", max(call.end_ms for call in calls) + index.state.gap_ms, by=HeldBy.GAP)
     left = messages_left(config, index, now_ms)
     if left is not None and messages > left:
-        yield Hold(f"daily cap of {daily_cap(config)}", day_end_ms(config.policy.day_zone, now_ms))
+        until_ms = day_end_ms(config.policy.day_zone, now_ms)
+        yield Hold(f"daily cap of {daily_cap(config)}", until_ms, by=HeldBy.DAILY_CAP)
 
 
 def _limit_holds(config: LaneConfig, index: LaneIndex, now_ms: int, calls: list[PastCall]) -> Iterator[Hold]:

@@ -14,7 +14,7 @@ from pipeline.flow import channel_topic
 from pipeline.records import decode_work, encode_claim
 from pipeline.stage_io import Record
 from pipeline.stages.dead_letters import NO_OFFSET, DeadLetterWriter, bytes_of, told, where
-from pipeline.stages.lane import queue, table
+from pipeline.stages.lane import queue, shelf, table
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.fate import Ended
 from pipeline.stages.lane.step import Outcome
@@ -44,7 +44,7 @@ class Quarantine:
         _first(draft, [end, lambda: self._write_dead_letter(draft, record, why, work)])
 
     def row(self, draft: StepDraft, key: bytes, error: Exception) -> None:
-        """Remove a touch from the queue; it fails."""
+        """Remove a touch from the queue, or from the shelf; it fails."""
         value = draft.view.get(key)
         record = _as_record(draft, key, value)
         why = told(f"a touch in line of {record.topic}[{record.partition}]", error)
@@ -52,15 +52,10 @@ class Quarantine:
         with suppress(Exception):
             work = decode_work(value or b"")
 
-        def take() -> None:
-            assert work is not None
-            queue.take(draft.view, draft.state, key, work)
-
-        def drop() -> None:
-            draft.view.delete(key)
-            draft.state.waiting -= 1
-
-        _first(draft, [take, drop] if work is not None else [drop])
+        ways: list[Callable[[], object]] = [partial(_drop, draft, key)]
+        if work is not None:
+            ways.insert(0, partial(_leave, draft, key, work))
+        _first(draft, ways)
         if work is not None:
             _first(draft, [partial(draft.write, _invalid(work, why))])
         _first(draft, [lambda: self._write_dead_letter(draft, record, why, work)])
@@ -131,6 +126,21 @@ def _first(draft: StepDraft, ways: Sequence[Callable[[], object]]) -> None:
         if error is None:
             return
         told("what was put aside", error)
+
+
+def _leave(draft: StepDraft, key: bytes, work: Work) -> None:
+    if key.startswith(table.PARKED):
+        shelf.leave(draft.view, draft.state, key, work)
+    else:
+        queue.leave(draft.view, draft.state, key, work)
+
+
+def _drop(draft: StepDraft, key: bytes) -> None:
+    if key.startswith(table.PARKED):
+        shelf.drop(draft.view, draft.state, key)
+    else:
+        draft.view.delete(key)
+        draft.state.waiting -= 1
 
 
 def _write_end(draft: StepDraft, work: Work, why: str, outcome: Outcome | None, at: int) -> None:

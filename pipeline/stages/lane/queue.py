@@ -38,10 +38,15 @@ def requeue(view: Overlay, state: LaneState, work: Work, value: bytes) -> bytes:
 
 
 def take(view: Overlay, state: LaneState, key: bytes, work: Work) -> None:
-    """Remove `work` from the queue: it is served, deferred or has ended."""
+    """Remove `work`, whose turn it is, from the queue: it is served, deferred or has ended."""
+    state.served[str(work.priority)] = max(state.served.get(str(work.priority), 0), int.from_bytes(key[2:10], "big"))
+    leave(view, state, key, work)
+
+
+def leave(view: Overlay, state: LaneState, key: bytes, work: Work) -> None:
+    """Remove `work` from the queue although it may not be its turn: the others keep theirs."""
     view.delete(key)
     state.waiting -= 1
-    state.served[str(work.priority)] = max(state.served.get(str(work.priority), 0), int.from_bytes(key[2:10], "big"))
     flow = _flow_key(work)
     last, count = _flow(view, flow)
     if count > 1:

@@ -11,7 +11,7 @@ from pipeline.domain.work import Claim, Phase
 from pipeline.stages.lane import limits, table
 from pipeline.stages.lane.claim import call_slots, calls_under_way
 from pipeline.stages.lane.draft import StepDraft
-from pipeline.stages.lane.gate import GateDecision, Pass, Wait, decide
+from pipeline.stages.lane.gate import HoursDecision, Pass, Wait, decide
 from pipeline.stages.lane.settle import found_open, unconfirmed
 
 LOOK_UPS: Final = 4
@@ -60,6 +60,8 @@ def _replay(draft: StepDraft, claim: Claim) -> None:
     """Send the same request again: a call like any other, so slots, breaker, window, limits and lease apply."""
     if calls_under_way(draft) >= call_slots(draft):
         return
+    if draft.orders.forbids_replay(claim):
+        return
     if draft.state.breaker.until_ms > draft.now_ms:
         draft.wake_at(draft.state.breaker.until_ms)
         return
@@ -77,13 +79,20 @@ def _replay(draft: StepDraft, claim: Claim) -> None:
         draft.wake_at(held.until_ms)
         return
     until_ms = _lease_until_ms(draft, claim, decisions)
-    renewed = replace(claim, lease_until_ms=until_ms, next_look_ms=draft.config.call_over_ms(until_ms))
+    renewed = replace(
+        claim,
+        lease_until_ms=until_ms,
+        next_look_ms=draft.config.call_over_ms(until_ms),
+        control_seen=draft.state.control.seen,
+        suppressions_seen=draft.state.suppressions.seen,
+    )
+    draft.step.replays_of_suppressed += draft.orders.suppressed_in(claim)
     draft.start_call(renewed, messages)
     draft.put_claim(renewed)
     draft.ask(renewed)
 
 
-def _opens_ms(decisions: list[GateDecision], claim: Claim) -> int | None:
+def _opens_ms(decisions: list[HoursDecision], claim: Claim) -> int | None:
     """Return when all touches of `claim` may go, at the latest when look-ups end; None: now."""
     closed = [decision for decision in decisions if not isinstance(decision, Pass)]
     if not closed:
@@ -91,7 +100,7 @@ def _opens_ms(decisions: list[GateDecision], claim: Claim) -> int | None:
     return max(decision.at_ms if isinstance(decision, Wait) else claim.resolve_until_ms for decision in closed)
 
 
-def _lease_until_ms(draft: StepDraft, claim: Claim, decisions: list[GateDecision]) -> int:
+def _lease_until_ms(draft: StepDraft, claim: Claim, decisions: list[HoursDecision]) -> int:
     """Return the instant before which the replay must begin: lease, windows, look-ups and the day of its count."""
     bounds = [decision.until_ms for decision in decisions if isinstance(decision, Pass)]
     bounds += [limits.day_bound_ms(draft.config, draft.now_ms)]

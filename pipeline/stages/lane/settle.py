@@ -96,16 +96,13 @@ def found_open(claim: Claim, facts: Facts) -> Settlement:
 def unconfirmed(claim: Claim, error: str, facts: Facts) -> Settlement:
     """Return what follows for a claim whose outcome cannot be found out: `unconfirmed`, or another call if configured."""
     policy = facts.config.policy
-    if policy.unresolved == Unresolved.SEND:
-        fates: tuple[Fate, ...] = tuple(
-            requeued(policy, _attempted(work, claim), facts.now_ms, is_at_head=False) for work in claim.works
-        )
-    else:
-        fates = tuple(
-            Ended(work, State.UNCONFIRMED, Reason.NO_ANSWER, error_code=claim.error_code, error=error)
-            for work in claim.works
-        )
-    return Settlement(claim, None, fates, facts.breaker)
+
+    def fate(work: Work) -> Fate:
+        if policy.unresolved == Unresolved.SEND and not facts.forbids_another_call(claim, work):
+            return requeued(policy, _attempted(work, claim), facts.now_ms, is_at_head=False)
+        return Ended(work, State.UNCONFIRMED, Reason.NO_ANSWER, error_code=claim.error_code, error=error)
+
+    return Settlement(claim, None, tuple(map(fate, claim.works)), facts.breaker)
 
 
 def _sent(claim: Claim, answer: Sent) -> Settlement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pipeline.domain.work import Claim
+from pipeline.domain.work import Claim, Work
 from pipeline.stages.lane.breaker import Breaker
 from pipeline.stages.lane.fate import Fate
 from pipeline.stages.lane.index import LaneConfig
@@ -21,6 +21,8 @@ class Facts(NamedTuple):
     now_ms: int
     draw: Callable[[], float]
     """Uniform in [0, 1)."""
+    forbids_another_call: Callable[[Claim, Work], bool] = lambda _claim, _work: False
+    """Whether an order or an entry forbids to call a touch again whose outcome nobody can find out."""
 
 
 class Settlement(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from pipeline.domain.held_by import HeldBy
 from pipeline.domain.verdict import Resolution
 from pipeline.domain.work import Claim
 from pipeline.stage_io import Changes, Output
@@ -33,7 +34,8 @@ class Hold(NamedTuple):
     why: str
     until_ms: int
     is_limit: bool = True
-    """True for our own rate limits; false for Retry-After and closed windows."""
+    """True for our own rate limits; false for Retry-After, closed windows and orders."""
+    by: HeldBy = HeldBy.LIMIT
 
 
 @dataclass(slots=True)
@@ -58,6 +60,14 @@ class LaneStep:
     breaker_until_ms: int | None = None
     """Until when the breaker is open, and its outage's error; None: it is closed."""
     breaker_error: str | None = None
+    held_by: frozenset[HeldBy] = frozenset()
+    """Everything that holds the lane now."""
+    parked: int = 0
+    """Touches that orders have parked."""
+    control_in_force: int = 0
+    """No call that was decided without the orders before this offset can begin any more, or is running."""
+    replays_of_suppressed: int = 0
+    """Touches whose replay begins although an entry forbids them: their batch keeps its bytes."""
     repeats: int = 0
     """Touches that were taken in before, under another key."""
     dead_letters: int = 0

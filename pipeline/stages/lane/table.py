@@ -26,10 +26,27 @@ CALL: Final = b"r"
 STATE: Final = b"s"
 MEMORY: Final = b"m"
 LEDGER: Final = b"l"
+PARKED: Final = b"p"
+PARKED_UNTIL: Final = b"x"
+"""Prefix of the index by which parked touches expire."""
 END: Final = b"\xff"
 """Behind every key with a given prefix."""
 DECODED: Final = 64
 """Waiting records kept decoded: each step looks at the head of the queue again."""
+
+
+class Looked(NamedTuple):
+    """How far the lane has come with one of the two topics of orders and suppressions: each an offset that comes next."""
+
+    seen: int = 0
+    """All its decisions from now on are made with what stands before this."""
+    in_force: int = 0
+    """No call that was decided with less can begin any more, or is running."""
+    swept: int = 0
+    """The touches that wait have been looked at with what stands before this."""
+
+
+NOTHING_SEEN: Final = Looked()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +73,12 @@ class LaneState:
     breaker: Breaker = field(default_factory=Breaker)
     served: dict[str, int] = field(default_factory=dict)
     """Turn of the latest touch served, by priority."""
+    control: Looked = NOTHING_SEEN
+    suppressions: Looked = NOTHING_SEEN
+    parked: int = 0
+    """Touches that orders have parked."""
+    parkings: int = 0
+    """Touches ever parked; makes their keys unique."""
 
     def pack(self) -> bytes:
         """Return the table's value: JSON, in which the breaker is `lost_in_a_row` and `pause`."""
@@ -73,8 +96,20 @@ class LaneState:
                 "lost_in_a_row": self.breaker.lost_in_a_row,
                 "pause": None if self.breaker.outage is None else _packed_outage(self.breaker.outage),
                 "served": self.served,
+                **self._packed_obedience(),
             }
         )
+
+    def _packed_obedience(self) -> dict[str, object]:
+        """Return what has to do with orders and suppressions; nothing as long as there has never been one."""
+        if (self.control, self.suppressions) == (NOTHING_SEEN, NOTHING_SEEN):
+            return {}
+        return {
+            "control": list(self.control),
+            "suppressions": list(self.suppressions),
+            "parked": self.parked,
+            "parkings": self.parkings,
+        }
 
     @classmethod
     def unpack(cls, value: bytes | None) -> LaneState:
@@ -86,6 +121,8 @@ class LaneState:
         lost_in_a_row = raw.pop("lost_in_a_row", 0)
         if later := sorted(raw.keys() - _STATE_FIELDS | (outage or {}).keys() - _OUTAGE_FIELDS):
             raise UnknownVersion(f"the lane's state has {', '.join(later)}")
+        for name in ("control", "suppressions"):
+            raw[name] = Looked(*raw.get(name, NOTHING_SEEN))
         return cls(**raw, breaker=Breaker(_unpacked_outage(outage), lost_in_a_row))
 
 

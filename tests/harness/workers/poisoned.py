@@ -29,7 +29,7 @@ def plant(where: Any, name: str, bug: str, touch_id: Any) -> None:
 
 
 plant(route, "digest", "route", lambda touch: touch.touch_id)
-plant(intake, "_line_up", "take-in", lambda _, work, __: work.touch_id)
+plant(intake, "line_up", "take-in", lambda _, work, __: work.touch_id)
 plant(claim.Pick, "add", "pick", lambda _, waiting, __: waiting.work.touch_id)
 plant(claim, "_claim_id", "claim", lambda work, _: work.touch_id)
 plant(settle, "_sent", "settle", lambda claim, _: claim.works[0].touch_id)

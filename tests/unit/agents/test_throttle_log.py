@@ -9,6 +9,7 @@ import time
 import pytest
 
 from pipeline.agents import lane as lane_module
+from pipeline.agents.control import Forces, Orders, SkippedRecords
 from pipeline.agents.lane import LaneAgent
 from pipeline.agents.throttle_log import ThrottleLog
 from pipeline.domain.limit import Gap, Limit, WarmUp, WarmUpStep
@@ -20,6 +21,7 @@ from pipeline.records import encode_work
 from pipeline.stage_io import MemoryTable, Record
 from pipeline.stages.lane import Hold, Lane
 from tests.harness.lane_rig import T0, Rig, build, policy, work
+from tests.harness.ordered import Ordered
 
 LIMIT, CLOSED = Hold("30 per 1m", 0), Hold("closed window", 0, is_limit=False)
 SLOW = Limit(1, 60_000)
@@ -93,7 +95,8 @@ def test_while_it_lasts_the_next_minute_begins_at_once():
 class _Here:
     replays = False
 
-    async def call(self, claim):
+    async def call(self, claim, may_begin):
+        assert may_begin()
         return Sent(("i",))
 
 
@@ -111,6 +114,8 @@ class AgentRig:
             draw=lambda: 0.5,
             drain_s=1.0,
             metrics=self.metrics,
+            control=Ordered(),
+            forces=Forces(Orders(SkippedRecords(print, lambda: 0), lambda: 0, 0), lambda: 0),
         )
         self.agent.open(self.table, self.now_ms, lambda: None)
 

@@ -8,9 +8,8 @@ import time
 import pytest
 from aiokafka import TopicPartition
 
-from pipeline.engine.changelog import ChangelogReader
 from pipeline.engine.ownership import OpenedTable, resume_offset
-from pipeline.engine.store import NO_IDENTITY, StorePosition
+from pipeline.engine.store import NO_IDENTITY, StorePosition, reason_to_wipe
 from pipeline.engine.table import LastApplied
 
 OURS, OTHER = b"o" * 16, b"x" * 16
@@ -35,11 +34,8 @@ INPUT = TopicPartition("touches", 3)
         (0, 0, OURS, OURS, "ends at 0, the changelog reaches from 10 to 100"),
     ],
 )
-async def test_a_local_copy_is_believed_only_if_it_is_of_this_changelog_recent_and_within_it(
-    offset, age_s, was, now, why
-):
-    reader = ChangelogReader({"bootstrap_servers": "127.0.0.1:1"}, delete_retention_s=DAY_S)
-    found = reader._reason_to_wipe(StorePosition(offset, int(time.time()) - age_s, was), now, 10, 100)
+def test_a_local_copy_is_believed_only_if_it_is_of_this_changelog_recent_and_within_it(offset, age_s, was, now, why):
+    found = reason_to_wipe(StorePosition(offset, int(time.time()) - age_s, was), now, (10, 100), DAY_S)
     assert (found is None) if why is None else why in found
 
 

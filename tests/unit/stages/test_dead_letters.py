@@ -50,7 +50,7 @@ def break_for(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, says: Any)
 
 LANE_BUGS = {
     "take-in": (intake, "take_in", lambda _, record: b"bad" in record.value),
-    "line up": (intake, "_line_up", lambda _, work, __: work.touch_id == "bad"),
+    "line up": (intake, "line_up", lambda _, work, __: work.touch_id == "bad"),
     "enqueue": (queue, "enqueue", lambda _, __, work, ___: work.touch_id == "bad"),
     "memory": (table, "memory_key", lambda work: work.touch_id == "bad"),
     "gate": (draft, "decide", lambda _, work, *__: work.touch_id == "bad"),
@@ -140,7 +140,7 @@ def test_a_lane_full_of_poison_gives_way_to_what_is_good(monkeypatch):
     break_for(monkeypatch, draft, "decide", lambda _, work, *__: work.touch_id.startswith("bad"))
     rig = Rig(sms())
     with monkeypatch.context() as without:
-        without.setattr(intake, "_line_up", lambda of, touch, value: of.enqueue(touch, value))
+        without.setattr(intake, "line_up", lambda of, touch, value: of.enqueue(touch, value))
         rig.step(*[work(f"bad-{n}") for n in range(120)], work("good"))
     for _ in range(5):
         rig.step()
