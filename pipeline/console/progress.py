@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
 import rich.progress
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from typing import TextIO
 
 EVERY_S = 5.0
@@ -62,6 +64,22 @@ class ProgressReport:
         else:
             self._out.write(line + "\n")
             self._out.flush()
+
+
+@asynccontextmanager
+async def telling(report: ProgressReport, every_s: float = EVERY_S) -> AsyncIterator[None]:
+    """Say how far `report` is every `every_s` seconds, although nothing moves."""
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            report(report.count)
+
+    task = asyncio.ensure_future(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def _bar(out: TextIO) -> rich.progress.Progress:

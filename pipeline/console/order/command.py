@@ -13,7 +13,7 @@ from pipeline.console.operator import BY_OPTION, NOTE_OPTION, NOW, WAIT_OPTIONS,
 from pipeline.console.order.target import TARGET_OPTIONS, TypedTarget, check_sender, lanes_of, target_of
 from pipeline.console.order.view import ShownOrder, done_line, json_of, named_line
 from pipeline.console.order.work import Giving, current_orders, forgotten, give, holding, pauses
-from pipeline.console.progress import ProgressReport
+from pipeline.console.progress import ProgressReport, telling
 from pipeline.domain.order import Action, Order
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ async def _give(context: CommandContext, order: Order, how: Giving) -> ShownOrde
     total = len(lanes_of(order.target, context.policies))
     with ProgressReport(f"of {total} lanes obey", lambda: counting.count / total if total else None) as counting:
         try:
-            return await give(context, order, how, progress=counting, complain=counting.say)
+            async with telling(counting):
+                return await give(context, order, how, progress=counting, complain=counting.say)
         except asyncio.CancelledError:
             counting.say("interrupted; see whether the order stands with: faust -A pipeline orders")
             raise

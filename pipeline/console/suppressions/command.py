@@ -13,7 +13,7 @@ from pipeline.console.command import DONE, FAILED, Subcommand, complain
 from pipeline.console.file_argument import open_file
 from pipeline.console.operator import BY_OPTION, NOTE_OPTION, WAIT_OPTIONS, patience_s, system_user
 from pipeline.console.order.work import current_orders
-from pipeline.console.progress import ProgressReport
+from pipeline.console.progress import ProgressReport, telling
 from pipeline.console.suppressions.rows import ImportDefaults
 from pipeline.console.suppressions.target import (
     WHAT_OPTIONS,
@@ -85,9 +85,10 @@ class _SuppressionsCommand(Subcommand):
         total = len(lanes_of_scopes(scopes, context.policies))
         with ProgressReport(f"of {total} lanes obey", lambda: counting.count / total if total else None) as counting:
             try:
-                return await missing_lanes(
-                    context, scopes, offset, patience_s=patience, progress=counting, complain=counting.say
-                )
+                async with telling(counting):
+                    return await missing_lanes(
+                        context, scopes, offset, patience_s=patience, progress=counting, complain=counting.say
+                    )
             except asyncio.CancelledError:
                 counting.say("interrupted; what was written stands")
                 raise
