@@ -17,11 +17,14 @@ from pipeline.forecast.outlook import LaneOutlook
 from pipeline.forecast.table import SortedTable
 from pipeline.records import decode_work
 from pipeline.stage_io import Overlay, Record
+from pipeline.stages.control import EmptyView
 from pipeline.stages.lane import Lane, LaneStep, Outcome, table
 
 STEP_RECORDS = 500
 """Records per step, as in the engine."""
 FOR_EVER_MS = 100 * 365 * 86_400_000
+EVERYTHING_READ = 2**62
+"""A forecast leaves orders out: what they hold is foreseen as if it were free now."""
 DRAW = 0.5
 """Every random draw of a forecast: gaps have their average length."""
 NEVER = sys.maxsize
@@ -40,7 +43,8 @@ class LaneAtWork:
         open_claims = list(table.open_claims(self._table)[0].values())
         self.works = [work for claim in open_claims for work in claim.works]
         """Every touch in the lane now."""
-        self.works += [decode_work(value) for _, value in self._table.scan(table.WAITING, table.WAITING + table.END)]
+        for prefix in (table.WAITING, table.PARKED):
+            self.works += [decode_work(value) for _, value in self._table.scan(prefix, prefix + table.END)]
         measured_ms = _measured_ms(self._table, open_claims, policy)
         typical_ms = LATENCY_MS if measured_ms is None else measured_ms
         outage = table.LaneState.unpack(self._table.get(table.STATE)).breaker.outage
@@ -67,7 +71,7 @@ class LaneAtWork:
         self._stepped_ms = self._wake_ms = now_ms
         self.under_way = list(self._close_running_calls(open_claims, now_ms))
         """(instant of the answer, touch) of the calls that a worker is making now."""
-        self._lane.open(self._table, now_ms)
+        self._lane.open(self._table, now_ms, EmptyView(EVERYTHING_READ))
 
     def _close_running_calls(self, claims: list[Claim], now_ms: int) -> Iterator[tuple[int, Work]]:
         """Close the claims whose calls a worker is making now, as answered in time; yield (instant of the answer, touch)."""

@@ -133,7 +133,11 @@ class OrderBook:
 class EmptyView:
     """The view in which there has never been an order or an entry."""
 
-    control_offset = control_read = suppressions_offset = suppressions_read = 0
+    control_offset = suppressions_offset = 0
+
+    def __init__(self, read: int = 0) -> None:
+        """Both topics were read up to `read`."""
+        self.control_read = self.suppressions_read = read
 
     def orders_on(self, work: Work) -> Sequence[PlacedOrder]:
         """Return nothing."""

@@ -18,6 +18,7 @@ from pipeline.forecast.table import SortedTable
 from pipeline.records import encode_work
 from pipeline.stage_io import MemoryTable
 from tests.harness.lane_rig import DOWN, LOST, T0, Rig, policy, work
+from tests.harness.ordered import Ordered
 
 SECOND = 1_000
 HOUR = 3_600 * SECOND
@@ -42,6 +43,20 @@ def done_s(foreseen: Forecast) -> list[float]:
 def test_without_a_backlog_there_is_nothing_to_foresee():
     foreseen = foresee(backlog())
     assert (foreseen.left, foreseen.lanes, foreseen.campaigns) == (0, [], [])
+
+
+def test_what_orders_hold_is_foreseen_as_if_it_were_free_now():
+    orders = Ordered()
+    rig = Rig(policy(in_flight=1), control=orders)
+    rig.step(work("under way", campaign="d"))
+    orders.pause("campaign=c")
+    rig.step(work("parked"), work("waiting", campaign="d"))
+    orders.pause("channel=sms")
+    rig.step()
+    foreseen = foresee(backlog(rows=rig.table._rows), rig.policy, now_ms=rig.now_ms)
+    assert foreseen.left == 3
+    assert [(lane.ends[State.SENT], lane.is_done) for lane in foreseen.lanes] == [(3, True)]
+    assert {each.name: each.left for each in foreseen.campaigns} == {"c": 1, "d": 2}
 
 
 def test_a_limited_lane_sends_one_call_after_the_other():
