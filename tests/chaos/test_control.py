@@ -122,7 +122,8 @@ async def test_no_call_begins_after_a_pause_was_answered_through_kills_freezes_a
     await stack.wait_for_topics()
     await stack.wait_for_work(0, 1)
     touches = (touch(channel, number) for number in range(10**6) for channel in CHANNELS)
-    producing = asyncio.create_task(stack.produce(touches, per_s=40))
+    is_over = asyncio.Event()
+    producing = asyncio.create_task(stack.produce(touches, per_s=40, until=is_over.is_set))
     faults: list[str] = []
     took: list[float] = []
     try:
@@ -138,11 +139,16 @@ async def test_no_call_begins_after_a_pause_was_answered_through_kills_freezes_a
             faults += [f"{each} after {done.at_ms}" for each in arrived_after(stack, done.at_ms)]
             await order(stack, "resume", "--all", "--timeout", "120s")
     finally:
-        producing.cancel()
+        is_over.set()
+        await producing
+
+    async def supervise() -> None:
+        stack.restart_the_dead()
+
     print(f"{ROUNDS} pauses of all, in force after {min(took):.1f} to {max(took):.1f} s; {stack.kills} kills")
     assert faults == []
     stack.behave()
-    assert await stack.follow(stack.all_ended, deadline_s=180, meanwhile=stack.restart_the_dead)
+    assert await stack.follow(stack.all_ended, deadline_s=180, meanwhile=supervise)
     counts = stack.judge()
     assert all(found["sent"] == found["touches"] for found in counts.values()), counts
 
