@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from bench.cost import KEYS, Cost, measure
 from bench.idle import idle
+from bench.saturated import saturated
 from pipeline.lab.local.kafka import LocalKafka
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
         + ", ".join(map(repr, KEYS)),
     )
     parser.add_argument("--idle", action="store_true", help="latency at 20 touches a second, in place of the cost")
+    parser.add_argument(
+        "--saturated", action="store_true", help="one Resend account at its limit for a minute, in place of the cost"
+    )
     parser.add_argument("--topics", action="store_true", help="also records and bytes per touch of each topic")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write each run to FILE, one object a line")
     return parser.parse_args(words)
@@ -72,6 +76,9 @@ async def main() -> None:
     wanted = parsed()
     with tempfile.TemporaryDirectory() as temporary, LocalKafka(Path(temporary) / "kafka") as kafka:
         print(f"{machine()}, {wanted.workers} worker{'s' if wanted.workers > 1 else ''}", flush=True)
+        if wanted.saturated:
+            print(await saturated(kafka, Path(temporary)))
+            return
         runs = [(n, m, c) for n in wanted.touches for m in wanted.modes for c in wanted.channels] * wanted.rounds
         if not wanted.idle:
             print(COLUMNS, "|---|---|---|---|---|---|---|---|", sep="\n", flush=True)
