@@ -35,6 +35,8 @@ NO_COMPRESSION = 0
 NO_ERROR, UNKNOWN_TOPIC, NOT_ATTEMPTED = 0, 3, 55
 FENCED = frozenset({47, 90})
 """Another producer of this transactional id has been opened, or the broker has aborted the transaction."""
+NAMES = {90: "ProducerFenced", 120: "TransactionAbortable"}
+"""Errors that aiokafka does not know."""
 
 OutboundRecord = tuple[str, int, "bytes | None", "bytes | None", "Headers"]
 """One record to write: topic, partition, key, value, headers."""
@@ -280,4 +282,4 @@ async def _wait_for_markers(waits: int) -> None:
 
 
 def _named(code: int) -> str:
-    return "PRODUCER_FENCED" if code == 90 else for_code(code).__name__  # noqa: PLR2004 - aiokafka does not know it
+    return NAMES.get(code) or for_code(code).__name__

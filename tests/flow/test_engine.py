@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from rocksdict import WriteBatch
 
 from pipeline.engine.changelog import ChangelogReader
-from pipeline.engine.producer import CommitFailed, RecordRefused
+from pipeline.engine.producer import CommitFailed, FencedProducer, RecordRefused
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.store import RocksStore
 from pipeline.engine.table import FencedTable
@@ -202,6 +202,23 @@ async def _restore(kafka: list[str], table: FencedTable) -> None:
         await reader.restore([table])
 
 
+@pytest.fixture(params=[True, False], ids=["Kafka 4", "before Kafka 4"])
+async def transactions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both forms of a transaction; this broker takes both."""
+
+    async def told(_: FencedProducer) -> bool:
+        return bool(request.param)
+
+    monkeypatch.setattr(FencedProducer, "_has_transactions_v2", told)
+
+
+async def test_the_cluster_says_which_transactions_it_takes(kafka: list[str], topic_prefix: str) -> None:
+    producer = FencedProducer(f"{topic_prefix}versions", {"bootstrap_servers": kafka})
+    await producer.open()
+    assert producer._is_v2, "Kafka 4"
+    await producer.close()
+
+
 @pytest.fixture
 async def topics(kafka: list[str], topic_prefix: str) -> None:
     await ensure_topics(
@@ -215,7 +232,7 @@ async def topics(kafka: list[str], topic_prefix: str) -> None:
     )
 
 
-@pytest.mark.usefixtures("topics")
+@pytest.mark.usefixtures("topics", "transactions")
 async def test_a_record_refused_inside_a_transaction_leaves_nothing_committed(
     kafka: list[str], topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -229,7 +246,7 @@ async def test_a_record_refused_inside_a_transaction_leaves_nothing_committed(
     await again.close()
 
 
-@pytest.mark.usefixtures("topics")
+@pytest.mark.usefixtures("topics", "transactions")
 async def test_a_successor_fences_its_predecessor(kafka: list[str], topic_prefix: str, tmp_path: Path) -> None:
     old = await _table(kafka, topic_prefix, tmp_path / "a")
     await old.commit({b"k": b"1"}, [], 1)
@@ -244,7 +261,7 @@ async def test_a_successor_fences_its_predecessor(kafka: list[str], topic_prefix
     await new.close()
 
 
-@pytest.mark.usefixtures("topics")
+@pytest.mark.usefixtures("topics", "transactions")
 async def test_a_changelog_is_read_to_its_end_over_markers_and_aborted_records(
     kafka: list[str], topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -282,7 +299,7 @@ async def test_a_store_that_runs_ahead_of_its_changelog_is_read_anew(
     await again.close()
 
 
-@pytest.mark.usefixtures("topics")
+@pytest.mark.usefixtures("topics", "transactions")
 async def test_a_commit_larger_than_one_producer_batch_goes_out_whole(
     kafka: list[str], topic_prefix: str, tmp_path: Path
 ) -> None:
