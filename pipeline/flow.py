@@ -10,6 +10,10 @@ An SMS whose window opens at nine waits in the scheduler: its lane finds the win
 `touches.scheduled`; the scheduler keeps it in its table `deferred` until nine, then returns it to its lane. A touch that
 only waits for the rate limit or the gap between calls waits in the lane's own table.
 
+What providers tell of a message after it was sent (`touches.callbacks`, written by the web process) meets there the mark
+that the dedup writes with its `sent`, and is told once in `touches.deliveries`. Both exist only where a sender has
+`webhook_secrets`.
+
 Orders (`touches.control`) and suppressions (`touches.suppressions`) have no agent: each worker keeps a view of both, and
 its lanes tell in `touches.lanes` how far they obey.
 """
@@ -31,6 +35,8 @@ UNCONFIRMED = "touches.unconfirmed"
 CONTROL = "touches.control"
 SUPPRESSIONS = "touches.suppressions"
 LANES = "touches.lanes"
+CALLBACKS = "touches.callbacks"
+DELIVERIES = "touches.deliveries"
 
 DAY_MS = 86_400_000
 STATUS_DAYS = 30
@@ -79,6 +85,8 @@ class Stretch:
     trims: bool = False
     """Whether its reader deletes applied records: internal topics have no retention time, so none is lost."""
     settings: Mapping[str, str] = field(default_factory=dict)
+    for_callbacks: bool = False
+    """Whether it exists only where a sender's callbacks are on."""
 
 
 _KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": str(OWN_MESSAGE_BYTES)}
@@ -129,6 +137,18 @@ ROAD: tuple[Stretch, ...] = (
     ),
     Stretch(RESULTS, "touch_id", "Event", "router, lanes", read_by="dedup", table="states", trims=True, settings=_KEPT),
     Stretch(STATUS, "touch_id", "Status", "dedup", settings=_for(STATUS_DAYS)),
+    Stretch(
+        CALLBACKS,
+        "what it is about",
+        "Callback, SentTouch",
+        "web, dedup",
+        read_by="deliveries",
+        table="deliveries",
+        trims=True,
+        settings=_KEPT,
+        for_callbacks=True,
+    ),
+    Stretch(DELIVERIES, "touch_id", "Delivery", "deliveries", settings=_for(STATUS_DAYS), for_callbacks=True),
     Stretch(DEAD_LETTERS, "the producer's", "DeadLetter", "router", settings=_for(90)),
     Stretch(
         UNCONFIRMED,
@@ -144,7 +164,7 @@ ROAD: tuple[Stretch, ...] = (
         SUPPRESSIONS,
         "the entry's",
         "Suppression",
-        "suppressions, producers, lanes",
+        "suppressions, producers, lanes, deliveries",
         partitions=PartitionSetting.ONE,
         settings=_COMPACTED,
     ),
@@ -173,13 +193,24 @@ class TopicSpec:
 
 
 def topics(
-    *, partitions: int, lanes: int, replication: int, dedup_for_ms: int, has_grown: bool = False
+    *,
+    partitions: int,
+    lanes: int,
+    replication: int,
+    dedup_for_ms: int,
+    has_grown: bool = False,
+    callbacks: bool = False,
 ) -> list[TopicSpec]:
-    """Return every topic the pipeline needs, changelogs included; `has_grown`: `partitions` was raised on purpose."""
+    """Return every topic the pipeline needs, changelogs included; `callbacks`: those of callbacks, too.
+
+    `has_grown`: `partitions` was raised on purpose.
+    """
     counts = {PartitionSetting.PARTITIONS: partitions, PartitionSetting.LANES: lanes, PartitionSetting.ONE: 1}
     safe = {"min.insync.replicas": "2"} if replication >= 3 else {}  # noqa: PLR2004 - contract, topics
     needed = []
     for stretch in ROAD:
+        if stretch.for_callbacks and not callbacks:
+            continue
         retention = {"retention.ms": str(dedup_for_ms)} if stretch.topic == TOUCHES else {}
         settings = {**stretch.settings, **retention, **safe}
         size, may_grow = counts[stretch.partitions], has_grown or stretch.partitions is not PartitionSetting.PARTITIONS

@@ -36,6 +36,7 @@ class Metrics:
         self._add_metrics_of_lanes(self.registry)
         self._add_metrics_of_calls(self.registry)
         self._add_metrics_of_orders(self.registry)
+        self._add_metrics_of_deliveries(self.registry)
 
     def _add_metrics_of_stages(self, registry: CollectorRegistry) -> None:
         self._touches = Counter(
@@ -135,6 +136,45 @@ class Metrics:
             ["channel", "sender", "resolution"],
             registry=registry,
         )
+
+    def _add_metrics_of_deliveries(self, registry: CollectorRegistry) -> None:
+        self._deliveries = Counter(
+            "pipeline_deliveries", "Records of touches.deliveries committed.", ["channel", "kind"], registry=registry
+        )
+        self._facts_dropped = Counter(
+            "pipeline_facts_dropped",
+            "Facts not told: repeated, or about no message of ours.",
+            ["channel", "why"],
+            registry=registry,
+        )
+        self._silent = Gauge(
+            "pipeline_silent_touches",
+            "Touches sent silent_after ago or more of which no callback has told anything.",
+            ["channel"],
+            registry=registry,
+        )
+        self._silent_by_partition: dict[str, dict[int, int]] = {}
+
+    def delivered(self, channel: str, kind: str, count: int = 1) -> None:
+        """Count facts that were told."""
+        self._deliveries.labels(channel, kind).inc(count)
+
+    def fact_dropped(self, channel: str, why: str, count: int = 1) -> None:
+        """Count facts that were not told."""
+        self._facts_dropped.labels(channel, why).inc(count)
+
+    def silent(self, partition: int, channel: str, count: int) -> None:
+        """Set how many touches of a partition of `touches.callbacks` are silent."""
+        counts = self._silent_by_partition.setdefault(channel, {})
+        if counts.get(partition) != count:
+            counts[partition] = count
+            self._silent.labels(channel).set(sum(counts.values()))
+
+    def forget_silent(self, partition: int) -> None:
+        """Leave a partition out that another worker owns now."""
+        for channel, counts in self._silent_by_partition.items():
+            counts.pop(partition, None)
+            self._silent.labels(channel).set(sum(counts.values()))
 
     def told(self, channel: str, state: str, reason: str | None, count: int = 1) -> None:
         """Count `count` committed status records."""

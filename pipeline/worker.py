@@ -29,6 +29,7 @@ from pipeline.console.command_line import make_ours, versions
 from pipeline.console.early_options import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.address_hash import key_fingerprint
+from pipeline.domain.callback import DeliveryRules
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
 from pipeline.engine.config import EngineConfig
@@ -193,6 +194,7 @@ class Worker:
             privacy_key=settings.privacy_key,
             control=self.control,
             suppression_covers=settings.suppression_covers,
+            deliveries=delivery_rules(settings),
         )
 
     # --- before anything is consumed -------------------------------------------------------------------------
@@ -292,7 +294,7 @@ class Worker:
         try:
             if self.registry is not None:
                 self._offer_schema(self.registry)
-            return writer_of(self.settings, self.registry, WRITTEN)
+            return writer_of(self.settings, self.registry, written(self.settings))
         except RegistryAway as error:
             _stop(EXIT_FAILED, str(error))
 
@@ -304,18 +306,33 @@ class Worker:
             log.warning("the schema of touches is not registered: %s", error)
 
 
-WRITTEN = {flow.STATUS: "status", flow.DEAD_LETTERS: "dead_letter", flow.SUPPRESSIONS: "suppression"}
-"""The schema of each public topic that a worker writes."""
+def written(settings: Settings) -> Mapping[str, str]:
+    """Return the schema of each public topic that a worker writes."""
+    always = {flow.STATUS: "status", flow.DEAD_LETTERS: "dead_letter", flow.SUPPRESSIONS: "suppression"}
+    return {**always, flow.DELIVERIES: "delivery"} if settings.callback_senders else always
 
 
-def writer_of(settings: Settings, registry: Registry | None, written: Mapping[str, str]) -> Writer:
+def writer_of(settings: Settings, registry: Registry | None, schemas: Mapping[str, str]) -> Writer:
     """Return what encodes the records of public topics (topic: schema) as configured. Raises RegistryAway."""
     if settings.kafka.status_format == "json":
         return json_object
     if registry is None:
         return single_object
     prefix = settings.kafka.topic_prefix
-    return Confluent({name: registry.register(prefix + topic, name) for topic, name in written.items()})
+    return Confluent({name: registry.register(prefix + topic, name) for topic, name in schemas.items()})
+
+
+def delivery_rules(settings: Settings) -> DeliveryRules | None:
+    """Return the rules of the stage of deliveries; None while no sender's callbacks are on."""
+    keys = settings.deliveries
+    if not settings.callback_senders:
+        return None
+    return DeliveryRules(
+        senders=settings.callback_senders,
+        early_for_ms=keys.early_for_ms,
+        remember_for_ms=keys.remember_for_ms,
+        silent_after_ms=keys.silent_after_ms,
+    )
 
 
 def _not_ready(app: Application) -> str | None:
@@ -446,6 +463,7 @@ def needed_topics(settings: Settings) -> list[RequiredTopic]:
         replication=kafka.replication_factor,
         dedup_for_ms=settings.dedup_for_ms,
         has_grown=kafka.partitions_before is not None,
+        callbacks=bool(settings.callback_senders),
     )
     return [
         RequiredTopic(

@@ -7,17 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline import flow
+from pipeline.agents.deliveries import DeliveriesAgent
 from pipeline.agents.lane import LaneAgent
 from pipeline.agents.router import RouterAgent
 from pipeline.agents.stage_agent import StageAgent
 from pipeline.composer import TemplateComposer
 from pipeline.domain.work import Channel
 from pipeline.engine.ownership import AgentBinding
+from pipeline.records.callbacks import delivery_value
 from pipeline.records.control import encode_suppression
 from pipeline.records.framing import TouchReader
 from pipeline.records.writing import dead_letter_value, status_value
 from pipeline.stages.dead_letters import DeadLetterWriter
 from pipeline.stages.dedup import Dedup
+from pipeline.stages.deliveries import Deliveries, SentMarks
 from pipeline.stages.lane import Lane
 from pipeline.stages.lane.opt_outs import AutoSuppression
 from pipeline.stages.route import Router, RouterDeps
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.agents.control import Control
+    from pipeline.domain.callback import DeliveryRules
     from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.suppression import Covers
@@ -64,6 +68,8 @@ class AgentFactory:
     control: Control
     """What this worker knows of orders and suppressions."""
     suppression_covers: Covers
+    deliveries: DeliveryRules | None = None
+    """None: no sender's callbacks are on."""
 
     def bindings(self) -> list[AgentBinding]:
         """Return one binding for each topic that an agent reads."""
@@ -72,6 +78,7 @@ class AgentFactory:
             "router": partial(self._router, composer),
             "scheduler": self._scheduler,
             "dedup": self._dedup,
+            "deliveries": self._deliveries,
             **{f"{channel.value} lanes": partial(self._lane, channel) for channel in Channel},
         }
         return [
@@ -86,7 +93,9 @@ class AgentFactory:
                 watches=stretch.topic == flow.SCHEDULED or stretch.partitions is flow.PartitionSetting.LANES,
             )
             for stretch in flow.ROAD
-            if stretch.read_by is not None and stretch.table is not None
+            if stretch.read_by is not None
+            and stretch.table is not None
+            and (self.deliveries is not None or not stretch.for_callbacks)
         ]
 
     def _router(self, composer: TemplateComposer, _: int) -> RouterAgent:
@@ -108,14 +117,27 @@ class AgentFactory:
         return StageAgent(Scheduler(self._dead_letters(), number, self.control), self.metrics)
 
     def _dedup(self, _: int) -> StageAgent:
+        before = self.homes.before or self.homes.partitions
         return StageAgent(
             Dedup(
                 lambda event, sequence: status_value(self.writer(), event, sequence),
                 self.dedup_for_ms,
                 self._dead_letters(),
+                None if self.deliveries is None else SentMarks(self.deliveries.senders, before),
             ),
             self.metrics,
         )
+
+    def _deliveries(self, number: int) -> DeliveriesAgent:
+        assert self.deliveries is not None
+        stage = Deliveries(
+            self.deliveries,
+            self.homes.partitions,
+            lambda touch, fact, sequence: delivery_value(self.writer(), touch, fact, sequence),
+            lambda entry: encode_suppression(self.writer(), entry),
+            self._dead_letters(),
+        )
+        return DeliveriesAgent(stage, self.metrics, number)
 
     def _lane(self, channel: Channel, number: int) -> LaneAgent:
         policy = self.channels[channel]

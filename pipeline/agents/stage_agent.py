@@ -1,10 +1,18 @@
-"""The agent of a stage that makes no calls (router, scheduler, dedup): it runs the stage and counts what is committed."""
+"""The agent of a stage that makes no calls (router, scheduler, dedup, deliveries): it runs the stage and counts what is committed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from pipeline.stages.step import DeadLettered, Forwarded, RepeatDropped, StatusWritten, UnknownMembers
+from pipeline.stages.step import (
+    DeadLettered,
+    DeliveryTold,
+    FactDropped,
+    Forwarded,
+    RepeatDropped,
+    StatusWritten,
+    UnknownMembers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,10 +55,19 @@ class StageAgent:
                     self._metrics.dead_lettered(dead_reason.value, count)
                 case Forwarded():
                     self._metrics.strays(count)
+                case DeliveryTold() | FactDropped():
+                    self._count_fact(what, count)
                 case UnknownMembers():
                     self._metrics.unknown_members(count)
                 case _:
                     assert_never(what)
+
+    def _count_fact(self, what: DeliveryTold | FactDropped, count: int) -> None:
+        match what:
+            case DeliveryTold(channel, kind):
+                self._metrics.delivered(channel.value, kind.value, count)
+            case FactDropped(channel, why):
+                self._metrics.fact_dropped(channel.value, why, count)
 
     async def drain(self) -> None:
         """Return at once: no call is ever under way."""

@@ -16,6 +16,10 @@ class Account(Protocol):
     def base_url(self) -> str:
         """URL of the provider's API, without a slash at the end."""
 
+    @property
+    def webhook_secrets(self) -> tuple[Secret, ...]:
+        """What signs its callbacks, any of these; (): its callbacks are off."""
+
 
 @dataclass(frozen=True, slots=True)
 class WahaAccount:
@@ -27,6 +31,8 @@ class WahaAccount:
     api_key: Secret | None
     """None: the server asks for none."""
     engine: WahaEngine
+    webhook_secrets: tuple[Secret, ...] = ()
+    """HMAC keys of its webhooks; () for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class ResendAccount:
 
     api_key: Secret
     base_url: str
+    webhook_secrets: tuple[Secret, ...] = ()
+    """Signing secrets of its webhooks (`whsec_…`); () for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +56,5 @@ class TwilioAccount:
     base_url: str
     status_callback: Address | None
     """URL template; `{touch_id}` is to be filled in, percent-encoded."""
+    webhook_secrets: tuple[Secret, ...] = ()
+    """Auth tokens that sign its callbacks; () for none."""

@@ -48,7 +48,7 @@ class RecordKind(Generic[ValueT]):
         """
         if not record.startswith(self._header):
             self._check_earlier(record)
-            if not record.startswith(self._header[:-2]):
+            if not self.has_written(record):
                 return self._before(record)
         try:
             return self._decoder.decode(memoryview(record)[HEADER_BYTES:])
@@ -56,6 +56,10 @@ class RecordKind(Generic[ValueT]):
             if str(error).startswith("Invalid enum value"):
                 raise UnknownVersion(f"its {self._name} has an enum value {str(error)[19:]}") from None
             raise
+
+    def has_written(self, record: bytes) -> bool:
+        """Return whether `record` is of this kind, in any version since MessagePack."""
+        return record.startswith(self._header[:-2])
 
     def _check_earlier(self, record: bytes) -> None:
         """Check that the header is of an earlier version. Raises UnknownSchema, UnknownVersion."""

@@ -24,6 +24,7 @@ from pipeline.settings.pacing import GAP, LIMIT, RETRY, WARM_UP
 from pipeline.settings.privacy import PrivacyKeys, SuppressionKeys
 from pipeline.settings.schema import ABSENT, ByChannel, key
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
+from pipeline.settings.web import DeliveriesKeys, WebKeys
 
 T = TypeVar("T")
 
@@ -153,4 +154,6 @@ class FileKeys:
     kafka: KafkaSettings = key(Nested(KafkaSettings, _unchanged), {}, "")
     privacy: PrivacyKeys = key(Nested(PrivacyKeys, _unchanged), {}, "")
     suppression: SuppressionKeys = key(Nested(SuppressionKeys, _unchanged), {}, "")
+    web: WebKeys = key(Nested(WebKeys, _unchanged), {}, "")
+    deliveries: DeliveriesKeys = key(Nested(DeliveriesKeys, _unchanged), {}, "")
     channels: ChannelsKeys = key(Nested(ChannelsKeys, _unchanged), {}, "")

@@ -17,7 +17,7 @@ import phonenumbers
 
 from pipeline.domain.window import RECIPIENT
 from pipeline.domain.zone import is_zone
-from pipeline.secret import Address
+from pipeline.secret import Address, Secret
 from pipeline.settings.key_path import InvalidValue
 from pipeline.settings.schema import Scalar
 
@@ -95,13 +95,13 @@ def text(pattern: str, allowed: str) -> Scalar[str]:
 
 def _url(value: object) -> str:
     found = str(_text(value))
-    _check_url(found, query=False, user=False)
+    check_url(found, query=False, user=False)
     return found.rstrip("/")
 
 
 def _url_with_login(value: object) -> Address:
     found = str(_text(value))
-    _check_url(found, query=False, user=True)
+    check_url(found, query=False, user=True)
     return Address.read(found.rstrip("/"))
 
 
@@ -194,11 +194,12 @@ def _callback(value: object) -> Address:
     without = found.replace("{touch_id}", "touch")
     if "{" in without or "}" in without:
         raise InvalidValue("the only thing filled in is {touch_id}")
-    _check_url(without, query=True, user=True)  # Twilio sends a user and password given there (basic authentication)
+    check_url(without, query=True, user=True)  # Twilio sends a user and password given there (basic authentication)
     return Address.read(found)
 
 
-def _check_url(found: str, *, query: bool, user: bool) -> None:
+def check_url(found: str, *, query: bool, user: bool) -> None:
+    """Raise InvalidValue if `found` is no URL of HTTP, or has a query, or user and password, that are not allowed."""
     try:
         parts = urlsplit(found)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -251,6 +252,14 @@ CALLBACK = Scalar('a URL such as "https://example.com/status/{touch_id}"', _call
 SECRET = text(r"[!-~]{1,4096}", "text without blanks")
 PASSWORD = text(r"[^\x00]{1,4096}", "text")
 NAME = text(r"[^\x00-\x1f\x7f]{1,128}", "1 to 128 characters, none of them a control character")
+
+
+def secrets(is_allowed: Callable[[str], bool], allowed: str) -> Scalar[tuple[Secret, ...]]:
+    """One or an array of secrets, any of which counts; [] is none."""
+    each = array(lambda value: SECRET.parse(value) if is_allowed(str(value)) else _invalid(), allowed, least=0)
+    return Scalar(f"{allowed}, or an array of them", lambda value: tuple(Secret(text) for text in each.parse(value)))
+
+
 COMMAND = Scalar("a command and its arguments, quoted as in a shell", _command)
 FILE = text(r"[^\x00]+", "a path")
 SENDER_ADDRESSES = array(_mail_address, 'one address or an array of them, each "a@b.c" or "Name <a@b.c>"')

@@ -9,19 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain.account import Account
+from pipeline.domain.opt_out import OptOutWords
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.suppression import Covers
 from pipeline.domain.work import Channel
 from pipeline.settings.checks import check_channels, check_growth
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import EnvironmentText, InvalidKey, KeyPath, to_toml
-from pipeline.settings.keys import AnyChannelKeys, FileKeys
+from pipeline.settings.keys import AnyChannelKeys, ChannelsKeys, FileKeys
 from pipeline.settings.policies import channel_policy
 from pipeline.settings.privacy import PrivacyKeys
 from pipeline.settings.schema import keys_of, read_table
 from pipeline.settings.security import absolute_paths, check_security
 from pipeline.settings.senders import SENDERS
 from pipeline.settings.variables import CONFIG_VARIABLE, misspelled, resolve_environment
+from pipeline.settings.web import (
+    DeliveriesKeys,
+    WebKeys,
+    absolute_web,
+    check_callbacks,
+    check_web,
+    with_status_callback,
+)
 
 
 class SettingsError(Exception):
@@ -46,6 +55,9 @@ class Settings:
     """Every channel; one without senders is off."""
     accounts: Mapping[tuple[Channel, str], Account]
     """What each sender's client needs, by channel and name of the sender."""
+    opt_out_words: OptOutWords
+    web: WebKeys
+    deliveries: DeliveriesKeys
     privacy_key: bytes = field(default=b"", repr=False)
     """Key of the address hashes; empty: they are unkeyed."""
     suppression_covers: Covers = Covers.PHONE
@@ -54,6 +66,11 @@ class Settings:
     """Whether the configuration names the folder, which must exist then."""
     warnings: tuple[str, ...] = ()
     """Lines for the head of a worker's log."""
+
+    @property
+    def callback_senders(self) -> frozenset[tuple[Channel, str]]:
+        """The senders whose callbacks are on; none: the topics of callbacks do not exist."""
+        return frozenset(each for each, account in self.accounts.items() if account.webhook_secrets)
 
 
 def load(environ: Mapping[str, str], cwd: Path) -> Settings:
@@ -133,7 +150,9 @@ def _variables(table: type[Any], path: str, environ: Mapping[str, str], names: d
 
 def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settings:
     """Return the settings after the checks across keys. Raises InvalidKey when any key has an error."""
-    channels = keys.channels
+    check_web(keys.web, path.at("web"), folder)
+    check_callbacks(keys.channels.sms.senders, keys.web, path.at("channels").at("sms").at("senders"))
+    channels = _with_status_callbacks(keys.channels, keys.web)
     by_channel: dict[Channel, AnyChannelKeys] = {channel: getattr(channels, channel.value) for channel in Channel}
     check_security(keys.kafka, path.at("kafka"), folder)
     check_growth(keys.kafka, path.at("kafka"))
@@ -152,4 +171,12 @@ def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settin
         },
         privacy_key=b"" if keys.privacy.key is None else keys.privacy.key.reveal().encode(),
         suppression_covers=keys.suppression.covers,
+        opt_out_words=OptOutWords(keys.suppression.words, keys.suppression.back),
+        web=absolute_web(keys.web, folder),
+        deliveries=keys.deliveries,
     )
+
+
+def _with_status_callbacks(channels: ChannelsKeys, web: WebKeys) -> ChannelsKeys:
+    senders = tuple(with_status_callback(each, web) for each in channels.sms.senders)
+    return replace(channels, sms=replace(channels.sms, senders=senders))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.domain.opt_out import bare
 from pipeline.domain.suppression import Covers
 from pipeline.secret import Secret
 from pipeline.settings.key_path import InvalidValue
-from pipeline.settings.kinds import member_of
+from pipeline.settings.kinds import array, member_of
 from pipeline.settings.schema import ABSENT, Scalar, key
 
 _LEAST_BYTES: Final = 32
+_LONGEST_WORD: Final = 100
 _MOST_BYTES: Final = 64
 """The longest key that BLAKE2b takes (RFC 7693)."""
 
@@ -44,6 +46,15 @@ class PrivacyKeys:
     )
 
 
+def _word(value: object) -> str:
+    if not isinstance(value, str) or not bare(value) or len(value) > _LONGEST_WORD:
+        raise InvalidValue("a word has a letter or a digit")
+    return value
+
+
+WORDS: Final = array(_word, "an array of words", least=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuppressionKeys:
     """`[suppression]`."""
@@ -53,3 +64,12 @@ class SuppressionKeys:
         "phone",
         'What an opt-out by SMS or WhatsApp concerns: "phone" is both, "channel" the one on which it was said.',
     )
+    words: tuple[str, ...] = key(
+        WORDS,
+        [
+            *("STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPT OUT"),
+            *("PARAR", "PARE", "SAIR", "CANCELAR", "DESCADASTRAR", "REMOVER", "ALTO", "BAJA", "ARRET"),
+        ],
+        "A message to us that is one of these, whatever its case, accents and punctuation, opts its number out.",
+    )
+    back: tuple[str, ...] = key(WORDS, ["START", "UNSTOP", "YES"], "A message that is one of these lifts the opt-out.")

@@ -16,6 +16,7 @@ from pipeline.settings.pacing import GapKeys, LimitKeys, RetryKeys, WarmUpKeys, 
 from pipeline.settings.privacy import PrivacyKeys, SuppressionKeys
 from pipeline.settings.schema import ABSENT, REQUIRED, ByChannel, Key, keys_of
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
+from pipeline.settings.web import DeliveriesKeys, WebKeys
 
 INTRODUCTION = """\
 # Configuration
@@ -43,6 +44,8 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
     ("`[kafka]`", "", KafkaSettings),
     ("`[privacy]`", "[How recipients are named in records](control.md#recipients-by-hash).", PrivacyKeys),
     ("`[suppression]`", "[Suppressions](control.md#suppressions) are always on.", SuppressionKeys),
+    ("`[web]`", "[Where providers call back](callbacks.md).", WebKeys),
+    ("`[deliveries]`", "[What becomes of a touch after `sent`](callbacks.md).", DeliveriesKeys),
     (
         "`[channels.whatsapp]` `[channels.email]` `[channels.sms]`",
         "The same keys on each channel. A channel without senders is off: its touches end `failed` with reason `channel_off`.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import ClassVar
 
+from pipeline.channels.email.callback import is_secret as is_signing_secret
 from pipeline.domain.account import Account, ResendAccount, TwilioAccount, WahaAccount
 from pipeline.domain.sender_policy import SenderPolicy, WahaEngine
 from pipeline.domain.work import Channel
@@ -20,6 +21,7 @@ from pipeline.settings.kinds import (
     SENDER_ADDRESSES,
     URL,
     member_of,
+    secrets,
     text,
     whole,
 )
@@ -98,9 +100,16 @@ class WahaKeys(SenderKeys):
         variable="WAHA_ENGINE",
     )
 
+    webhook_secrets: tuple[Secret, ...] = key(
+        secrets(bool, "an HMAC key"),
+        [],
+        "HMAC key of the session's webhooks. Any of several counts, for rotation. Left out: its callbacks are off.",
+        secret=True,
+    )
+
     def account(self) -> WahaAccount:
         """Return what the WAHA client needs."""
-        return WahaAccount(self.session, self.base_url, self.api_key, self.engine)
+        return WahaAccount(self.session, self.base_url, self.api_key, self.engine, self.webhook_secrets)
 
     def policy(self, cap: int | None) -> SenderPolicy:
         """Return what the lane needs; `cap` is the channel's daily cap."""
@@ -124,9 +133,16 @@ class ResendKeys(SenderKeys):
     )
     base_url: str = key(URL, "https://api.resend.com", "Base URL of the API.", variable="RESEND_API_URL")
 
+    webhook_secrets: tuple[Secret, ...] = key(
+        secrets(is_signing_secret, 'a signing secret, "whsec_…"'),
+        [],
+        "Signing secret of the account's webhook. Any of several counts, for rotation. Left out: its callbacks are off.",
+        secret=True,
+    )
+
     def account(self) -> ResendAccount:
         """Return what the Resend client needs."""
-        return ResendAccount(self.api_key, self.base_url)
+        return ResendAccount(self.api_key, self.base_url, self.webhook_secrets)
 
     def policy(self, cap: int | None) -> SenderPolicy:
         """Return what the lane needs; `cap` is the channel's daily cap."""
@@ -160,6 +176,12 @@ class TwilioKeys(SenderKeys):
         variable="TWILIO_STATUS_CALLBACK",
     )
     base_url: str = key(URL, "https://api.twilio.com", "Base URL of the API.", variable="TWILIO_API_URL")
+    webhook_secrets: tuple[Secret, ...] = key(
+        secrets(bool, "an auth token"),
+        [],
+        "Primary auth token, which signs callbacks: `auth_token` again, or both while it is changed. Any of several counts, for rotation. Left out: its callbacks are off.",
+        secret=True,
+    )
 
     def account(self) -> TwilioAccount:
         """Return what the Twilio client needs."""
@@ -170,6 +192,7 @@ class TwilioKeys(SenderKeys):
             self.messaging_service_sid,
             self.base_url,
             self.status_callback,
+            self.webhook_secrets,
         )
 
     def policy(self, cap: int | None) -> SenderPolicy:

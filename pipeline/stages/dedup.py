@@ -12,6 +12,7 @@ from pipeline.flow import STATUS
 from pipeline.records import decode_event, one_of
 from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.dead_letters import PLAIN, DeadLetterWriter, apply_each, bytes_of
+from pipeline.stages.deliveries import SentMarks
 from pipeline.stages.step import StageStep, StatusWritten
 from pipeline.stages.ttl import ENTRY, TtlSweep, recall, remember
 from pipeline.state_machine import is_valid_transition
@@ -39,7 +40,15 @@ class TouchState(NamedTuple):
 class Dedup:
     """The stage over one partition of `touches.results`; its table is `states`."""
 
-    def __init__(self, encode: StatusEncoder, dedup_for_ms: int, dead_letters: DeadLetterWriter = PLAIN) -> None:
+    def __init__(
+        self,
+        encode: StatusEncoder,
+        dedup_for_ms: int,
+        dead_letters: DeadLetterWriter = PLAIN,
+        marks: SentMarks | None = None,
+    ) -> None:
+        """Write statuses; `marks` also tells the stage of deliveries what was sent (None: no callbacks are on)."""
+        self._marks = marks
         self._dead_letters = dead_letters
         self._encode = encode
         self._dedup_for_ms = dedup_for_ms
@@ -100,6 +109,8 @@ class Dedup:
             view.put(ENTRY + key, told.pack())
         step.outputs.append(Output(STATUS, record.partition, key, self._encode(event, told.sequence)))
         step.counts[StatusWritten(event.channel, event.state, event.reason)] += 1
+        if self._marks is not None and event.state is State.SENT:
+            self._marks.put(step, event, record.partition)
 
 
 def _is_news(event: Event, known_state: TouchState | None) -> bool:

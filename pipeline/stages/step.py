@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.domain.dead_letter import DeadReason
+from pipeline.domain.fact import FactKind
 from pipeline.domain.story import Reason, State
+from pipeline.domain.work import Channel
 from pipeline.stage_io import Changes, Output
 
 STEP_BYTES = 4 * 1024 * 1024
@@ -46,7 +48,24 @@ class UnknownMembers:
     """A touch had a member that the schema does not have."""
 
 
-Counted = StatusWritten | RepeatDropped | DeadLettered | Forwarded | UnknownMembers
+@dataclass(frozen=True, slots=True)
+class DeliveryTold:
+    """A record was written to `touches.deliveries`."""
+
+    channel: Channel
+    kind: FactKind
+
+
+@dataclass(frozen=True, slots=True)
+class FactDropped:
+    """A fact was not told."""
+
+    channel: Channel
+    why: str
+    """`repeated` or `unmatched`."""
+
+
+Counted = StatusWritten | RepeatDropped | DeadLettered | Forwarded | UnknownMembers | DeliveryTold | FactDropped
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ its own (`stage_io.expiry_row`) and no changelog has them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from pipeline.stage_io import EXPIRES, EXPIRY_END, LOCAL, Overlay, expiry_row
@@ -27,6 +28,14 @@ def recall(view: Overlay, key: bytes) -> bytes | None:
     return value if value is None or expiry_row(key, value) is None else value[EXPIRY_END:]
 
 
+Ending = Callable[[bytes, bytes], None]
+"""Is told key and value of an entry that has expired."""
+
+
+def _let_go(key: bytes, value: bytes) -> None:
+    del key, value
+
+
 class TtlSweep:
     """Deletes the expired entries of one open table."""
 
@@ -38,9 +47,12 @@ class TtlSweep:
         """The same among the rows of earlier versions."""
         self._has_earlier = True
 
-    def forget(self, view: Overlay, now_ms: int) -> int | None:
-        """Delete expired entries; return the next expiry, epoch milliseconds (None: no entry is left)."""
-        wakes = [self._forget_earlier(view, now_ms) if self._has_earlier else None, _first_expiry_ms(view)]
+    def forget(self, view: Overlay, now_ms: int, ending: Ending = _let_go) -> int | None:
+        """Delete expired entries; return the next expiry, epoch milliseconds (None: no entry is left).
+
+        `ending` is told each one before; it may remember it for longer.
+        """
+        earlier_ms = self._forget_earlier(view, now_ms) if self._has_earlier else None
         due: list[bytes] = []
         wake_ms = None
         for row, _ in view.scan(self._done, LOCAL + b"\xff"):
@@ -51,10 +63,15 @@ class TtlSweep:
             due.append(row)
         for row in due:
             view.delete(row)
-            if expiry_row(row[9:], view.get(row[9:])) == row:  # it was not kept for longer since
-                view.delete(row[9:])
+            if (
+                expiry_row(row[9:], value := view.get(row[9:])) == row and value is not None
+            ):  # not kept for longer since
+                ending(row[9 + len(ENTRY) :], value[EXPIRY_END:])
+                if view.get(row[9:]) == value:
+                    view.delete(row[9:])
             self._done = row
-        return min((each for each in (*wakes, wake_ms) if each is not None), default=None)
+        wakes = (earlier_ms, _first_expiry_ms(view), wake_ms)
+        return min((each for each in wakes if each is not None), default=None)
 
     def _forget_earlier(self, view: Overlay, now_ms: int) -> int | None:
         due: list[bytes] = []

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = sorted((ROOT / "pipeline").glob("**/*.py"))
 ROOMS = sorted({path.parent for path in PRODUCT})
 LONGEST_FUNCTION = 40
-AGENTS = {"router", "lanes", "scheduler", "dedup"}
+AGENTS = {"router", "lanes", "scheduler", "dedup", "deliveries"}
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -60,10 +60,10 @@ def test_every_topic_that_an_agent_writes_is_read_or_public():
     assert [name for name, count in Counter(names).items() if count > 1] == []
     ends = {stretch.topic for stretch in flow.ROAD if stretch.read_by is None}
     views = {flow.CONTROL, flow.SUPPRESSIONS, flow.LANES}
-    assert ends == {flow.STATUS, flow.DEAD_LETTERS, flow.UNCONFIRMED, *views}
+    assert ends == {flow.STATUS, flow.DELIVERIES, flow.DEAD_LETTERS, flow.UNCONFIRMED, *views}
 
 
-def test_the_road_leads_from_every_agent_to_the_statuses():
+def test_the_road_leads_from_every_agent_to_the_statuses_or_deliveries():
     reads = {
         agent: [stretch for stretch in flow.ROAD if stretch.read_by is not None and agent in stretch.read_by]
         for agent in AGENTS
@@ -72,7 +72,7 @@ def test_the_road_leads_from_every_agent_to_the_statuses():
     writes = {agent: [each.topic for each in flow.ROAD if agent in each.written_by] for agent in AGENTS}
 
     def reaches(topic: str, seen: frozenset[str]) -> bool:
-        if topic == flow.STATUS:
+        if topic in (flow.STATUS, flow.DELIVERIES):
             return True
         takers = [agent for agent in AGENTS if topic in {each.topic for each in reads[agent]} - seen]
         return any(reaches(after, seen | {topic}) for agent in takers for after in writes[agent])

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from pipeline.domain.fact import Callback, Entry, FactKind, SentTouch
 from pipeline.domain.story import Event, Reason, State
+from pipeline.domain.suppression import Scope, SuppressionReason
 from pipeline.domain.value import Value
 from pipeline.domain.work import Attachment, Channel, Claim, Content, Phase, Purpose, Request, Scheduled, Work
-from pipeline.records import codec
+from pipeline.records import callbacks, codec
 
 LAYOUTS = Path(__file__).parent / "layouts"
 CONTENT = Content("s", "b", "t", "f@x.org", "r@x.org", {"h": "1"}, (Attachment("f", "text/plain", b"x", None),))
@@ -31,7 +33,20 @@ SAMPLES: dict[str, Value] = {
     ),
     "scheduled": Scheduled(1, Channel.EMAIL, 2, "t", b"work"),
 }
+SENT = SentTouch("t", "c", "l", Channel.SMS, "main", "SM1", 1, 5, "ab12", {"m": "1"})
+ENTRY = Entry(Scope.PHONE, SuppressionReason.OPT_OUT, "recipient", "STOP", "ab12")
+CALLBACK = Callback(
+    *(Channel.EMAIL, "main", "e-1", 1, FactKind.BOUNCED, 2, "Permanent/General", "500", "no such user"),
+    *((ENTRY,), ("ab12", None), "e-1"),
+)
+SAMPLES |= {
+    "callback": CALLBACK,
+    "sent": SENT,
+    "tracked": callbacks.TrackedTouch(SENT, (FactKind.READ,), True),
+    "held": callbacks.HeldCallbacks((CALLBACK,)),
+}
 KINDS = {"work": codec.WORK, "claim": codec.CLAIM, "event": codec.EVENT, "scheduled": codec.SCHEDULED}
+KINDS |= {name: getattr(callbacks, name.upper()) for name in ("callback", "sent", "tracked", "held")}
 
 
 def layout(kind: Any) -> Any:

@@ -44,7 +44,7 @@ def test_the_permissions_listed_for_a_worker_are_those_of_every_topic_there_is()
         }
 
     trimmed = {stretch.topic for stretch in flow.ROAD if stretch.trims}
-    for spec in flow.topics(partitions=1, lanes=1, replication=1, dedup_for_ms=1):
+    for spec in flow.topics(partitions=1, lanes=1, replication=1, dedup_for_ms=1, callbacks=True):
         wanted = {"Create", "Describe", "DescribeConfigs", "Read", "Write"} | (
             {"Delete"} if spec.name in trimmed else set()
         )

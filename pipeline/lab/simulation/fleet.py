@@ -18,6 +18,7 @@ from pipeline.domain.account import ResendAccount, WahaAccount
 from pipeline.domain.suppression import Covers
 from pipeline.engine.batch import Batch
 from pipeline.engine.ownership import Ownership
+from pipeline.lab.simulation.callbacks import rules_of
 from pipeline.lab.simulation.group import SESSION_S
 from pipeline.lab.simulation.log import SimulatedTables
 from pipeline.lab.simulation.network import SimulatedTransport
@@ -158,6 +159,7 @@ class SimulatedWorker:
             control=control,
             privacy_key=b"",
             suppression_covers=Covers.PHONE,
+            deliveries=rules_of(fleet.scenario),
         )
         views = SimulatedViews(fleet.broker, self.process, control, self._wake_watching, world.dice)
         self.ownership = Ownership(

@@ -10,6 +10,7 @@ from pipeline.domain.home import home_of
 from pipeline.domain.window import ANSWERS
 from pipeline.flow import TOUCHES
 from pipeline.lab.simulation import scenario as scenarios
+from pipeline.lab.simulation.callbacks import Callbacks, delivery_faults
 from pipeline.lab.simulation.fleet import Fleet, input_partitions
 from pipeline.lab.simulation.group import Group
 from pipeline.lab.simulation.harm import Whims, draw_fate
@@ -56,6 +57,7 @@ def run(seed: int, *, tells: bool = False) -> HistoryResult:
     operator = Operator(world, broker, scenario.channels)
     providers.on_written = operator.wrote
     operator.plan(scenario.orders)
+    callbacks = Callbacks(world, broker.log, providers.store, seed)
     fleet = Fleet(world, broker, Group(world, input_partitions()), providers, scenario)
     fleet.on_freeze, providers.on_connect = operator.react, fleet.harm_connecting
     _produce(world, broker, scenario)
@@ -74,7 +76,9 @@ def run(seed: int, *, tells: bool = False) -> HistoryResult:
     world.run(all_ended, LONGEST_S)
     world.run(lambda: False, world.now_s + AFTERMATH_S)
     reader.read()
-    return _result(seed, world, fleet, reader, [*world.faults, *judge(scenario, reader, providers, operator)])
+    faults = [*world.faults, *judge(scenario, reader, providers, operator)]
+    faults += delivery_faults(callbacks, reader.stories, broker.log)
+    return _result(seed, world, fleet, reader, faults)
 
 
 def _result(seed: int, world: World, fleet: Fleet, reader: StatusReader, faults: list[str]) -> HistoryResult:

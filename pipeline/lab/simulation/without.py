@@ -12,7 +12,7 @@ from pipeline.domain.work import Phase
 from pipeline.engine import partition
 from pipeline.lab.simulation import log
 from pipeline.lab.simulation.orders import SimulatedViews
-from pipeline.stages import route
+from pipeline.stages import deliveries, route
 from pipeline.stages.lane import claim, force, resolve, settle, table
 from pipeline.stages.lane.orders import LaneOrders
 from pipeline.stages.lane.settlement import Settlement
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from pipeline.domain.work import Claim, Work
     from pipeline.engine.partition import Partition
+    from pipeline.records.callbacks import TrackedTouch
+    from pipeline.stage_io import Overlay
     from pipeline.stages.lane.draft import StepDraft
     from pipeline.stages.lane.settlement import Facts
 
@@ -144,6 +146,21 @@ def _last_look() -> Iterator[Any]:
     yield patch.object(LaneOrders, "may_begin", lambda _, __: True)
 
 
+def _early_facts() -> Iterator[Any]:
+    """A fact that comes before its touch's `sent` is dropped."""
+    yield patch.object(deliveries.Deliveries, "_hold", lambda *_: None)
+
+
+def _told_facts() -> Iterator[Any]:
+    """Which facts were told is not remembered."""
+
+    def keep(self: deliveries.Deliveries, tracked: TrackedTouch, view: Overlay, now_ms: int) -> None:
+        original(self, replace(tracked, told=()), view, now_ms)
+
+    original = deliveries.Deliveries._keep
+    yield patch.object(deliveries.Deliveries, "_keep", keep)
+
+
 SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
     "claim before call": _claim_before_call,
     "fence": _fence,
@@ -158,6 +175,8 @@ SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
     "returns": _returns,
     "view of a new owner": _view_of_a_new_owner,
     "last look": _last_look,
+    "early facts": _early_facts,
+    "told facts": _told_facts,
 }
 
 
