@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import socket
 import sys
 import time
 import uuid
@@ -86,10 +85,6 @@ class Site(Stack):
     def __init__(self, kafka: LocalKafka, folder: Path, *, limit: str = '"none"') -> None:
         folder.mkdir()
         super().__init__(kafka.bootstrap_servers, f"b{uuid.uuid4().hex[:8]}.", folder, limit=limit)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.web = ("--web-port", str(self._port))
         self.kafka = kafka
 
     # --- the worker --------------------------------------------------------------------------------------------
@@ -102,7 +97,7 @@ class Site(Stack):
             while True:
                 assert self.workers[0].poll() is None, self._log(0).read_text()[-2_000:]
                 with suppress(httpx.HTTPError):
-                    if (await client.get(f"http://127.0.0.1:{self._port}/ready", timeout=5)).status_code == 200:
+                    if (await client.get(f"http://127.0.0.1:{self.ports[0]}/ready", timeout=5)).status_code == 200:
                         return time.monotonic() - began
                 await asyncio.sleep(0.02)
 
@@ -120,7 +115,7 @@ class Site(Stack):
     async def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's series with these labels."""
         async with httpx.AsyncClient() as client:
-            page = (await client.get(f"http://127.0.0.1:{self._port}/metrics", timeout=60)).text
+            page = (await client.get(f"http://127.0.0.1:{self.ports[0]}/metrics", timeout=60)).text
         rows = re.findall(rf"^{name}\{{(.*)\}} (\S+)$", page, re.MULTILINE)
         return sum(float(value) for told, value in rows if all(f'{k}="{v}"' in told for k, v in labels.items()))
 
