@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
@@ -200,7 +200,7 @@ class Wire:
             return Unbegun()
         said = {"Content-Type": request.content_type, "Content-Length": str(len(request.body)), **(headers or {})}
         try:
-            answer = await self._exchange("POST", self._base_url + request.path, said, body)
+            answer = await self._exchange("POST", _url(self._base_url + request.path), said, body)
         except Exception as error:  # noqa: BLE001  whatever broke: how far the body got decides what it means
             return _verdict_without_answer(body.progress, _reason(error))
         return Unbegun() if body.progress is Progress.WITHHELD else answer
@@ -235,7 +235,7 @@ class Wire:
         return full
 
     async def _exchange(
-        self, method: str, url: httpx.URL | str, headers: Mapping[str, str], body: LeasedBody | None
+        self, method: str, url: httpx.URL, headers: Mapping[str, str], body: LeasedBody | None
     ) -> HttpAnswer:
         if self._transport is None:
             raise RuntimeError("not open")
@@ -254,6 +254,12 @@ class Wire:
                 return HttpAnswer(response.status_code, response.headers, await _read(response))
             finally:
                 await response.aclose()
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> httpx.URL:
+    """Return a URL that messages are sent to, parsed once: an account has one or two."""
+    return httpx.URL(text)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None, bytes]:
