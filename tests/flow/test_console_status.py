@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,7 +108,7 @@ async def test_aborted_records_are_not_told_and_markers_do_not_hide_the_end(stor
 async def test_one_touch_is_picked_out_and_json_is_read_as_well(story: Story):
     await story.write((0, told("a", "accepted", 10)), (0, told("b", "accepted", 10)))
     await story.write((0, told("a", "sent", 20)), form="json")
-    assert await story.read("a") == Seen(records=2, ended=True)
+    assert replace(await story.read("a"), latest=None) == Seen(records=2, ended=True)
     assert story.lines == [("a", "accepted"), ("a", "sent")]
 
 
@@ -121,12 +122,13 @@ async def test_following_a_touch_ends_with_its_terminal_status(story: Story):
     following = asyncio.create_task(story.read("a", follow=True, timeout_s=30))
     await asyncio.wait_for(story.told.wait(), 20)
     await story.write((1, told("b", "sent", 15)), (0, told("a", "deferred", 20)), (0, told("a", "sent", 30)))
-    assert await following == Seen(records=3, ended=True)
+    assert replace(await following, latest=None) == Seen(records=3, ended=True)
 
 
 async def test_following_all_ends_at_the_timeout(story: Story):
     await story.write((0, told("a", "sent", 10)))
-    assert await story.read(follow=True, timeout_s=1.0) == Seen(records=1, timed_out=True)
+    seen = await story.read(follow=True, timeout_s=1.0)
+    assert replace(seen, latest=None) == Seen(records=1, timed_out=True)
 
 
 async def test_a_record_that_is_none_of_ours_is_named_and_the_rest_is_shown(story: Story):

@@ -35,7 +35,11 @@ STALL_S = 30.0
 """Seconds without a record, before the end is reached, after which reading fails."""
 TAIL = 1_000
 """Records at a changelog's end in which its input position is searched first."""
-TABLES = {stretch.topic: stretch.table for stretch in flow.ROAD if stretch.table is not None}
+TABLES = {
+    stretch.topic: stretch.table
+    for stretch in flow.ROAD
+    if stretch.table is not None and stretch.topic != flow.CALLBACKS  # they wait for no call, and may be off
+}
 
 
 async def read_backlog(

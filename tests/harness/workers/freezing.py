@@ -14,12 +14,12 @@ from pipeline.channels.http import Wire
 _post = Wire.post
 
 
-async def post(self, request, lease_until_ms, headers=None):
+async def post(self, request, lease_until_ms, *given, **named):
     mark = Path(os.environ["FREEZE_MARK"])
     if not mark.exists():
         mark.write_text(request.path)
         os.kill(os.getpid(), signal.SIGSTOP)
-    return await _post(self, request, lease_until_ms, headers)
+    return await _post(self, request, lease_until_ms, *given, **named)
 
 
 Wire.post = post
