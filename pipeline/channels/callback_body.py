@@ -9,6 +9,7 @@ import orjson
 
 from pipeline.domain.callback import NotReadable
 from pipeline.domain.instant import NotAnInstant, instant_ms
+from pipeline.domain.nesting import is_deeper_than
 from pipeline.domain.story import shortened
 from pipeline.masking import masked
 
@@ -29,7 +30,7 @@ def json_object(body: bytes) -> dict[str, Any]:
         raise NotReadable(str(error)) from None
     if not isinstance(found, dict):
         raise NotReadable("no JSON object")
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_too_deep(found):
+    if is_deeper_than(DEEPEST, found, body):
         raise NotReadable(f"nested deeper than {DEEPEST} levels")
     return found
 
@@ -65,17 +66,3 @@ def told_error(said: str) -> str | None:
     """Return a provider's words without addresses, or None."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in said[: 4 * ERROR_CHARACTERS]).split())
     return shortened(_NUMBER.sub("***", masked(line)), ERROR_CHARACTERS) or None
-
-
-def _is_too_deep(found: dict[str, Any]) -> bool:
-    level: list[Any] = [found]
-    for _ in range(DEEPEST):
-        level = [
-            inner
-            for each in level
-            for inner in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,6 +87,7 @@ class CsvHead:
     """What stands before the rows: blank lines, Excel's `sep=;`, the header, by which the delimiter is known."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
+        csv.field_size_limit(LONGEST_LINE)
         self.number, delimiter = 0, ""
         while True:
             self.number += 1
@@ -96,6 +98,21 @@ class CsvHead:
             elif line is None or self.header.strip():
                 break
         self.delimiter = delimiter or max(",;\t|", key=self.header.count)
+
+    def rows(self, lines: Iterator[bytes]) -> Iterator[tuple[int, list[str] | Broken]]:
+        """Yield the number of each row behind the header that is not blank, and its cells."""
+        reader = csv.reader(map(text_of, lines), delimiter=self.delimiter, strict=True)
+        while True:
+            number = reader.line_num + self.number + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield number, Broken(number, f"no CSV: {error}")
+                continue
+            if any(cell.strip() for cell in cells):
+                yield number, cells
 
 
 _SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)

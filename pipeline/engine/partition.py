@@ -124,7 +124,8 @@ class Partition:
         delay = IDLE_S if self._wake_ms is None else min(IDLE_S, (self._wake_ms - self._now_ms()) / 1000)
         if not self._wake.is_set() and delay > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
         self._wake.clear()
 
     async def _cycle(self) -> None:

@@ -257,14 +257,16 @@ class FencedProducer:
 
     async def _abort(self) -> None:
         try:
-            await asyncio.wait_for(self._end(commits=False), REQUEST_TIMEOUT_S)
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await self._end(commits=False)
         except Exception as error:  # noqa: BLE001 - the next owner's fence aborts it, too
             log.debug("abort of %s: %r", self.transactional_id, error)
 
     async def close(self) -> None:
         """Close the connections, within REQUEST_TIMEOUT_S."""
         try:
-            await asyncio.wait_for(self._client.close(), REQUEST_TIMEOUT_S)
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await self._client.close()
         except Exception as error:  # noqa: BLE001 - nothing depends on a clean close
             log.debug("closing %s: %r", self.transactional_id, error)
 

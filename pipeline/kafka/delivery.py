@@ -21,6 +21,7 @@ LARGEST_VALUE = 1024 * 1024
 """Bytes of one touch at most."""
 UNDELIVERED = 5_000
 """Most records that may be unacknowledged."""
+GOODBYE_S = 5.0
 PATIENCE_S = 60.0
 """Seconds without an acknowledgement after which delivery fails: an idempotent producer would retry for ever."""
 
@@ -51,7 +52,8 @@ async def open_producer(cluster: Cluster) -> AsyncIterator[AIOKafkaProducer]:
     finally:
         # After a failure stop() would wait for deliveries that never come.
         with suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(producer.stop(), 5.0)
+            async with asyncio.timeout(GOODBYE_S):
+                await producer.stop()
 
 
 async def _reach(producer: AIOKafkaProducer, cluster: Cluster) -> None:
@@ -87,7 +89,8 @@ class Delivery:
         while len(self._waiting) > keep or (self._waiting and self._waiting[0][1].done()):
             label, sent = self._waiting.popleft()
             try:
-                await asyncio.wait_for(sent, PATIENCE_S)
+                async with asyncio.timeout(PATIENCE_S):
+                    await sent
                 self.delivered += 1
             except MessageSizeTooLargeError:
                 self._refuse(label, "too large for the topic")

@@ -45,12 +45,14 @@ async def open_transactional(
         partitioner=cluster.partitioner(),
     )
     try:
-        await asyncio.wait_for(producer.start(), REACHED_S)
+        async with asyncio.timeout(REACHED_S):
+            await producer.start()
         yield producer
     finally:
         # After a failure stop() would wait for deliveries that never come.
         with suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(producer.stop(), GOODBYE_S)
+            async with asyncio.timeout(GOODBYE_S):
+                await producer.stop()
 
 
 Records = Iterable[tuple[bytes, bytes | None, list[tuple[str, bytes]]]]
@@ -103,5 +105,6 @@ async def transaction(producer: AIOKafkaProducer, within_s: float = REACHED_S) -
     except BaseException:
         # Left open, it would hide what comes behind it from readers until Kafka gives it up.
         with suppress(Exception):  # a fenced producer has nothing to abort, and aiokafka asserts so
-            await asyncio.wait_for(producer.abort_transaction(), GOODBYE_S)
+            async with asyncio.timeout(GOODBYE_S):
+                await producer.abort_transaction()
         raise

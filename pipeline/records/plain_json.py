@@ -9,6 +9,7 @@ from typing import Any, Never
 
 import orjson
 
+from pipeline.domain.nesting import is_deeper_than
 from pipeline.domain.rules import MOST_ENTRIES
 from pipeline.records.undecodable import Undecodable
 
@@ -35,7 +36,7 @@ def read_json(value: bytes) -> dict[str, Any]:
         datum = _exactly(text)
     if not isinstance(datum, dict):
         raise Undecodable("the JSON is not an object" + (_twice(datum) if isinstance(datum, str) else ""))
-    if text.count(b"[") + text.count(b"{") > DEEPEST and _is_too_deep(datum):
+    if is_deeper_than(DEEPEST, datum, text):
         raise Undecodable(f"the JSON is nested deeper than {DEEPEST} levels")
     return _with_numbers_as_written(datum, text)
 
@@ -77,17 +78,3 @@ def _no_constant(name: str) -> Never:
 
 def _twice(text: str) -> str:
     return ", but a string that holds one: it was encoded twice" if text.lstrip().startswith("{") else ""
-
-
-def _is_too_deep(datum: dict[str, Any]) -> bool:
-    level: list[Any] = [datum]
-    for _ in range(DEEPEST):
-        level = [
-            inner
-            for each in level
-            for inner in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True

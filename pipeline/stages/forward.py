@@ -42,7 +42,7 @@ class Homes(NamedTuple):
                 return record.partition  # a router that knows another number of partitions chose it: never further
             if record.partition == home and origin.is_asked:
                 return home
-        first = self.asks_first(touch_id)
+        first = home if self.before is None else home_of(touch_id, self.before)
         return home if record.partition == first else first
 
 

@@ -10,19 +10,13 @@ from pipeline.records import decode_scheduled, decode_work
 from pipeline.stage_io import Overlay
 from pipeline.stages.control import ControlView, stop_of
 from pipeline.stages.dead_letters import STOPS
+from pipeline.stages.passes import LATEST_MS, REST_MS, SLICE, next_pass_ms
 from pipeline.stages.step import STEP_BYTES
 
 SWEPT: Final = b"v"
 """Key of the row that has the offsets of both topics before which every row has been looked at."""
-SLICE: Final = 500
-"""Rows looked at per step, at most."""
-REST_MS: Final = 2
 LEAD_MS: Final = 500
 """A lane that does not know the order yet would defer the touch again: it learns of it at about the same time."""
-SOONEST_MS: Final = 1_000
-LATEST_MS: Final = 30_000
-SHARE: Final = 20
-"""From the begin of one pass to that of the next: this times what it took, between the two, unless it took longer."""
 
 Row = tuple[bytes, bytes]
 
@@ -109,8 +103,7 @@ class Handover:
     def _finish(self, view: Overlay, now_ms: int) -> None:
         self._swept = self._target
         view.put(SWEPT, b"".join(offset.to_bytes(8, "big") for offset in self._swept))
-        apart_ms = min(max((now_ms - self._began_ms) * SHARE, SOONEST_MS), LATEST_MS)
-        self._due_ms = self._began_ms + apart_ms
+        self._due_ms = next_pass_ms(self._began_ms, now_ms)
 
     def _is_concerned(self, value: bytes) -> bool:
         try:

@@ -223,7 +223,7 @@ async def test_who_is_interrupted_is_told_that_the_order_may_stand(room: Control
         while not await orders(room):
             await asyncio.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.to_thread(process.communicate, timeout=90)
+    _, err = await asyncio.to_thread(process.communicate, timeout=20)
     assert process.returncode == 1
     assert "interrupted" in err
     assert "faust -A pipeline orders" in err

@@ -28,14 +28,24 @@ async def test_a_touch_costs_no_more_than_is_recorded():
 
 
 def test_the_benchmark_as_contributing_shows_it(tmp_path: Path):
-    line = ["--channel", "sms", "--mode", "prefilled", "--topics", "--touches", "200", "--json", str(tmp_path / "runs")]
+    line = [
+        "--channel",
+        "sms",
+        "--mode",
+        "prefilled",
+        "--topics",
+        "--touches",
+        "1500",
+        "--json",
+        str(tmp_path / "runs"),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *line], cwd=ROOT, check=False, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert "| sms | prefilled | 200 |" in done.stdout
+    assert "| sms | prefilled | 1,500 |" in done.stdout
     assert "touches.status:" in done.stdout
     (run,) = (json.loads(each) for each in (tmp_path / "runs").read_text().splitlines())
-    assert (run["channel"], run["mode"], run["touches"]) == ("sms", "prefilled", 200)
+    assert (run["channel"], run["mode"], run["touches"]) == ("sms", "prefilled", 1500)
     assert run["worker_us"] > 0
     assert run["topics"]["touches.status"][0] >= 2 - 0.01, "accepted and sent, each with a record"

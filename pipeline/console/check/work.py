@@ -103,7 +103,8 @@ def _templates(folder: Path, *, is_named: bool) -> Finding:
 
 async def _kafka(cluster: Cluster, desired: Desired) -> list[Finding]:
     try:
-        brokers, counts = await asyncio.wait_for(_ask_kafka(cluster), SENDER_PATIENCE_S)
+        async with asyncio.timeout(SENDER_PATIENCE_S):
+            brokers, counts = await _ask_kafka(cluster)
     except (CommandFailed, TimeoutError) as error:
         why = str(error) or f"no answer in {SENDER_PATIENCE_S:.0f} s"
         return [Finding("kafka", is_ok=False, what=f"{why}; check kafka.bootstrap_servers and that Kafka runs")]
@@ -116,7 +117,8 @@ async def _topic_faults(desired: Desired) -> list[Finding]:
     if desired.topic_faults is None:
         return []
     try:
-        wrong = await asyncio.wait_for(desired.topic_faults(), SENDER_PATIENCE_S)
+        async with asyncio.timeout(SENDER_PATIENCE_S):
+            wrong = await desired.topic_faults()
     except (KafkaError, OSError, TimeoutError) as error:
         return [Finding("topic settings", is_ok=True, what=f"not looked at: {type(error).__name__}: {error}")]
     found = [Finding("topic settings", is_ok=not breaks, what=line) for breaks, line in wrong]

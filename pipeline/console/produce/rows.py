@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import orjson
 
-from pipeline.console.lines import LONGEST_LINE, Broken, CsvHead, Form, UnreadableInput, lines_of, text_of
+from pipeline.console.lines import Broken, CsvHead, Form, UnreadableInput, lines_of
 from pipeline.kafka.delivery import LARGEST_VALUE
 from pipeline.records.plain_json import INFINITY, read_json
 from pipeline.records.undecodable import Undecodable
@@ -88,21 +88,10 @@ def _row(number: int, touch: Any, value: bytes) -> InputRow | Broken:
 
 
 def _csv(lines: Iterator[bytes]) -> Iterator[InputRow | Broken]:
-    csv.field_size_limit(LONGEST_LINE)
-    before = CsvHead(lines)
-    columns = _columns(before.header, before.delimiter, before.number)
-    reader = csv.reader(map(text_of, lines), delimiter=before.delimiter, strict=True)
-    while True:
-        number = reader.line_num + before.number + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Broken(number, f"no CSV: {error}")
-            continue
-        if any(cell.strip() for cell in cells):
-            yield _touch_of(number, columns, cells)
+    head = CsvHead(lines)
+    columns = _columns(head.header, head.delimiter, head.number)
+    for number, cells in head.rows(lines):
+        yield cells if isinstance(cells, Broken) else _touch_of(number, columns, cells)
 
 
 def _columns(header: str, delimiter: str, number: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pipeline.console.lines import LONGEST_LINE, Broken, CsvHead, UnreadableInput, lines_of, text_of
+from pipeline.console.lines import Broken, CsvHead, UnreadableInput, lines_of
 from pipeline.console.suppressions.target import Recipient
 from pipeline.domain.address import BadAddress
 from pipeline.domain.address_hash import read_address
@@ -74,25 +74,14 @@ def _objects(lines: Iterator[bytes]) -> Iterator[tuple[int, dict[str, Any] | Bro
 
 
 def _csv(lines: Iterator[bytes]) -> Iterator[tuple[int, dict[str, Any] | Broken]]:
-    csv.field_size_limit(LONGEST_LINE)
     head = CsvHead(lines)
     if not head.header.strip():
         return
     columns = _columns(head)
     if not set(_WHOM) & set(columns):
         raise UnreadableInput(f"line {head.number}: the CSV header has no column address, address_hash or lead_id")
-    reader = csv.reader(map(text_of, lines), delimiter=head.delimiter, strict=True)
-    while True:
-        number = reader.line_num + head.number + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, Broken(number, f"no CSV: {error}")
-            continue
-        if any(cell.strip() for cell in cells):
-            yield number, _datum(number, columns, cells)
+    for number, cells in head.rows(lines):
+        yield number, cells if isinstance(cells, Broken) else _datum(number, columns, cells)
 
 
 def _columns(head: CsvHead) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 from pipeline.domain.order import Action
 from pipeline.domain.story import Reason, State
@@ -15,18 +14,8 @@ from pipeline.stages.lane.fate import Ended, turned_away
 from pipeline.stages.lane.gate import is_expired
 from pipeline.stages.lane.index import Sweep
 from pipeline.stages.lane.intake import line_up
+from pipeline.stages.passes import LATEST_MS, REST_MS, SLICE, next_pass_ms
 from pipeline.stages.step import STEP_BYTES
-
-SLICE: Final = 500
-"""Touches looked at per step, at most."""
-REST_MS: Final = 2
-"""Between two slices other partitions have their turn."""
-SOONEST_MS: Final = 1_000
-LATEST_MS: Final = 30_000
-"""Time from the begin of one pass to that of the next under a stream of orders, at least and at most (unless one pass takes
-longer): a short queue obeys soon, a long one costs no more than two passes a minute."""
-SHARE: Final = 20
-"""Between the two, as many times what the pass before took."""
 
 
 def expire(draft: StepDraft) -> None:
@@ -110,8 +99,7 @@ def _end(draft: StepDraft, sweep: Sweep) -> None:
     index = draft.index
     index.sweep = None
     if sweep.control or sweep.suppressions:
-        apart_ms = (draft.now_ms - sweep.began_ms) * SHARE
-        index.next_sweep_ms = sweep.began_ms + min(max(apart_ms, SOONEST_MS), LATEST_MS)
+        index.next_sweep_ms = next_pass_ms(sweep.began_ms, draft.now_ms)
     _note_swept(draft, sweep.control, sweep.suppressions)
     draft.wake_at(draft.now_ms + REST_MS)
 
