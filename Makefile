@@ -17,15 +17,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
 	@touch $@
 
-test: setup  ## Run all tests (starts a real Kafka)
-	$(BIN)/python -m pytest
+test: setup  ## Run all tests: two processes with a real Kafka each, then what is measured, alone
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/measure
+	$(BIN)/python -m pytest tests/measure
 
 check: setup  ## Run everything that CI runs: lint, format, types, architecture, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(MAKE) test
 
 demo: setup  ## Send the touches of examples/ through a real Kafka to the sandbox, and show the results
 	$(BIN)/python -m pipeline.lab.demo run
