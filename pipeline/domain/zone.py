@@ -21,7 +21,7 @@ class UnknownZone(ValueError):
 
 
 def is_zone(name: str) -> bool:
-    """Tell whether `name` is a time zone of the IANA database."""
+    """Return whether `name` is a time zone of the IANA database."""
     return name in _names() and _zone(name) is not None
 
 

@@ -38,7 +38,8 @@ class SchemaNotHere(Exception):
 class Registry:
     """Fetches each schema id once and caches it: an id never changes its meaning.
 
-    That it has none is remembered for a minute: a replica may be late by some seconds, and garbage comes in crowds.
+    That the registry has no schema under an id is remembered for a minute: a replica may be some seconds late, and garbage
+    comes in crowds.
     """
 
     def __init__(self, address: Address, now_s: Callable[[], float] = time.monotonic) -> None:

@@ -27,8 +27,8 @@ def too_late(claim: Claim, now_ms: int) -> Unanswerable | None:
 def judge(answer: HttpAnswer, count: int, now_ms: int) -> Resolution:
     """Return what the answer to a replay says about the claim.
 
-    As for a call, with one exception: a first request still running is to be asked again. That the same bytes are wrong in
-    themselves (400, 422) they were from the beginning. Paused (a 403: the domain or the key may have lost its right
+    As for a call, with one exception: a first request still running is to be asked again. Bytes
+    that are wrong in themselves (400, 422) were so from the beginning. Paused (a 403: the domain or the key may have lost its right
     since), Refused, Unbegun and Unknown judge the replay only: whether the first request was accepted stays open.
     """
     verdict = judge_call(answer, count, now_ms)

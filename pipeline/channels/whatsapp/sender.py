@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 SHORTEST_LOOK_S = 1.0
 STATUS_KEPT_MS = 2_000
-"""Seconds for which a session seen WORKING is taken as such. Any other state is asked for before every call, so that the breaker can close soon."""
+"""Time for which a session seen WORKING is taken as such. Any other state is asked for before every call, so that the breaker
+can close soon."""
 
 
 class WahaSender:

@@ -1,4 +1,4 @@
-"""`faust -A pipeline unconfirmed list|resolve`: thin shells; what they do is in `unconfirmed`."""
+"""`faust -A pipeline unconfirmed list|resolve`: the commands; `work` reads, asks and records, `view` shows."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 START_S = 60.0
 STOP_S = 30.0
-"""SIGTERM is answered within request_timeout + 10 s (contract section 6)."""
+"""A worker answers SIGTERM within request_timeout + 10 s."""
 STOP_ORDER = ("worker", "sandbox")
 """And Kafka behind them."""
 SANDBOX_SAYS = re.compile(r"sandbox listening on (http://\S+)")

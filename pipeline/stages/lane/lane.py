@@ -87,8 +87,8 @@ class Lane:
     ) -> LaneStep:
         """Settle, take in, claim, ask; with `is_stopping` neither claim nor ask.
 
-        `control` is what is known of orders and suppressions. `monotonic_ms` is a clock that is never set, by which the lane notices that the other one was. If any part of
-        the step raises, the step is done again with each part tried on its own.
+        `control` is what is known of orders and suppressions. `monotonic_ms` is a clock that is never set, by which the lane
+        notices that the other one was. If any part of the step raises, the step is done again with each part on its own.
         """
         kept, has_inherited = self._index.copied(), self._has_inherited
         draft = StepDraft(self._config, self._index, Overlay(committed), now_ms, draw, control=control)
