@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.lab.local.kafka import LocalKafka
+from tests.mutants_secured import SECURED
 
 ROOT = Path(__file__).parents[1]
 ENGINE = "tests/flow/test_engine.py"
@@ -375,6 +377,7 @@ MUTANTS = [
         "if False and",
         "tests/unit/agents/test_throttle_log.py",
     ),
+    *SECURED,
 ]
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".data", ".*_cache", "__pycache__", ".hypothesis")
@@ -405,15 +408,18 @@ def survives(mutant: tuple[str, str, str, str, str], servers: str) -> bool:
 
 def main() -> int:
     wanted = sys.argv[1:]
+    chosen = [each for each in MUTANTS if not wanted or any(word in each[0] for word in wanted)]
     alive = 0
-    with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder)) as kafka:
-        for mutant in MUTANTS:
-            if wanted and not any(word in mutant[0] for word in wanted):
-                continue
-            is_alive = survives(mutant, ",".join(kafka.bootstrap_servers))
+    with ExitStack() as stack:
+        servers = ""
+        if any("tests/flow" in each[4] for each in chosen):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            servers = ",".join(stack.enter_context(LocalKafka(Path(folder))).bootstrap_servers)
+        for mutant in chosen:
+            is_alive = survives(mutant, servers)
             alive += is_alive
             print(f"{'SURVIVES' if is_alive else 'caught  '}  {mutant[0]}", flush=True)
-    print(f"{alive} of {len(MUTANTS)} survive")
+    print(f"{alive} of {len(chosen)} survive")
     return 1 if alive else 0
 
 

@@ -44,9 +44,11 @@ def until_ms(text: str, now_ms: int) -> int:
     if text == NOW:
         return now_ms
     try:
-        return now_ms + duration_ms(text)
+        return instant_ms(now_ms + duration_ms(text))
     except InvalidValue:
         pass
+    except NotAnInstant:
+        raise ValueError(f"{text!r} from now is further ahead than can be meant") from None
     try:
         return instant_ms(text)
     except NotAnInstant:

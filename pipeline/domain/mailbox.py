@@ -17,6 +17,8 @@ LONGEST: Final = 320
 """Characters of an address: 64 before the @, 255 behind it (RFC 5321 section 4.5.3.1)."""
 DOMAINS: Final = 10_000
 """Number of judged domains kept in memory."""
+MOST_COMMENTS: Final = 20
+"""Parentheses in a header of addresses: the library that reads them goes into nested ones as deep as they go."""
 LONGEST_MAILBOX: Final = 640
 """With a display name."""
 _PLAIN = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
@@ -122,6 +124,8 @@ def _mailto(found: re.Match[str]) -> str:
 def _mailboxes(value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
+    if value.count("(") > MOST_COMMENTS:
+        raise BadAddress(f"it has more than {MOST_COMMENTS} comments")
     return ", ".join(
         normal_mailbox(f"{_quoted(name)} <{address}>" if name else address) for name, address in getaddresses([value])
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import shlex
 import ssl
 import subprocess
@@ -73,18 +75,20 @@ class TokenFile:
 
 
 class TokenCommand:
-    """A command that prints a token; its token serves the connections of the next 30 s."""
+    """A command that prints a token; its token serves the connections of the next 30 s, if it is valid for so long."""
 
     def __init__(self, command: str) -> None:
         self._words = shlex.split(command)
         self._lock = threading.Lock()
         self._last: tuple[float, str] | None = None
+        """Until when the token serves (`time.monotonic()`), and the token."""
 
     def read(self) -> str:
         """Return the token. Raises NoToken."""
         with self._lock:
-            if self._last is None or time.monotonic() - self._last[0] > TOKEN_S:
-                self._last = time.monotonic(), self._run()
+            if self._last is None or time.monotonic() >= self._last[0]:
+                token = self._run()
+                self._last = time.monotonic() + _serves_s(token), token
             return self._last[1]
 
     def _run(self) -> str:
@@ -99,6 +103,19 @@ class TokenCommand:
             said = " ".join(done.stderr.split())[:_SAID_CHARS]
             raise NoToken(f"the token command {self._words[0]} ended with exit code {done.returncode}: {said}")
         return done.stdout.strip()
+
+
+def _serves_s(token: str) -> float:
+    """Return for how long a token serves further connections: TOKEN_S, at most half of what is left of it.
+
+    A JWT says when it ends (RFC 7519, 4.1.4); a token in any other form does not.
+    """
+    try:
+        claims = token.split(".")[1]
+        ends_s = float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
+        return TOKEN_S
+    return min(TOKEN_S, max(0.0, (ends_s - time.time()) / 2))  # noqa: TID251 - its issuer's clock, no decision of a stage
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pipeline.domain.instant import instant_ms
+from pipeline.domain.instant import NotAnInstant, instant_ms
 from pipeline.domain.order import Action, Order, Target
-from pipeline.domain.rules import is_name
+from pipeline.domain.rules import is_name, is_touch_id
 from pipeline.domain.suppression import UNKNOWN_BY, Scope, Suppression, SuppressionReason
 from pipeline.records.published import UndecodableValue
 from pipeline.records.single_object import decode, encode
@@ -49,8 +49,8 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
         order = Order(
             Action(datum["action"]),
             Target.parse(datum["target"]),
-            note=datum["note"],
-            by=datum["by"],
+            note=datum["note"][:LONGEST_NOTE],
+            by=datum["by"][:LONGEST_BY],
             at_ms=datum["at"],
             until_ms=datum["until"],
         )
@@ -80,13 +80,28 @@ def suppression_datum(entry: Suppression) -> dict[str, Any]:
 
 
 def decode_suppression(read: ReadValue, key: bytes | None, value: bytes, timestamp_ms: int) -> Suppression:
-    """Return the entry of a record; `timestamp_ms` is the record's. Raises UndecodableValue, also for a wrong key."""
+    """Return the entry of a record; `timestamp_ms` is the record's. Raises UndecodableValue, also for a wrong key.
+
+    An `at` in another unit (seconds, microseconds) decides nothing, so that entry is obeyed, with the record's time.
+    """
+    datum = read(value)
     try:
-        entry = suppression_of(read(value), at_ms=timestamp_ms)
+        entry = suppression_of(_with_meant_at(datum), at_ms=timestamp_ms)
     except ValueError as error:
         raise UndecodableValue(f"no suppression: {error}") from error
     _check_key(key, entry.key)
     return entry
+
+
+def _with_meant_at(datum: Mapping[str, Any]) -> Mapping[str, Any]:
+    said = datum.get("at")
+    if not isinstance(said, int) or isinstance(said, bool):
+        return datum
+    try:
+        instant_ms(said)
+    except NotAnInstant:
+        return {**datum, "at": None}
+    return datum
 
 
 def suppression_of(datum: Mapping[str, Any], *, at_ms: int, by: str = UNKNOWN_BY) -> Suppression:
@@ -96,17 +111,32 @@ def suppression_of(datum: Mapping[str, Any], *, at_ms: int, by: str = UNKNOWN_BY
         raise ValueError("address_hash must be 32 lower-case hexadecimal digits")
     if lead is not None and not is_name(lead):
         raise ValueError("lead_id must be 1 to 256 characters, none a control character")
-    note, said_at = _text(datum, "note"), datum.get("at")
+    note, touch_id, said_at = _text(datum, "note"), _text(datum, "touch_id"), datum.get("at")
     return Suppression(
-        Scope(datum.get("scope", "")),
+        scope_of(datum.get("scope")),
         address_hash=hashed,
         lead_id=lead,
-        reason=SuppressionReason(datum.get("reason", "")),
+        reason=_reason_of(datum.get("reason")),
         note=None if note is None else note[:LONGEST_NOTE],
-        touch_id=_text(datum, "touch_id"),
-        by=_text(datum, "by") or by,
+        touch_id=touch_id if is_touch_id(touch_id) else None,
+        by=(_text(datum, "by") or by)[:LONGEST_BY],
         at_ms=at_ms if said_at is None else instant_ms(said_at),
     )
+
+
+def scope_of(said: object) -> Scope:
+    """Return the scope. Raises ValueError, whose message does not repeat what was said: it may be an address."""
+    try:
+        return Scope(said)  # type: ignore[arg-type]
+    except ValueError:
+        raise ValueError(f"scope must be one of {', '.join(Scope)}") from None
+
+
+def _reason_of(said: object) -> SuppressionReason:
+    try:
+        return SuppressionReason(said)  # type: ignore[arg-type]
+    except ValueError:
+        raise ValueError(f"reason must be one of {', '.join(SuppressionReason)}") from None
 
 
 def _text(datum: Mapping[str, Any], name: str) -> str | None:

@@ -32,6 +32,8 @@ from pipeline.stages.ttl import TtlSweep, recall, remember
 
 SILENT = b"n"
 """Rows that count the silent touches of a channel."""
+MOST_HELD = 100
+"""Callbacks kept about one message that is not known: whoever answers a message that none of ours is may do so for ever."""
 LIFTED = (Scope.PHONE, Scope.SMS, Scope.WHATSAPP)
 """Scopes of the opt-outs that a word back lifts."""
 
@@ -188,13 +190,16 @@ class Deliveries:
         step.counts[DeliveryTold(touch.channel, fact.kind)] += 1
 
     def _hold(self, early: Callback, row: bytes | None, view: Overlay, step: StageStep, now_ms: int) -> None:
-        """Keep a callback until its touch is known: one of each kind, and of each wish."""
+        """Keep a callback until its touch is known: one of each kind, and of each wish; of too many, the latest."""
         held = () if row is None else decode_held(row).callbacks
         if any((each.kind, each.acts_as) == (early.kind, early.acts_as) for each in held):
             step.counts[FactDropped(early.channel, "repeated")] += 1
             return
+        kept = (*held, early)[-MOST_HELD:]
+        for left_out in held[: len(held) + 1 - len(kept)]:
+            step.counts[FactDropped(left_out.channel, "unmatched")] += 1
         until_ms = now_ms + self._rules.early_for_ms
-        remember(view, early.place.encode(), encode_held(HeldCallbacks((*held, early))), until_ms)
+        remember(view, early.place.encode(), encode_held(HeldCallbacks(kept)), until_ms)
 
     # --- wishes ----------------------------------------------------------------------------------------------------
 

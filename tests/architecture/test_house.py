@@ -55,6 +55,20 @@ def statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return function.end_lineno - body[0].lineno + 1 if body else 0
 
 
+def test_whatever_connects_to_kafka_does_so_with_all_that_is_configured():
+    """Servers alone are no connection: TLS and the login come with them (`kafka/connection.py`)."""
+    clients = {"AIOKafkaClient", "AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "create_conn"}
+    calls = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", [ast.unparse(each.value) for each in node.keywords if not each.arg])
+        for path in PRODUCT
+        if "lab" not in path.relative_to(ROOT).parts
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in clients
+    ]
+    assert len(calls) > len(clients)
+    assert [place for place, spread in calls if not any("connection" in each or each == "how" for each in spread)] == []
+
+
 def test_every_topic_that_an_agent_writes_is_read_or_public():
     names = [stretch.topic for stretch in flow.ROAD]
     assert [name for name, count in Counter(names).items() if count > 1] == []

@@ -237,6 +237,28 @@ def test_the_image_runs_as_nobody_in_particular_and_its_base_can_be_pinned():
         assert pinned == {"PYTHON_IMAGE": "python@sha256:1"}
 
 
+PINNED = re.compile(r"[a-z0-9./-]+:[A-Za-z0-9.-]+@sha256:[0-9a-f]{64}")
+UNPINNED = {"schema-registry", "kafka-ui"}
+"""Services whose images have no published digest that could be looked up here; the file and docs/operations.md say so."""
+
+
+def test_images_are_pinned_and_the_ones_that_are_not_are_named():
+    found = {name: each["image"] for name, each in services("docker-compose.yml", {}).items() if "image" in each}
+    assert {name for name, image in found.items() if PINNED.fullmatch(image) is None} == UNPINNED
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert text.count("# not pinned") == len(UNPINNED)
+    [images] = re.findall(r"^## Images\n(.*?)^## ", (ROOT / "docs/operations.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert all(found[name] in images for name in UNPINNED)
+
+
+def test_every_build_has_the_same_pinned_base():
+    [base] = [line.removeprefix("ARG PYTHON_IMAGE=") for line in dockerfile() if line.startswith("ARG PYTHON_IMAGE=")]
+    assert PINNED.fullmatch(base)
+    for file in ("docker-compose.yml", "docker-compose.real.yml"):
+        bases = {each["build"]["args"]["PYTHON_IMAGE"] for each in services(file, {}).values() if "build" in each}
+        assert bases == {base}, file
+
+
 def pins(file: str) -> dict[str, str]:
     found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE)
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}

@@ -82,6 +82,43 @@ async def test_touches_come_and_go_by_every_way_in_with_the_permissions_that_the
     assert len(stack.stories) == len(stack.produced)
 
 
+MINT = """
+import base64, json, sys, time
+now = int(time.time())
+parts = ({{"alg": "none"}}, {{"sub": "pipeline", "iat": now, "exp": now + {lasts_s}}})
+with open({log!r}, "a") as log:
+    log.write("x")
+print(".".join(base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in parts) + ".")
+"""
+LASTS_S, TOKENS = 6, 12
+"""Each token's life in seconds, and how many are fetched while touches flow: more than connections are opened at a start."""
+
+
+async def test_a_token_that_ends_while_a_worker_runs_is_fetched_anew_and_the_worker_goes_on(
+    secured: SecuredKafka, stack: Stack, tmp_path: Path
+) -> None:
+    await secured.grant(OPERATIONS, stack.prefix)
+    fetched, mint = tmp_path / "fetched", tmp_path / "mint.py"
+    mint.write_text(MINT.format(lasts_s=LASTS_S, log=str(fetched)))
+    way = secured.by_command("pipeline", "SASL_PLAINTEXT", f"{sys.executable} -S {mint}")
+    stack.worker_servers, stack.config["kafka"] = way.servers, way.toml
+    stack.start(0)
+    await stack.wait_for_topics()
+    await stack.wait_for_work(0)
+    began = fetched.stat().st_size
+    round_, deadline = 0, time.monotonic() + 120
+    while fetched.stat().st_size < began + TOKENS:
+        await stack.produce([touch(channel, 10 * round_ + n) for n in range(3) for channel in CHANNELS])
+        assert await stack.follow(stack.all_ended, deadline_s=60), (stack.folder / "worker-0.log").read_text()[-3000:]
+        assert time.monotonic() < deadline, "the broker does not end sessions"
+        round_ += 1
+    assert await stack.stop_gently(0) == 0
+    log = (stack.folder / "worker-0.log").read_text()
+    assert "[CRITICAL]" not in log
+    assert "Traceback" not in log
+    stack.judge()
+
+
 CLOSED = [
     # why, and what the one line says
     ("a wrong password", "the broker refuses the credentials (SCRAM-SHA-256)"),
@@ -154,7 +191,7 @@ async def test_check_looks_as_a_worker_connects_by_every_way_in(
     secured: SecuredKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
     await secured.grant(OPERATIONS, topic_prefix)
-    for name, way in {**ways(secured), "token command": secured.by_token("pipeline", "SASL_SSL", command=True)}.items():
+    for name, way in {**ways(secured), "token command": secured.by_command("pipeline", "SASL_SSL")}.items():
         cluster = Cluster(connection_of(load(way.environment, tmp_path)), topic_prefix)
         findings = [found async for found in check(cluster, desired(topic_prefix), time.time)]
         assert all(found.is_ok for found in findings), (name, findings)

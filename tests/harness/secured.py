@@ -159,10 +159,17 @@ class SecuredKafka:
         said = {"security_protocol": "SSL", "ssl_certfile": str(pair.certfile), "ssl_keyfile": str(pair.keyfile)}
         return Way(self._kafka.secured_servers("SSL"), {**said, **self._trust("SSL")})
 
-    def by_token(self, user: str, protocol: str, *, command: bool = False) -> Way:
+    def by_token(self, user: str, protocol: str) -> Way:
         path = self.folder / f"{user}.token"
         path.write_text(token_of(user))
-        source = {"sasl_token_command": f"cat {path}"} if command else {"sasl_token_file": str(path)}
+        return self._by_bearer(protocol, sasl_token_file=str(path))
+
+    def by_command(self, user: str, protocol: str, command: str | None = None) -> Way:
+        path = self.folder / f"{user}.token"
+        path.write_text(token_of(user))
+        return self._by_bearer(protocol, sasl_token_command=command or f"cat {path}")
+
+    def _by_bearer(self, protocol: str, **source: str) -> Way:
         said = {"security_protocol": protocol, "sasl_mechanism": "OAUTHBEARER", **source}
         return Way(self._kafka.secured_servers(protocol), {**said, **self._trust(protocol)})
 

@@ -16,7 +16,7 @@ from pipeline.domain.address import BadAddress
 from pipeline.domain.address_hash import address_hash
 from pipeline.domain.callback import CallbackPath, CallbackRules, NotAuthentic, ReceivedCallback
 from pipeline.domain.fact import BY_PROVIDER, Callback, Entry, FactKind
-from pipeline.domain.mailbox import normal_email
+from pipeline.domain.mailbox import LONGEST_MAILBOX, MOST_COMMENTS, normal_email
 from pipeline.domain.suppression import Scope, SuppressionReason
 from pipeline.domain.work import Channel
 from pipeline.secret import Secret
@@ -139,12 +139,17 @@ def _entries(data: Any, reason: SuppressionReason, note: str | None, privacy_key
 
 def _addresses(said: object) -> Iterator[str]:
     listed = [said] if isinstance(said, str) else said if isinstance(said, list) else []
-    texts = [each for each in listed[:MOST_RECIPIENTS] if isinstance(each, str)]
+    texts = [each for each in listed[:MOST_RECIPIENTS] if isinstance(each, str) and _is_bounded(each)]
     for _, address in getaddresses(texts):
         try:
             yield normal_email(address)
         except BadAddress:
             continue
+
+
+def _is_bounded(said: str) -> bool:
+    """Whether it can be read: the library goes into nested comments as deep as they go."""
+    return len(said) <= LONGEST_MAILBOX and said.count("(") <= MOST_COMMENTS
 
 
 PATHS: Final = (CallbackPath("", read),)

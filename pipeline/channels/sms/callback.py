@@ -33,7 +33,8 @@ UNREACHABLE: Final = frozenset({"21211", "21614", "30005", "30006"})
 MOST_FIELDS: Final = 500
 EMPTY_ANSWER: Final = b"<Response/>"
 """TwiML that answers an inbound message with nothing."""
-_NUMBER: Final = re.compile(r"\+[1-9]\d{4,14}")
+_NUMBER: Final = re.compile(r"\+[1-9][0-9]{4,14}")
+_CODE: Final = re.compile(r"[0-9]{1,9}")
 
 Form = Mapping[str, str]
 
@@ -43,7 +44,8 @@ def read_status(
 ) -> list[Callback]:
     """Return what the status of a message says. Raises NotAuthentic, NotReadable."""
     form = _verified(received, account, rules)
-    code = form.get("ErrorCode") or None
+    said = form.get("ErrorCode", "")
+    code = said if _CODE.fullmatch(said) else None
     kind, message_id = KINDS.get(form.get("MessageStatus", "").lower()), form.get("MessageSid", "")[:LONGEST_ID]
     entry = None if code is None else _entry(code, form, rules)
     if not message_id or (kind is None and entry is None):

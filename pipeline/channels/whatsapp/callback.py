@@ -19,9 +19,9 @@ from pipeline.domain.work import Channel
 ACKS: Final = {-1: FactKind.UNDELIVERED, 2: FactKind.DELIVERED, 3: FactKind.READ, 4: FactKind.READ}
 """ERROR, DEVICE, READ, PLAYED; PENDING and SERVER say nothing new."""
 MESSAGES: Final = ("message", "message.any")
-_NUMBER: Final = re.compile(r"(\d{5,15})(?::\d+)?@(?:c\.us|s\.whatsapp\.net)")
+_NUMBER: Final = re.compile(r"([0-9]{5,15})(?::[0-9]+)?@(?:c\.us|s\.whatsapp\.net)")
 """A chat id with a number, perhaps with a device."""
-_PERSON: Final = re.compile(r"\d+(?::\d+)?@(?:c\.us|s\.whatsapp\.net|lid)")
+_PERSON: Final = re.compile(r"[0-9]+(?::[0-9]+)?@(?:c\.us|s\.whatsapp\.net|lid)")
 """Not a group, a channel or a broadcast."""
 _RENUMBERED: Final = (
     (re.compile(r"55(\d\d)([6-9]\d{7})"), r"55\g<1>9\2"),

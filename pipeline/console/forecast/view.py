@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.console.order.view import named_line
+from pipeline.console.printing import json_escaped
 from pipeline.console.status.view import printable
 from pipeline.domain.story import TERMINAL, State
 from pipeline.forecast import per_bucket
@@ -166,7 +167,7 @@ def json_of(forecast: Forecast, pauses: Sequence[Order] = ()) -> str:
             "sent_per_bucket": per_bucket(ending.sent_ms, start_ms, length_ms, columns),
         }
 
-    return orjson.dumps(
+    found = orjson.dumps(
         {
             "now": instant(forecast.now_ms),
             "until": instant(forecast.until_ms),
@@ -178,7 +179,8 @@ def json_of(forecast: Forecast, pauses: Sequence[Order] = ()) -> str:
                 for each in forecast.campaigns
             ],
         }
-    ).decode()
+    )
+    return json_escaped(found.decode())
 
 
 def _lane(lane: LaneOutlook, pauses: Sequence[Order]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pipeline.console.printing import json_escaped
 from pipeline.domain.story import TERMINAL
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def line_of(told: Mapping[str, Any]) -> str:
 def json_of(told: Mapping[str, Any]) -> str:
     """Return the record as one line of JSON; instants as integer milliseconds, absent members left out."""
     plain = {k: epoch_ms(v) if isinstance(v, datetime) else v for k, v in told.items() if v is not None}
-    return orjson.dumps(plain).decode()
+    return json_escaped(orjson.dumps(plain).decode())
 
 
 def _extra(member: str, value: Any) -> str:
@@ -78,6 +79,9 @@ def epoch_ms(instant: Any) -> int:
 
 
 def time_of(instant: Any) -> str:
-    """Return an instant for people: ISO 8601 in UTC, to the millisecond."""
-    at = datetime.fromtimestamp(epoch_ms(instant) / 1000, UTC)
+    """Return an instant for people: ISO 8601 in UTC, to the millisecond; one that no calendar has, as its number."""
+    try:
+        at = datetime.fromtimestamp(epoch_ms(instant) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{epoch_ms(instant)} ms"
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from pipeline.console.lines import Broken, CsvHead, UnreadableInput, lines_of
 from pipeline.console.suppressions.target import Recipient
 from pipeline.domain.address import BadAddress
 from pipeline.domain.address_hash import read_address
+from pipeline.domain.rules import is_touch_id
 from pipeline.domain.suppression import SuppressionReason
 from pipeline.records.control import LONGEST_BY, LONGEST_NOTE, suppression_of
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.domain.suppression import Suppression
 
 _WHOM: Final = ("address", "address_hash", "lead_id")
+_WHOLE: Final = re.compile(r"[0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def _datum(number: int, columns: list[str], cells: list[str]) -> dict[str, Any] 
     if any("\ud800" <= c <= "\udfff" for cell in said.values() for c in cell):
         return Broken(number, "no UTF-8")
     at = said.get("at")
-    return {**said, "at": int(at)} if at is not None and at.isdecimal() else said
+    return {**said, "at": int(at)} if at is not None and _WHOLE.fullmatch(at) else said
 
 
 def _row(number: int, datum: Mapping[str, Any], defaults: ImportDefaults) -> EntryRow | Broken:
@@ -114,6 +117,8 @@ def _entry(datum: Mapping[str, Any], defaults: ImportDefaults) -> Suppression:
     for name, most in (("note", LONGEST_NOTE), ("by", LONGEST_BY)):
         if isinstance(datum.get(name), str) and len(datum[name]) > most:
             raise ValueError(f"{name} must not be longer than {most} characters")
+    if datum.get("touch_id") is not None and not is_touch_id(datum["touch_id"]):
+        raise ValueError("touch_id must be 1 to 128 of A-Z a-z 0-9 . _ : -")
     whole = {
         **datum,
         "address_hash": recipient.hashed,

@@ -15,6 +15,7 @@ from pipeline.domain.order import escaped_id
 from pipeline.domain.rules import is_name
 from pipeline.domain.suppression import Scope, SuppressionReason
 from pipeline.domain.work import Channel
+from pipeline.records.control import scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,7 +50,7 @@ class Recipient:
             if self.hashed is not None and self.kind is None:
                 raise ValueError("a hash does not say what it stands for: give a scope")
             return Scope.ANY if self.kind is None else _DEFAULT_SCOPE[self.kind]
-        scope = Scope(typed)
+        scope = scope_of(typed)
         if self.kind is not None and scope not in _FITS[self.kind]:
             raise ValueError(f"scope {scope} does not fit this kind of address")
         return scope

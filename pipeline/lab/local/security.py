@@ -64,6 +64,8 @@ class Security:
                 f"{at}.scram-sha-512.sasl.jaas.config": f"{SCRAM} required;",
                 f"{at}.oauthbearer.sasl.jaas.config": f'{BEARER} required unsecuredLoginStringClaim_sub="broker";',
                 f"{at}.oauthbearer.sasl.server.callback.handler.class": UNSECURED,
+                # A session ends with its token (KIP-368); without it a connection outlives the token.
+                f"{at}.oauthbearer.connections.max.reauth.ms": 3_600_000,
             }
         return found
 

@@ -223,6 +223,28 @@ def test_members_of_any_type_are_taken(odd):
         of_waha(orjson.dumps(body))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "(" * 100_000,
+        "(" * 640,
+        "<" * 100_000,
+        '"' * 100_000,
+        ["(" * 600] * 10_000,
+        ["a@b,"] * 10_000,
+        "a@b.example," * 9_000,
+    ],
+)
+def test_addresses_of_any_form_and_size_are_taken(said):
+    (found,) = of_resend(
+        event("bounced", to=said, bounce={"type": "Permanent", "message": "\x1b[2J\n" + "x" * 100_000})
+    )
+    assert len(found.entries) <= 50
+    assert found.error is not None
+    assert found.error.isprintable()
+    assert len(found.error) <= 301
+
+
 # --- Twilio ----------------------------------------------------------------------------------------------------------
 
 CALL = {
@@ -310,6 +332,12 @@ def test_final_error_codes_suppress_the_number(code, scope, reason):
     assert [(each.scope, each.reason, each.recipient) for each in said.entries] == (
         [] if scope is None else [(scope, reason, phone("+12125550123"))]
     )
+
+
+@pytest.mark.parametrize("code", ["1" * 200_000, "21610\n", "x" * 50, "\u0662\u0661\u0666\u0661\u0660", "21610;", ""])
+def test_what_is_no_code_of_twilios_is_none(code):
+    (said,) = of_status({"MessageStatus": "undelivered", "ErrorCode": code})
+    assert (said.error_code, said.entries) == (None, ())
 
 
 @pytest.mark.parametrize("body", ["STOP", " stop.", "Ｓｔｏｐ", "opt-out", "Opt Out!", "párar"])

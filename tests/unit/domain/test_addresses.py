@@ -359,6 +359,8 @@ def test_addresses_in_headers_are_normalised_too(name, value, normal):
         ("Sender", "ann"),
         ("Errors-To", "a@b.cd, c"),
         ("List-Unsubscribe", "<mailto:jürgen@x.de>"),
+        ("Sender", "(" * 900),
+        ("Errors-To", "a@b.cd" + " (x)" * 21),
     ],
 )
 def test_a_bad_address_in_a_header_is_refused(name, value):

@@ -1,4 +1,4 @@
-"""A fetch that a rebalance has overtaken leaves no trace: its records are dropped, and they are fetched again."""
+"""The consumer: how it connects, what an overtaken fetch leaves behind (nothing), and an offset that is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from pipeline.engine.consumer_thread import ConsumerThread
+from pipeline.engine import consumer_thread
+from pipeline.engine.consumer_thread import ConsumerThread, InputGone
+from pipeline.kafka.connection import Connection
 
 TP = TopicPartition("touches", 0)
 
@@ -62,3 +64,42 @@ def test_the_records_of_an_overtaken_fetch_are_dropped_and_fetched_again(meanwhi
     else:
         assert batches == []
         assert (thread.sought, thread._handed_out) == ([(TP, 10)], {TP: 10})
+
+
+class Conf:
+    """Faust's settings, each of them a number."""
+
+    def __getattr__(self, name: str) -> int:
+        return 10
+
+
+def test_the_consumer_connects_with_all_that_is_configured_and_no_offset_is_ever_reset(monkeypatch):
+    monkeypatch.setattr(consumer_thread, "AIOKafkaConsumer", lambda **given: given)
+    connection = Connection(
+        bootstrap_servers=["kafka:9093"],
+        security_protocol="SASL_SSL",
+        ssl_context=object(),
+        sasl_mechanism="PLAIN",
+        sasl_plain_username="me",
+        sasl_plain_password="pw",
+    )
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    thread.app = SimpleNamespace(conf=Conf(), assignor=object(), engine_config=SimpleNamespace(connection=connection))
+    given = thread._create_worker_consumer(None)
+    assert connection.items() <= given.items()
+    assert given["auto_offset_reset"] == "none"
+    assert given["isolation_level"] == "read_committed"
+
+
+@pytest.mark.parametrize("position", [10, 9])
+def test_an_offset_that_is_gone_ends_the_worker_unless_a_seek_has_left_it(position):
+    thread: Any = Fetched(nothing)
+    ended: list[Exception] = []
+    thread.app.die = ended.append
+    thread._out_of_range({TP: position})
+    if position == 10:
+        [error] = ended
+        assert isinstance(error, InputGone)
+        assert str(error).startswith("touches[0] has no offset 10 any more: ")
+    else:
+        assert ended == []

@@ -69,6 +69,15 @@ def test_half_an_instance_id_is_replaced(tmp_path, left):
     assert len(DataFolder(tmp_path / "data").claim()) == 32
 
 
+def test_a_crash_while_an_instance_id_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    folder = DataFolder(tmp_path / "data")
+    known = folder.claim()
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("the machine is off")))
+    with pytest.raises(OSError, match="off"):
+        folder.renew()
+    assert (tmp_path / "data" / "instance-id").read_text() == known
+
+
 def test_only_its_owner_can_read_the_folder(tmp_path):
     DataFolder(tmp_path / "data").claim()
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0

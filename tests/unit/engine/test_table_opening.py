@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from pipeline.engine.ownership import OpenedTable, resume_offset
 from pipeline.engine.store import NO_IDENTITY, StorePosition, reason_to_wipe
 from pipeline.engine.table import LastApplied
+from pipeline.engine.table_opening import KafkaTables, TableLost, _changed_inputs
 
 OURS, OTHER = b"o" * 16, b"x" * 16
 DAY_S = 86_400
@@ -88,3 +92,63 @@ def test_a_record_in_the_place_of_the_one_that_was_applied_is_told_from_it(key, 
     applied = LastApplied.of(OURS, 5, 7, b"k", b"v")
     assert LastApplied.unpack(applied.pack()) == applied
     assert (LastApplied.of(OURS, offset, timestamp_ms, key, value) == applied) is is_same
+
+
+class FakeReader:
+    """Has one record in each place."""
+
+    def __init__(self, value: bytes = b"v") -> None:
+        self.value = value
+        self.asked: dict[TopicPartition, int] = {}
+
+    async def records_at(self, wanted: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        self.asked = dict(wanted)
+        return {tp: SimpleNamespace(offset=at, timestamp=7, key=b"k", value=self.value) for tp, at in wanted.items()}
+
+
+APPLIED = LastApplied.of(OURS, 5, 7, b"k", b"v")
+
+
+@pytest.mark.parametrize(
+    ("identity", "value", "bounds", "says"),
+    [
+        (OURS, b"v", (0, 6), None),
+        (OURS, b"w", (0, 6), "has other records than those that were applied"),
+        (OTHER, b"v", (0, 6), "was deleted and created anew"),
+        (NO_IDENTITY, b"v", (0, 6), None),  # Kafka has no topic ids
+        (OURS, b"w", (6, 9), None),  # the applied record is deleted: there is nothing to compare
+        (OURS, b"w", (0, 5), None),  # the topic ends before it, which `resume_offset` sees
+    ],
+)
+async def test_an_input_that_is_not_the_one_that_was_applied_is_told_from_it(identity, value, bounds, says):
+    table: Any = SimpleNamespace(last_applied=APPLIED, input_identity=identity, next_offset=6)
+    reader: Any = FakeReader(value)
+    found = await _changed_inputs(reader, {INPUT: table}, {INPUT: bounds})
+    assert (found == {}) if says is None else found[INPUT].startswith(says)
+
+
+@pytest.mark.parametrize(("knows", "is_lost"), [(6, False), (7, False), (5, True), (0, True)])
+async def test_a_table_that_knows_less_than_was_applied_stops_the_worker(knows, is_lost):
+    config: Any = SimpleNamespace(application="pipeline", connection={"bootstrap_servers": ["kafka:9092"]})
+    tables = {INPUT: SimpleNamespace(next_offset=knows, changelog="lanes-sms-changelog")}
+
+    async def offsets(_: str) -> dict[TopicPartition, Any]:
+        return {INPUT: SimpleNamespace(offset=6)}
+
+    checking: Any = KafkaTables(config)._check_complete(SimpleNamespace(list_consumer_group_offsets=offsets), tables)
+    if not is_lost:
+        await checking
+        return
+    with pytest.raises(TableLost) as lost:
+        await checking
+    assert f"knows touches up to {knows}, but it was applied up to 6" in str(lost.value)
+    assert "--delete-offsets --group pipeline --topic touches" in str(lost.value)
+
+
+async def test_a_group_that_cannot_be_asked_stops_nobody(caplog):
+    async def offsets(_: str) -> dict[TopicPartition, Any]:
+        raise KafkaError("away")
+
+    tables: Any = KafkaTables(SimpleNamespace(application="pipeline"))
+    await tables._check_complete(SimpleNamespace(list_consumer_group_offsets=offsets), {})
+    assert "cannot be compared" in caplog.text

@@ -13,6 +13,7 @@ from pipeline.domain.order import Action, Order, Target
 from pipeline.domain.suppression import Scope, Suppression, SuppressionReason
 from pipeline.domain.work import Channel
 from pipeline.records.control import (
+    LONGEST_BY,
     LONGEST_NOTE,
     PRIVACY_KEY,
     decode_order,
@@ -139,7 +140,7 @@ def test_a_note_that_is_too_long_is_cut_for_the_entry_must_be_obeyed():
         {"address_hash": None, "lead_id": "a\nb"},
         {"note": 5},
         {"at": "soon"},
-        {"at": 1_700_000_000},
+        {"at": True},
     ],
 )
 def test_a_suppression_with_a_member_that_says_nothing_is_refused(changed):
@@ -175,3 +176,23 @@ def test_a_lane_report_is_read_as_it_was_written():
     assert decode_lane_report(encode_lane_report(REPORT)) == REPORT
     assert REPORT.key == "sms/a"
     assert decode_lane_report(encode_lane_report(replace(REPORT, parked=0))).parked == 0
+
+
+@pytest.mark.parametrize("at", [1_795_737_600, 1_795_737_600_000_000, 0, -1, 2**63 - 1])
+def test_an_entry_with_an_instant_in_another_unit_is_obeyed_all_the_same(at):
+    entry = decode_suppression(read, ENTRY.key.encode(), said(at=at), 1_700_000_000_000)
+    assert (entry.key, entry.at_ms) == (ENTRY.key, 1_700_000_000_000)
+
+
+def test_what_a_stranger_writes_beside_an_entry_or_an_order_is_bounded():
+    entry = decode_suppression(read, ENTRY.key.encode(), said(by="x" * 10**6, touch_id="t" * 10**6), 5)
+    assert (len(entry.by), entry.touch_id) == (LONGEST_BY, None)
+    order = decode_order(b"pause:campaign=spring", order_value(note="n" * 10**6, by="b" * 10**6, until=2**62))
+    assert (len(order.note), len(order.by), order.until_ms) == (LONGEST_NOTE, LONGEST_BY, 2**62)
+
+
+@pytest.mark.parametrize("changed", [{"scope": "+12125550001"}, {"reason": "+12125550001"}, {"scope": "left out"}])
+def test_what_is_no_entry_is_told_without_what_it_says(changed):
+    with pytest.raises(UndecodableValue, match="must be one of") as told:
+        decode_suppression(read, ENTRY.key.encode(), said(**changed), 5)
+    assert "555" not in str(told.value)

@@ -22,7 +22,7 @@ from pipeline.records.published import ValueReader
 from pipeline.records.writing import json_object, single_object, status_value
 from pipeline.stage_io import EXPIRES, MemoryTable, Record
 from pipeline.stages.dedup import Dedup
-from pipeline.stages.deliveries import Deliveries, SentMarks, silent_touches
+from pipeline.stages.deliveries import MOST_HELD, Deliveries, SentMarks, silent_touches
 from pipeline.stages.step import DeliveryTold, FactDropped
 
 T0 = 1_790_000_000_000
@@ -292,6 +292,19 @@ def test_a_stop_of_somebody_without_a_number_is_resolved_by_the_message_that_it_
         assert rig.kinds == ["replied"]
     rig.take(fact(None, lifts=(None,), acts_as="3B"))
     assert next(key for key, value in rig.entries if value is None) == f"phone:{'ab' * 16}:opt_out"
+
+
+def test_who_answers_a_message_of_nobodys_for_ever_fills_no_row_and_is_obeyed_when_it_is_known():
+    rig, stop = Rig(), replace(STOP, recipient=None)
+    rig.take(fact(FactKind.DELIVERED))
+    for n in range(1_000):
+        rig.take(replace(fact(None), entries=(stop,), acts_as=f"m{n}"))
+    assert max(len(value) for _, value in rig.table.scan(b"", b"\xff" * 9)) < 50_000
+    assert rig.counts[FactDropped(Channel.SMS, "unmatched")] == 1_001 - MOST_HELD
+    rig.take(TOUCH)
+    assert rig.entries[0][0] == f"phone:{TOUCH.recipient}:opt_out"
+    assert len({key for key, _ in rig.entries}) == 1
+    assert len(rig.entries) == MOST_HELD
 
 
 def test_a_record_that_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on():

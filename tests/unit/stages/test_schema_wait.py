@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
+from base64 import b64encode
 
 import httpx
 import pytest
@@ -216,6 +218,28 @@ def test_an_answer_that_is_none_is_the_registrys_fault_in_a_line(fake, answer):
     with pytest.raises(RegistryAway) as away:
         fake.registry.fetch_all([1, 2, 3])
     assert len(str(away.value)) < 400
+
+
+@pytest.mark.parametrize("fault", ["away", "401", "none"])
+def test_the_registrys_password_goes_to_the_registry_and_into_no_error(fault, caplog):
+    registry = Registry(Address.read("http://me:s3cr%20t-word@registry.example:8081/base"))
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        if fault == "away":
+            raise httpx.ConnectError(f"no way to {request.url}")
+        return httpx.Response(401 if fault == "401" else 200, text=f"who is {request.url}?")
+
+    registry._http = httpx.Client(transport=httpx.MockTransport(answer), auth=registry._http.auth)
+    with caplog.at_level(logging.DEBUG), pytest.raises(RegistryAway) as away:
+        registry.fetch(1)
+    assert asked[0].headers["Authorization"] == "Basic " + b64encode(b"me:s3cr t-word").decode()
+    assert asked[0].url.userinfo == b""
+    for text in (str(away.value), repr(away.value), caplog.text):
+        assert "s3cr" not in text
+        assert "me:" not in text
+    assert "http://registry.example:8081/base" in str(away.value)
 
 
 def test_eight_are_asked_at_once_and_no_more(fake):

@@ -40,6 +40,12 @@ def test_anything_else_is_no_until(text: str):
         until_ms(text, NOW_MS)
 
 
+@pytest.mark.parametrize("text", ["99999999d", "3000000d"])
+def test_an_until_that_no_calendar_has_is_refused_before_anything_is_written(text: str):
+    with pytest.raises(ValueError, match="further ahead than can be meant"):
+        until_ms(text, NOW_MS)
+
+
 def policies(**senders: list[str]) -> dict[Channel, ChannelPolicy]:
     return {
         channel: ChannelPolicy(

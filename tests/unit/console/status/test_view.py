@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
-from pipeline.console.status.view import ENDS, json_of, line_of, occurred_ms
+import pytest
+
+from pipeline.console.status.view import ENDS, json_of, line_of, occurred_ms, time_of
 
 AT = datetime(2026, 11, 24, 12, 3, 4, 567_000, tzinfo=UTC)
 AT_MS = 1_795_521_784_567
@@ -64,3 +67,20 @@ def test_json_has_integer_instants_and_no_absent_members():
 
 def test_the_states_that_end_a_touch():
     assert {"sent", "failed", "expired", "unconfirmed", "suppressed", "cancelled"} == ENDS
+
+
+HOSTILE = "\x9b31mred \u202e\x7f\u2028"
+"""What steers a terminal: a C1 escape, a turn of direction, delete, a line separator."""
+
+
+def test_no_status_steers_a_terminal_as_a_line_or_as_json():
+    told = {"touch_id": "t-1", "state": "failed", "occurred_at": AT_MS, "error": HOSTILE, "campaign_id": HOSTILE}
+    for shown in (line_of(told), json_of(told)):
+        assert shown.isprintable(), shown
+    assert json.loads(json_of(told)) == told
+
+
+@pytest.mark.parametrize("at_ms", [2**62, -(2**62), 253_402_300_800_000, 10**18])
+def test_an_instant_that_no_calendar_has_is_shown_as_its_number(at_ms: int):
+    assert time_of(at_ms) == f"{at_ms} ms"
+    assert f"{at_ms} ms" in line_of({"touch_id": "t-1", "state": "sent", "occurred_at": at_ms})

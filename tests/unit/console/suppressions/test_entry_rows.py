@@ -89,11 +89,11 @@ def test_an_export_imported_elsewhere_gives_the_same_entries(entries: list[Suppr
         ({"address": 12125550001}, "address must be text"),
         ({"address": NUMBER, "scope": "email"}, "does not fit"),
         ({"address": MAIL, "scope": "phone"}, "does not fit"),
-        ({"address": MAIL, "scope": "fax"}, "'fax' is not a valid Scope"),
+        ({"address": MAIL, "scope": "fax"}, "scope must be one of whatsapp, email, sms, phone, *"),
         ({"address_hash": PHONE_HASH}, "give a scope"),
         ({"address_hash": "x", "scope": "sms"}, "32 lower-case"),
         ({"lead_id": ""}, "1 to 256"),
-        ({"lead_id": "ann", "reason": "window"}, "'window' is not a valid SuppressionReason"),
+        ({"lead_id": "ann", "reason": "window"}, "reason must be one of complained, opt_out"),
         ({"lead_id": "ann", "note": "n" * 501}, "note must not be longer"),
         ({"lead_id": "ann", "by": "n" * 129}, "by must not be longer"),
         ({"lead_id": "ann", "at": "yesterday"}, "ISO 8601"),
@@ -141,3 +141,36 @@ def test_no_bytes_raise_anything_else(content: bytes):
         except UnreadableInput:
             continue
         assert all(isinstance(row, EntryRow | Broken) for row in found)
+
+
+@pytest.mark.parametrize(
+    "datum",
+    [
+        {"address": NUMBER, "scope": NUMBER},
+        {"address": NUMBER, "scope": [MAIL]},
+        {"address": MAIL, "reason": MAIL},
+        {"address": MAIL + MAIL},
+        {"address": "+1 212 555 0001 0001 0001 0001"},
+        {"address": NUMBER, "at": NUMBER},
+        {"address_hash": NUMBER, "scope": "sms"},
+        {"lead_id": MAIL + "\n"},
+        {"address": NUMBER, "note": MAIL * 100},
+        {"address": NUMBER, "by": MAIL * 100},
+        {"address": NUMBER, "touch_id": MAIL},
+        {"address": NUMBER, "touch_id": "t" * 4_000_000},
+        {"address": MAIL, "scope": "sms"},
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named_without_what_it_says(datum):
+    [why] = read(objects(datum))
+    assert isinstance(why, str), why
+    assert not any(said in why.casefold() for said in ("555", "ann@", "example.com", "ttt"))
+    assert len(why) < 300
+    assert "\n" not in why
+
+
+@pytest.mark.parametrize("at", ["9" * 5_000, "\u0661\u0662", "1" * 21, "-1", "1e9"])
+def test_a_number_that_is_no_instant_costs_its_line_only(at):
+    found = read(f"address,at\n{NUMBER},{at}\n{MAIL},\n")
+    assert [type(each) for each in found] == [str, Suppression]
+    assert "9999" not in found[0]
