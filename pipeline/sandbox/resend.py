@@ -13,6 +13,7 @@ from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up, o
 from pipeline.sandbox.store import Message, Store
 
 if TYPE_CHECKING:
+    from pipeline.sandbox.caller import Caller
     from pipeline.sandbox.rules import Rule, Rules
 
 MOST = 100
@@ -36,9 +37,10 @@ STATUS_NAMES = {
 class Resend:
     """Resend's API under a prefix."""
 
-    def __init__(self, store: Store, rules: Rules) -> None:
+    def __init__(self, store: Store, rules: Rules, caller: Caller | None = None) -> None:
         self._store = store
         self._rules = rules
+        self._caller = caller
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Return the routes."""
@@ -47,6 +49,7 @@ class Resend:
             web.post(f"{prefix}/emails", self._single),
             web.get(f"{prefix}/emails/{{id}}", self._get),
             web.get(f"{prefix}/domains", self._domains),
+            web.get(f"{prefix}/webhooks", self._webhooks),
         ]
 
     async def _batch(self, request: web.Request) -> web.Response:
@@ -66,6 +69,8 @@ class Resend:
         if await before(rule):
             return hang_up(request)
         answer = self._judge(request, body, mails, rule, is_batch=is_batch)
+        if self._caller is not None:
+            await self._caller.before_answer()
         arrival.status = answer.status
         return await after(request, rule, answer) if answer.status == 200 else answer  # noqa: PLR2004
 
@@ -162,6 +167,12 @@ class Resend:
         if not _key_of(request):
             return _error(401, "missing_api_key", "Missing API key")
         return web.json_response({"data": [{"id": "d1", "name": "example.com", "status": "verified"}]})
+
+    async def _webhooks(self, request: web.Request) -> web.Response:
+        if not _key_of(request):
+            return _error(401, "missing_api_key", "Missing API key")
+        rows = [] if self._caller is None else self._caller.webhooks.at_resend()
+        return web.json_response({"object": "list", "has_more": False, "data": rows})
 
 
 def _parse(body: bytes, *, is_batch: bool) -> list[Any] | None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from pipeline.sandbox.plans import FORGERIES, LIDS, MOST_REPEATS, OUTCOMES, CallbackPlan, any_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,7 +26,7 @@ class Rule:
 
     provider: str | None = None
     what: str = "send"
-    """`send`, or `ask` for look-ups."""
+    """`send`, `ask` for look-ups, `session`, or `callback` for what is called back about an accepted message."""
     to: str | None = None
     text: str | None = None
     """A part of the message's text."""
@@ -51,6 +53,8 @@ class Rule:
     """Name of an answer in `ANSWERS`, sent with `status` or the status of a success."""
     accept: bool = False
     """With `answer`: accept the request first."""
+    plan: CallbackPlan | None = None
+    """With `callback`: what is called back, and how."""
     seen_ms: list[int] = field(default_factory=list)
 
 
@@ -83,16 +87,18 @@ def _whole(least: int, most: int) -> tuple[Any, str]:
 _TEXT: Final = (lambda value: isinstance(value, str), "text")
 _YES_NO: Final = (lambda value: isinstance(value, bool), "true or false")
 _MS: Final = _whole(0, LONGEST_MS)
+_SHARE: Final = (lambda value: type(value) in (int, float) and 0 <= value <= 1, "a number from 0 to 1")
+_CODE: Final = (lambda value: type(value) is int or isinstance(value, str), "text or a whole number")
 MEMBERS: Final[dict[str, tuple[Any, str]]] = {
     "provider": _one_of(*PROVIDERS),
-    "what": _one_of("send", "ask", "session"),
+    "what": _one_of("send", "ask", "session", "callback"),
     "to": _TEXT,
     "text": _TEXT,
-    "probability": (lambda value: type(value) in (int, float) and 0 <= value <= 1, "a number from 0 to 1"),
+    "probability": _SHARE,
     "times": _whole(0, 1_000_000_000),
     "delay_ms": _MS,
     "status": _whole(200, 599),
-    "code": (lambda value: type(value) is int or isinstance(value, str), "text or a whole number"),
+    "code": _CODE,
     "headers": (
         lambda value: isinstance(value, dict) and all(map(_is_header, value.items())),
         "a map of text, without line breaks",
@@ -107,6 +113,26 @@ MEMBERS: Final[dict[str, tuple[Any, str]]] = {
     "accept": _YES_NO,
 }
 """Each member of a rule: a check of its value, and the allowed values in words."""
+_CHOICE: Final = ("provider", "what", "to", "text", "probability", "times", "seed")
+HOW: Final[dict[str, tuple[Any, str]]] = {
+    "delay_ms": _MS,
+    "within_ms": _MS,
+    "repeat": _whole(1, MOST_REPEATS),
+    "loss": _SHARE,
+    "forge": _one_of(*any_of(FORGERIES)),
+    "lid": _one_of(*LIDS),
+}
+"""Members that say how a callback comes, of a message or of an inbound one."""
+CALLBACK_MEMBERS: Final[dict[str, tuple[Any, str]]] = {
+    **{name: MEMBERS[name] for name in _CHOICE},
+    "outcome": _one_of(*any_of(OUTCOMES)),
+    "code": _CODE,
+    **HOW,
+    "before_answer": _YES_NO,
+    "reply": _TEXT,
+    "quote": _YES_NO,
+}
+"""The members of a rule for callbacks, in the same form."""
 
 
 def _is_header(pair: tuple[object, object]) -> bool:
@@ -135,11 +161,13 @@ class Rules:
 
     def add(self, raw: object) -> None:
         """Add a rule. Raises BadRule for an unknown member or a wrong value."""
-        told = checked(raw)
+        is_callback = isinstance(raw, dict) and raw.get("what") == "callback"
+        told = checked(raw, CALLBACK_MEMBERS if is_callback else MEMBERS)
         seed, code = told.pop("seed", None), told.get("code")
         if told.get("provider") == "twilio" and code is not None and not str(code).isdigit():
             raise BadRule(f"code is {code!r}; allowed with twilio: a whole number")
-        self._rules.append(Rule(**told if code is None else {**told, "code": str(code)}))
+        told = told if code is None else {**told, "code": str(code)}
+        self._rules.append(_callback_rule(told) if is_callback else Rule(**told))
         if seed is not None:
             self._dice.seed(seed)
 
@@ -156,12 +184,26 @@ class Rules:
                 continue
             if rule.limit is not None and not _is_over(rule, now_ms):
                 continue
+            if rule.plan is not None and not rule.plan.fits(provider):
+                continue
             if rule.probability < 1 and self._dice.random() >= rule.probability:
                 continue
             if rule.times is not None:
                 rule.times -= 1
             return rule
         return None
+
+
+def _callback_rule(told: dict[str, Any]) -> Rule:
+    """Return a rule for callbacks. Raises BadRule for what its provider cannot do."""
+    plan = CallbackPlan(**{name: value for name, value in told.items() if name not in _CHOICE})
+    provider = told.get("provider")
+    if provider is not None and not plan.fits(provider):
+        allowed = f"outcome {', '.join(OUTCOMES[provider])}; forge {', '.join(FORGERIES[provider])}"
+        raise BadRule(f"outcome or forge is none of {provider}'s; allowed: {allowed}")
+    if not any(plan.fits(each) for each in PROVIDERS):
+        raise BadRule("outcome and forge fit no provider together; allowed: see docs/sandbox.md")
+    return Rule(**{name: value for name, value in told.items() if name in _CHOICE}, plan=plan)
 
 
 def _is_over(rule: Rule, now_ms: int) -> bool:

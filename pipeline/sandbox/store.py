@@ -59,6 +59,8 @@ class Store:
         """Returns 32 hexadecimal digits, unique in each call."""
         self.offset_ms = 0
         self.sessions: dict[str, dict[str, Any]] = {}
+        self.on_accept: Callable[[Message], None] | None = None
+        """Called with each accepted message, at once."""
         self.reset()
 
     def reset(self) -> None:
@@ -81,6 +83,8 @@ class Store:
         self.accepted.append(message)
         self.by_to.setdefault((message.provider, message.to), []).append(message)
         self.by_id[message.id] = message
+        if self.on_accept is not None:
+            self.on_accept(message)
         return message
 
     def arrive(self, provider: str, sender: str, count: int = 1, key: str | None = None) -> Arrival:

@@ -15,6 +15,7 @@ from pipeline.sandbox.store import Message, Store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pipeline.sandbox.caller import Caller
     from pipeline.sandbox.rules import Rule, Rules
 
 CREATED = 201
@@ -27,9 +28,10 @@ API = "/2010-04-01/Accounts/{sid}"
 class Twilio:
     """Twilio's API under a prefix."""
 
-    def __init__(self, store: Store, rules: Rules) -> None:
+    def __init__(self, store: Store, rules: Rules, caller: Caller | None = None) -> None:
         self._store = store
         self._rules = rules
+        self._caller = caller
         self.listing_delay_ms = 0
         """A message is listed so long after it was created."""
 
@@ -40,6 +42,8 @@ class Twilio:
             web.get(f"{prefix}{API}/Messages.json", self._list),
             web.get(f"{prefix}{API}/Messages/{{id}}.json", self._get),
             web.get(f"{prefix}{API}.json", self._account),
+            web.get(f"{prefix}{API}/IncomingPhoneNumbers.json", self._numbers),
+            web.get(f"{prefix}/v1/Services/{{service}}", self._service),
         ]
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -50,6 +54,8 @@ class Twilio:
         if await before(rule):
             return hang_up(request)
         answer = self._judge(request, form, rule)
+        if self._caller is not None:
+            await self._caller.before_answer()
         arrival.status = answer.status
         return await after(request, rule, answer) if answer.status == CREATED else answer
 
@@ -75,7 +81,11 @@ class Twilio:
                 form["Body"],
                 form.get("From") or form["MessagingServiceSid"],
                 self._store.now_ms(),
-                extra={"status_callback": form.get("StatusCallback"), "validity_s": form.get("ValidityPeriod")},
+                extra={
+                    "status_callback": form.get("StatusCallback"),
+                    "validity_s": form.get("ValidityPeriod"),
+                    "account": request.match_info["sid"],
+                },
             )
         )
         return web.json_response(_shown(message, request.match_info["sid"]), status=CREATED)
@@ -121,6 +131,25 @@ class Twilio:
         return web.json_response(
             {"sid": request.match_info["sid"], "status": "active", "friendly_name": "sandbox", "type": "Full"}
         )
+
+    async def _numbers(self, request: web.Request) -> web.Response:
+        number = request.query.get("PhoneNumber", "")
+        row = {"sid": "PN" + "0" * 32, "phone_number": number, "sms_url": self._inbound_url(), "sms_method": "POST"}
+        return web.json_response({"incoming_phone_numbers": [row] if number else [], "page": 0, "next_page_uri": None})
+
+    async def _service(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "sid": request.match_info["service"],
+                "inbound_request_url": self._inbound_url() or None,
+                "inbound_method": "POST",
+                "use_inbound_webhook_on_number": False,
+                "status_callback": None,
+            }
+        )
+
+    def _inbound_url(self) -> str:
+        return "" if self._caller is None else self._caller.webhooks.url("twilio", "/inbound") or ""
 
 
 def _code(rule: Rule) -> int:

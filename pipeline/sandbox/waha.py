@@ -12,6 +12,7 @@ from pipeline.sandbox.rules import MAGIC, MAGIC_TIMES, after, before, hang_up, o
 from pipeline.sandbox.store import Message, Store
 
 if TYPE_CHECKING:
+    from pipeline.sandbox.caller import Caller
     from pipeline.sandbox.rules import Rule, Rules
 
 CREATED = 201
@@ -23,9 +24,10 @@ WAIT_S = 0.2
 class Waha:
     """WAHA's API under a prefix."""
 
-    def __init__(self, store: Store, rules: Rules) -> None:
+    def __init__(self, store: Store, rules: Rules, caller: Caller | None = None) -> None:
         self._store = store
         self._rules = rules
+        self._caller = caller
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Return the routes."""
@@ -35,6 +37,7 @@ class Waha:
             web.get(f"{prefix}/api/{{session}}/new-message-id", self._new_id),
             web.get(f"{prefix}/api/{{session}}/chats/{{chat}}/messages", self._messages),
             web.get(f"{prefix}/api/{{session}}/chats/{{chat}}/messages/{{id}}", self._message),
+            web.get(f"{prefix}/api/{{session}}/lids/{{lid}}", self._lid),
             web.get(f"{prefix}/api/contacts/check-exists", self._exists),
             web.get(f"{prefix}/ping", self._ping),
         ]
@@ -53,6 +56,8 @@ class Waha:
         if await before(rule):
             return hang_up(request)
         answer = await self._judge(request, body, rule)
+        if self._caller is not None:
+            await self._caller.before_answer()
         arrival.status = answer.status
         return await after(request, rule, answer) if answer.status == CREATED else answer
 
@@ -112,6 +117,7 @@ class Waha:
                 "status": session["status"],
                 "engine": {"engine": session["engine"]},
                 "me": {"id": "12025550100@c.us"},
+                "config": {"webhooks": [] if self._caller is None else self._caller.webhooks.at_waha()},
             }
         )
 
@@ -152,6 +158,13 @@ class Waha:
         if message is None or (message.provider, message.sender) != ("waha", request.match_info["session"]):
             return web.json_response({"statusCode": 404, "message": "Message not found"}, status=404)
         return web.json_response(_listed(message))
+
+    async def _lid(self, request: web.Request) -> web.Response:
+        if not request.headers.get("X-Api-Key"):
+            return web.json_response({"message": "Unauthorized", "statusCode": 401}, status=401)
+        lid = request.match_info["lid"]
+        number = None if self._caller is None else self._caller.lids.number(lid)
+        return web.json_response({"lid": lid if "@" in lid else f"{lid}@lid", "pn": number})
 
     async def _exists(self, request: web.Request) -> web.Response:
         return web.json_response({"numberExists": True, "chatId": f"{request.query.get('phone', '').lstrip('+')}@c.us"})

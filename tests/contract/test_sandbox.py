@@ -149,7 +149,8 @@ async def test_it_misbehaves_as_told(http):
 
 async def test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say(http):
     docs = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
-    lost, page = (json.loads(rule) for rule in re.findall(r"curl -d '([^']+)' \S+/control/rules", docs))
+    rules = [json.loads(rule) for rule in re.findall(r"curl -d '([^']+)' \S+/control/rules", docs)]
+    lost, page = (rule for rule in rules if rule.get("what") != "callback")
     assert (await http.post("/control/rules", json=page)).status_code == 200
     for _ in range(page["times"]):
         answer = await http.post("/waha/api/sendText", json=TEXT, headers={"X-Api-Key": "k"})

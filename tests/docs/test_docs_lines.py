@@ -88,6 +88,7 @@ ENTRY_OPTIONS = {
 BY_HAND = "by hand"
 """It needs a container engine."""
 RULES = "test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say"
+CALLED_BACK = "test_the_callback_lines_that_the_docs_show_do_what_they_say"
 TARGET = "test_a_make_line_that_is_shown_runs_what_is_there"
 """CI runs the rest of it, or it measures for longer than CI may."""
 LINES = {
@@ -127,6 +128,9 @@ LINES = {
     'kafka-console-consumer.sh --bootstrap-server "$KAFKA" --topic touches --partition 8 --offset earliest --timeout-ms 10000 | faust -A pipeline produce -': "test_a_fleet_goes_on_with_the_partitions_it_knows_and_says_what_waits_in_the_others",
     'curl -d \'{"drop": "after", "probability": 0.02, "seed": 1}\' http://127.0.0.1:4010/control/rules': RULES,
     'curl -d \'{"provider": "waha", "answer": "page", "times": 10}\' http://127.0.0.1:4010/control/rules': RULES,
+    'curl -d \'{"what": "callback", "provider": "resend", "outcome": "bounced", "to": "bob@example.com"}\' http://127.0.0.1:4010/control/rules': CALLED_BACK,
+    'curl -d \'{"what": "callback", "repeat": 5, "within_ms": 3000, "before_answer": true, "probability": 0.5}\' http://127.0.0.1:4010/control/rules': CALLED_BACK,
+    'curl -d \'{"provider": "twilio", "from": "+12125550001", "text": "STOP"}\' http://127.0.0.1:4010/control/inbound': CALLED_BACK,
     'faust -A pipeline pause --campaign spring --note "wrong price"': PAUSE,
     'faust -A pipeline pause --channel sms --sender main --until 2h --note "carrier works"': ORDER_JSON,
     'faust -A pipeline pause --all --note "stop everything"': RESUME_UNTIL,
