@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
@@ -365,6 +366,7 @@ def make_context(settings: Settings) -> CommandContext:
         create_topics=lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
         add_partitions=None if settings.kafka.partitions_before is None else partial(_add_partitions, settings, topics),
         read_status=ValueReader("status", registry),
+        read_delivery=ValueReader("delivery", registry),
         read_dead_letter=ValueReader("dead_letter", registry),
         read_touch=ValueReader("touch", registry),
         desired=partial(_desired, settings, connection, topics),
@@ -412,9 +414,22 @@ def _desired(settings: Settings, connection: Connection, topics: list[RequiredTo
         [each.base_url for each in settings.accounts.values()],
         settings.kafka.topic_prefix + APPLICATION,
         partial(topic_faults, connection, topics),
+        [
+            (f"{channel.value} {name}", make_sender(settings, channel, name), callback_url(settings, channel, name))
+            for channel, name in sorted(settings.callback_senders)
+            if settings.channels[channel].sender_named(name) is not None
+        ],
         settings.templates,
         templates_named=settings.templates_named,
     )
+
+
+def callback_url(settings: Settings, channel: Channel, name: str) -> str | None:
+    """Return where a sender's provider is to call back; None without `web.public_url`."""
+    if settings.web.public_url is None:
+        return None
+    provider = settings.channels[channel].spec.provider.lower()
+    return f"{settings.web.public_url}/callbacks/{provider}/{quote(name, safe='')}"
 
 
 def connection_of(settings: Settings) -> Connection:

@@ -27,6 +27,8 @@ class CommandContext:
     """Adds the partitions that are configured and yields a line for each topic; None: `kafka.partitions_before` is not set."""
     read_status: Callable[[bytes | None], Mapping[str, Any]]
     """Decodes a value of touches.status; raises UndecodableValue."""
+    read_delivery: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches.deliveries; raises UndecodableValue."""
     read_dead_letter: Callable[[bytes | None], Mapping[str, Any]]
     """Decodes a value of touches.dead-letters; raises UndecodableValue."""
     read_touch: Callable[[bytes | None], Mapping[str, Any]]

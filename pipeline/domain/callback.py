@@ -70,6 +70,17 @@ class CallbackPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackSetup:
+    """What is set at a provider for a sender's callbacks, beside what should be. No login, no secret."""
+
+    found: str
+    """What is set, or what is wrong with it, or why it cannot be read."""
+    wanted: str
+    differs: bool | None
+    """None: it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRules:
     """What the stage of deliveries knows of the configuration. Durations are milliseconds."""
 

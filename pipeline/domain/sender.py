@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pipeline.domain.callback import CallbackSetup
     from pipeline.domain.verdict import Resolution, Verdict
     from pipeline.domain.work import Claim, Request, Work
 
@@ -62,3 +63,6 @@ class Sender(Protocol):
 
     async def check(self) -> str:
         """Return one line on the account; sends nothing. Raises CheckFailed."""
+
+    async def callback_setup(self, url: str) -> CallbackSetup:
+        """Return what is set at the provider, beside `url`: `<public_url>/callbacks/<provider>/<sender>`. Changes nothing."""

@@ -16,6 +16,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline import flow
+from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topics import ensure_topics
 from pipeline.records.single_object import encode
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,30 @@ async def tell(shell: Shell, servers: list[str], *states: str) -> None:
             "occurred_at": 1_795_521_784_567 + at,
         }
         await producer.send_and_wait(f"{shell.prefix}touches.status", key=b"t-1", value=encode("status", told))
+    await producer.stop()
+
+
+async def tell_deliveries(servers: list[str], topic: str) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=servers)
+    await producer.start()
+    for touch_id, kind, sequence, more in (
+        ("t-1", "delivered", 1, {"received_at": 1_795_521_785_567}),
+        ("t-1", "bounced", 2, {"received_at": 1, "occurred_at": 1_795_521_789_567, "detail": "Permanent/General"}),
+        ("t-2", "delivered", 1, {"received_at": 1_795_521_785_567}),
+    ):
+        told = {
+            "touch_id": touch_id,
+            "campaign_id": "c",
+            "lead_id": "l",
+            "channel": "sms",
+            "sender": "main",
+            "sequence": sequence,
+            "kind": kind,
+            "provider_message_id": "SM1",
+            "metadata": {},
+            **more,
+        }
+        await producer.send_and_wait(topic, key=touch_id.encode(), value=encode("delivery", told))
     await producer.stop()
 
 
@@ -140,6 +166,32 @@ async def test_status_shows_a_line_per_record(shell: Shell, kafka: list[str]):
     ]
     code, out, _ = shell.run("--json", "status")
     assert [json.loads(line)["state"] for line in out.splitlines()] == ["accepted", "sent"]
+
+
+async def test_status_shows_deliveries_behind_the_records_of_a_touch(shell: Shell, kafka: list[str]):
+    shell.run("produce", "-")
+    await tell(shell, kafka, "accepted", "sent")
+    topic = f"{shell.prefix}touches.deliveries"
+    await ensure_topics({"bootstrap_servers": kafka}, [RequiredTopic(topic, 2)], 1)
+    await tell_deliveries(kafka, topic)
+    code, out, _ = shell.run("status", "t-1")
+    assert (code, [line.split()[:4] for line in out.splitlines()][2:]) == (
+        0,
+        [["2026-11-24T12:03:05.567Z", "t-1", "delivered", "-"], ["2026-11-24T12:03:09.567Z", "t-1", "bounced", "-"]],
+    )
+    code, out, _ = shell.run("--json", "status", "t-1")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [(each.get("state"), each.get("kind"), each["sequence"]) for each in told] == [
+        ("accepted", None, 1),
+        ("sent", None, 2),
+        (None, "delivered", 1),
+        (None, "bounced", 2),
+    ]
+    assert len(shell.run("status", "--follow", "t-1")[1].splitlines()) == 2
+    assert shell.run("status", "t-2")[:2] == (
+        1,
+        "2026-11-24T12:03:05.567Z t-2 delivered   -           sender=main id=SM1\n",
+    )
 
 
 async def test_status_of_an_unknown_touch_ends_with_1(shell: Shell):

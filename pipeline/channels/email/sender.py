@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import resend
 from resend.exceptions import ResendError
 
-from pipeline.channels.email import payload, resolve, verdict
+from pipeline.channels.email import payload, resolve, setup, verdict
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
 from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pipeline.domain.account import ResendAccount
+    from pipeline.domain.callback import CallbackSetup
     from pipeline.domain.verdict import Paused, Resolution, Unbegun, Unknown, Verdict
     from pipeline.domain.work import Claim, Request, Work
 
@@ -100,6 +101,10 @@ class ResendSender:
             raise CheckFailed(f"Resend at {url}: no list of domains in its answer; check base_url")
         domains = [f"{each.get('name')} ({each.get('status')})" for each in rows]
         return f"Resend at {url}: {', '.join(domains) or 'no domain is verified yet'}"
+
+    async def callback_setup(self, url: str) -> CallbackSetup:
+        """Return how the account's webhooks agree with `url`."""
+        return await setup.look(self._wire, url)
 
 
 class _ResendHttpClient(resend.AsyncHTTPClient):

@@ -12,7 +12,7 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire, retry_after_s
-from pipeline.channels.sms import payload, resolve, verdict
+from pipeline.channels.sms import payload, resolve, setup, verdict
 from pipeline.channels.words import http_words
 from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
 from pipeline.domain.verdict import AskLater, Resolution, Verdict
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pipeline.domain.account import TwilioAccount
+    from pipeline.domain.callback import CallbackSetup
     from pipeline.domain.work import Claim, Request, Work
 
 MOST_PAGES = 40
@@ -46,9 +47,12 @@ class TwilioSender:
         self._now_ms = now_ms
         pair = f"{account.account_sid}:{account.auth_token.reveal()}".encode()
         key = {"Authorization": f"Basic {b64encode(pair).decode('ascii')}"}
-        self._wire = Wire(
-            account.base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms, transport=transport
-        )
+
+        def wire(base_url: str) -> Wire:
+            return Wire(base_url, key, request_timeout_ms=request_timeout_ms, now_ms=now_ms, transport=transport)
+
+        self._wire = wire(account.base_url)
+        self._service_wire = wire(setup.service_url(account.base_url))
         self._library = _library(account, self._wire)
 
     async def open(self) -> None:
@@ -113,6 +117,16 @@ class TwilioSender:
             raise CheckFailed(f"Twilio at {url}: account {sid} is {found.status}; see its console")
         sends_as = self._account.messaging_service_sid or self._account.from_
         return f"Twilio at {url}: account {sid} is active, sends as {sends_as}"
+
+    async def callback_setup(self, url: str) -> CallbackSetup:
+        """Return how the number, or the Messaging Service, agrees with `url`."""
+        if self._account.messaging_service_sid is None:
+            return await setup.look(self._wire, self._account, url)
+        await self._service_wire.open()
+        try:
+            return await setup.look(self._service_wire, self._account, url)
+        finally:
+            await self._service_wire.close()
 
     def _ask_later(self, answer: HttpAnswer) -> AskLater:
         return AskLater(f"the look-up answered {http_words(answer)}", retry_after_s(answer.headers, self._now_ms()))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
-from pipeline.channels.whatsapp import payload, resolve, verdict
+from pipeline.channels.whatsapp import payload, resolve, setup, verdict
 from pipeline.channels.words import http_words
 from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
 from pipeline.domain.sender_policy import OWN_IDS
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pipeline.domain.account import WahaAccount
+    from pipeline.domain.callback import CallbackSetup
     from pipeline.domain.work import Claim, Request, Work
 
 SHORTEST_LOOK_S = 1.0
@@ -100,6 +101,10 @@ class WahaSender:
         if paused is not None:
             raise CheckFailed(f"WAHA at {url}, session {session}: {paused.error}; {_mend(paused.code)}")
         return f"WAHA at {url}: session {session} is {verdict.WORKING} ({self._account.engine})"
+
+    async def callback_setup(self, url: str) -> CallbackSetup:
+        """Return how the session's webhooks agree with `url`."""
+        return await setup.look(self._wire, self._account, url)
 
     async def _session_trouble(self, session: str, within_s: float | None = None) -> Paused | None:
         """Return why the session cannot be used now, or None."""

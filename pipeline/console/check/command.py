@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class check(Command):  # noqa: N801
     """Check configuration, Kafka, topics, schema registry, credentials and clock. Sends nothing.
 
-    Prints one line per item: "ok", or "failed" with what to do.
+    Prints one line per item: "ok", "warn" with what to look at, or "failed" with what to do. Each sender with
+    webhook_secrets has a line of what is set at its provider for callbacks, and what should be.
 
     \b
     Example:
@@ -24,7 +25,7 @@ class check(Command):  # noqa: N801
 
     \b
     Exit codes:
-      0  every item is ok
+      0  no item failed
       1  an item failed
       2  wrong usage or configuration
     """  # noqa: D301 - \b is click's
@@ -35,7 +36,12 @@ class check(Command):  # noqa: N801
         """Check every item."""
         code = DONE
         async for found in work.check(context.cluster, context.desired(), context.now_s):
-            word = click.style("ok    ", fg="green") if found.is_ok else click.style("failed", fg="red")
-            click.echo(f"{word}  {found.item}: {found.what}")
+            click.echo(f"{_word(found)}  {found.item}: {found.what}")
             code = code if found.is_ok else FAILED
         return code
+
+
+def _word(found: work.Finding) -> str:
+    if not found.is_ok:
+        return click.style("failed", fg="red")
+    return click.style("warn  ", fg="yellow") if found.is_warning else click.style("ok    ", fg="green")

@@ -38,6 +38,8 @@ class Finding:
     is_ok: bool
     what: str
     """What was found; on failure, what is wrong and how to correct it."""
+    is_warning: bool = False
+    """No failure: something to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Desired:
     """Consumer group, and what the transactional ids begin with."""
     topic_faults: Callable[[], Awaitable[Sequence[tuple[bool, str]]]] | None = None
     """Returns faults in the settings and sizes of topics, and whether they stop a worker. Raises KafkaError."""
+    callbacks: Sequence[tuple[str, Sender, str | None]] = ()
+    """Each sender with webhook_secrets: its display name, its client, and the URL of its callbacks; None without web.public_url."""
     templates: Path | None = None
     """Their folder."""
     templates_named: bool = False
@@ -75,6 +79,8 @@ async def check(cluster: Cluster, desired: Desired, now_s: Callable[[], float]) 
     if desired.registry_url is not None:
         yield await _registry(desired.registry_url)
     for asked in asyncio.as_completed([_sender(name, sender) for name, sender in desired.senders]):
+        yield await asked
+    for asked in asyncio.as_completed([_callbacks(*each) for each in desired.callbacks]):
         yield await asked
     for channel in desired.channels_off:
         yield Finding(channel, is_ok=True, what="off: it has no senders; its touches fail as channel_off")
@@ -177,6 +183,24 @@ async def _sender(name: str, sender: Sender) -> Finding:
         return Finding(name, is_ok=False, what=str(error))
     except TimeoutError:
         return Finding(name, is_ok=False, what=f"no answer in {SENDER_PATIENCE_S:.0f} s; check its base_url")
+
+
+async def _callbacks(name: str, sender: Sender, url: str | None) -> Finding:
+    """Return what is set at the provider, beside what should be: a difference is no failure."""
+    item = f"{name} callbacks"
+    if url is None:
+        return Finding(item, is_ok=True, is_warning=True, what="web.public_url is not set: nobody can call back")
+    try:
+        async with asyncio.timeout(SENDER_PATIENCE_S):
+            await sender.open()
+            try:
+                setup = await sender.callback_setup(url)
+            finally:
+                await sender.close()
+    except TimeoutError:
+        return Finding(item, is_ok=True, what=f"cannot be read: no answer in {SENDER_PATIENCE_S:.0f} s")
+    what = setup.found if setup.differs is False else f"{setup.found}; should be {setup.wanted}"
+    return Finding(item, is_ok=True, is_warning=setup.differs is True, what=what)
 
 
 async def _clock(servers: Sequence[str], now_s: Callable[[], float]) -> Finding:

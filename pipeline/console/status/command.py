@@ -12,7 +12,7 @@ from pipeline.console.operator import typed_timeout_s
 from pipeline.console.order.view import named_line
 from pipeline.console.order.work import current_orders, orders_that_hold
 from pipeline.console.status import work
-from pipeline.console.status.view import COLOURS, json_of, line_of
+from pipeline.console.status.view import COLOURS, delivery_line, json_of, line_of
 from pipeline.console.typed_address import typed_address
 from pipeline.domain.address_hash import address_hash
 
@@ -45,7 +45,8 @@ class status(Command):  # noqa: N801
 
     Without --follow it shows the records that exist now. With --follow it also shows new ones: with a TOUCH_ID until
     that touch has ended, otherwise until --timeout or Ctrl-C. `faust -A pipeline --json status` prints one JSON object
-    per record. --campaign, --lead and --address choose the records of a campaign, a person or an address; a touch that
+    per record. Behind the records of a TOUCH_ID, without --follow, come its deliveries: what the provider told after
+    it was sent, as time, touch_id, kind, `-`, and details. --campaign, --lead and --address choose the records of a campaign, a person or an address; a touch that
     has not ended is followed, on standard error, by each order that holds it.
 
     \b
@@ -103,11 +104,11 @@ class status(Command):  # noqa: N801
             raise click.UsageError("one of TOUCH_ID, --campaign, --lead and --address", self.ctx)
         if about["address"] is not None:
             await current_orders(context, complain)  # a hash with another privacy.key would find nothing
-        form = json_of if self.json else line_of
 
         def show(told: Mapping[str, Any]) -> None:
-            line = form(told)
-            click.secho(line, fg=None if self.json else COLOURS.get(told["state"]))
+            click.secho(
+                json_of(told) if self.json else line_of(told), fg=None if self.json else COLOURS.get(told["state"])
+            )
 
         seen = await work.status(
             context.cluster,
@@ -121,7 +122,20 @@ class status(Command):  # noqa: N801
         )
         if chosen:
             return _some(chosen[0], seen)
-        return DONE if touch_id is None else await _ended(context, touch_id, seen, is_followed=follow)
+        if touch_id is None:
+            return DONE
+        if not follow:
+            await self._show_deliveries(context, touch_id)
+        return await _ended(context, touch_id, seen, is_followed=follow)
+
+    async def _show_deliveries(self, context: CommandContext, touch_id: str) -> None:
+        def show(told: Mapping[str, Any]) -> None:
+            line = json_of(told) if self.json else delivery_line(told)
+            click.secho(line, fg=None if self.json else COLOURS.get(told["kind"]))
+
+        await work.show_deliveries(
+            context.cluster, context.read_delivery, show=show, complain=complain, touch_id=touch_id
+        )
 
 
 def _some(chosen: str, seen: work.Seen) -> int:

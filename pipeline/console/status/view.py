@@ -1,4 +1,4 @@
-"""One status record as a line for people: time, id, state, reason, and what else is known."""
+"""One status record, or delivery, as a line for people: time, id, state or kind, reason, and what else is known."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ COLOURS = {
     "suppressed": "red",
     "deferred": "cyan",
     "retrying": "yellow",
+    "delivered": "green",
+    "bounced": "red",
+    "complained": "red",
+    "undelivered": "red",
+    "suppressed_by_provider": "red",
 }
 
 EXTRAS = {
@@ -31,6 +36,14 @@ EXTRAS = {
     "attempt": "attempt",
     "sender": "sender",
     "provider_message_id": "id",
+    "error_code": "code",
+    "error": "error",
+}
+
+DELIVERY_EXTRAS = {
+    "sender": "sender",
+    "provider_message_id": "id",
+    "detail": "detail",
     "error_code": "code",
     "error": "error",
 }
@@ -50,6 +63,18 @@ def line_of(told: Mapping[str, Any]) -> str:
         f"{told.get('reason') or '-':<11}",
     ]
     extras = [f"{name}={_extra(member, told[member])}" for member, name in EXTRAS.items() if told.get(member)]
+    return " ".join([*words, *extras]).rstrip()
+
+
+def happened_ms(told: Mapping[str, Any]) -> int:
+    """Return when what a delivery tells happened, or when its callback came, as epoch milliseconds."""
+    return epoch_ms(told.get("occurred_at") or told["received_at"])
+
+
+def delivery_line(told: Mapping[str, Any]) -> str:
+    """Return the line of a delivery; its first four words are time, id, kind and `-`."""
+    words = [time_of(happened_ms(told)), printable(told["touch_id"]), f"{told['kind']:<11}", f"{'-':<11}"]
+    extras = [f"{name}={_extra(member, told[member])}" for member, name in DELIVERY_EXTRAS.items() if told.get(member)]
     return " ".join([*words, *extras]).rstrip()
 
 

@@ -1,4 +1,4 @@
-"""Reads `touches.status`: all touches or one, to the present end or as it goes on."""
+"""Reads `touches.status`: all touches or one, to the present end or as it goes on; and the deliveries of one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.console.status.view import ENDS, occurred_ms
+from pipeline import flow
+from pipeline.console.status.view import ENDS, happened_ms, occurred_ms
+from pipeline.kafka.cluster import partition_counts
 from pipeline.kafka.topic import TopicSource, read_topic
 
 if TYPE_CHECKING:
@@ -67,6 +69,26 @@ async def status(
     except TimeoutError:
         seen.timed_out = True
     return seen
+
+
+async def show_deliveries(
+    cluster: Cluster, read: Read, *, show: Callable[[Told], None], complain: Callable[[str], None], touch_id: str
+) -> None:
+    """Show what is told of `touch_id` after it was sent, to the present end; nothing where callbacks are off.
+
+    Raises CommandFailed when Kafka is away.
+    """
+    if cluster.topic_name(flow.DELIVERIES) not in await partition_counts(cluster):
+        return
+    key = touch_id.encode()
+
+    def read_record(record: ConsumerRecord) -> Told | None:
+        return read(record.value) if record.key == key else None
+
+    source = TopicSource(cluster, flow.DELIVERIES, read_record, happened_ms, complain)
+    async with aclosing(read_topic(source)) as deliveries:
+        async for told in deliveries:
+            show(told)
 
 
 def _source(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pipeline.agents.control import Control
+    from pipeline.domain.callback import CallbackSetup
     from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import LastLook, Sender
     from pipeline.domain.verdict import Resolution, Verdict
@@ -371,3 +372,7 @@ class OverheardSender:
     async def check(self) -> str:
         """Check."""
         return await self.inner.check()
+
+    async def callback_setup(self, url: str) -> CallbackSetup:
+        """Look."""
+        return await self.inner.callback_setup(url)

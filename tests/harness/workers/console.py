@@ -38,6 +38,7 @@ def context() -> CommandContext:
         create_topics=lambda: ensure_topics(CLUSTER.connection, NEEDED, 1),
         add_partitions=None,
         read_status=ValueReader("status"),
+        read_delivery=ValueReader("delivery"),
         read_dead_letter=ValueReader("dead_letter"),
         read_touch=ValueReader("touch"),
         desired=lambda: Desired(
