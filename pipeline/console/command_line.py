@@ -43,7 +43,7 @@ _HELP = {
     "--logfile": "Where a worker logs to, in place of standard error.",
     "--datadir": "Folder of this worker's tables; a folder per process. By default data_dir of the configuration.",
     "--workdir": "Folder to change to first: PIPELINE_CONFIG and other relative paths start there.",
-    "--json": "Print JSON, a line per object (status, dead-letters, unconfirmed, forecast).",
+    "--json": "Print JSON, a line per object (commands that show or change something).",
     "--quiet": "Print no banner (worker).",
     "--app": "Always pipeline.",
     "--version": "Show faust's version; `faust -A pipeline version` shows ours.",
