@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -14,7 +15,7 @@ from prometheus_client.registry import Collector
 from pipeline.domain.held_by import HeldBy
 from pipeline.domain.work import Channel
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+__all__ = ["CONTENT_TYPE", "LaneGauges", "Metrics"]
 
 CHANNELS = frozenset(channel.value for channel in Channel)
 OTHER_CHANNEL = "other"
@@ -27,6 +28,17 @@ COMMIT_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+class LaneGauges(NamedTuple):
+    """The gauges of a lane that are asked for at each look."""
+
+    oldest_due_s: float
+    """How long ago the touch that has waited longest became due; 0: none waits."""
+    last_sent_s: float
+    """When a provider last accepted a message, epoch seconds; 0: never."""
+    is_open: bool
+    """Whether the window is open."""
+
+
 class Metrics:
     """Every metric of one worker process. All methods are cheap and synchronous; durations are seconds."""
 
@@ -37,6 +49,10 @@ class Metrics:
         self._add_metrics_of_calls(self.registry)
         self._add_metrics_of_orders(self.registry)
         self._add_metrics_of_deliveries(self.registry)
+        self._lanes: dict[tuple[str, str], Callable[[], LaneGauges]] = {}
+        self._deferred: dict[int, int] = {}
+        self.registry.register(_Lanes(self._lanes))
+        self.registry.register(_Deferred(self._deferred))
 
     def _add_metrics_of_stages(self, registry: CollectorRegistry) -> None:
         self._touches = Counter(
@@ -188,6 +204,18 @@ class Metrics:
         """Set how many touches wait in the lane."""
         self._backlog.labels(channel, sender).set(waiting)
 
+    def watch_lane(self, channel: str, sender: str, look: Callable[[], LaneGauges]) -> None:
+        """Ask `look` at each look, until the lane is forgotten."""
+        self._lanes[channel, sender] = look
+
+    def deferred(self, partition: int, count: int) -> None:
+        """Set how many touches a partition of `touches.scheduled` keeps."""
+        self._deferred[partition] = count
+
+    def forget_deferred(self, partition: int) -> None:
+        """Leave a partition out that another worker owns now."""
+        self._deferred.pop(partition, None)
+
     def called(self, channel: str, sender: str, verdict: str, seconds: float) -> None:
         """Count one call and how long it took; `verdict` is the verdict's class name in lower case."""
         self._calls.labels(channel, sender, verdict).inc()
@@ -257,6 +285,7 @@ class Metrics:
 
     def forget_lane(self, channel: str, sender: str) -> None:
         """Remove the gauges of a lane that another worker owns now; counters stay."""
+        self._lanes.pop((channel, sender), None)
         for gauge in (self._backlog, self._open_claims, self._parked):
             with suppress(KeyError):  # it was never set
                 gauge.remove(channel, sender)
@@ -267,6 +296,51 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Lanes(Collector):
+    """The gauges of the lanes of this process, each read where it is kept."""
+
+    def __init__(self, looks: Mapping[tuple[str, str], Callable[[], LaneGauges]]) -> None:
+        self._looks = looks
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics as they are now."""
+        labels = ["channel", "sender"]
+        oldest = GaugeMetricFamily(
+            "pipeline_oldest_due_seconds",
+            "Age of the touch of the lane that has been due for longest; 0 if none waits.",
+            labels=labels,
+        )
+        last = GaugeMetricFamily(
+            "pipeline_last_sent_timestamp_seconds",
+            "When a provider last accepted a message of the lane; 0: never.",
+            labels=labels,
+        )
+        window = GaugeMetricFamily(
+            "pipeline_window_open", "1 while the window of the lane is open, else 0.", labels=labels
+        )
+        for lane, look in sorted(self._looks.items()):
+            seen = look()
+            oldest.add_metric(lane, seen.oldest_due_s)
+            last.add_metric(lane, seen.last_sent_s)
+            window.add_metric(lane, float(seen.is_open))
+        return (oldest, last, window)
+
+
+class _Deferred(Collector):
+    """The touches that the schedulers of this process keep."""
+
+    def __init__(self, counts: Mapping[int, int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric as it is now."""
+        return (
+            GaugeMetricFamily(
+                "pipeline_deferred", "Deferred touches that this process keeps.", value=sum(self._counts.values())
+            ),
+        )
 
 
 class _Entries(Collector):

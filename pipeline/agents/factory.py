@@ -10,6 +10,7 @@ from pipeline import flow
 from pipeline.agents.deliveries import DeliveriesAgent
 from pipeline.agents.lane import LaneAgent
 from pipeline.agents.router import RouterAgent
+from pipeline.agents.scheduler import SchedulerAgent
 from pipeline.agents.stage_agent import StageAgent
 from pipeline.composer import TemplateComposer
 from pipeline.domain.work import Channel
@@ -113,8 +114,8 @@ class AgentFactory:
     def _dead_letters(self) -> DeadLetterWriter:
         return DeadLetterWriter(lambda letter: dead_letter_value(self.writer(), letter), self.prefix)
 
-    def _scheduler(self, number: int) -> StageAgent:
-        return StageAgent(Scheduler(self._dead_letters(), number, self.control), self.metrics)
+    def _scheduler(self, number: int) -> SchedulerAgent:
+        return SchedulerAgent(Scheduler(self._dead_letters(), number, self.control), self.metrics, number)
 
     def _dedup(self, _: int) -> StageAgent:
         before = self.homes.before or self.homes.partitions

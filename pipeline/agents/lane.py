@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.agents.throttle_log import REPORT_MS, ThrottleLog
 from pipeline.domain.verdict import AskLater, Unknown
+from pipeline.metrics import LaneGauges
 from pipeline.stages.lane import Outcome
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class LaneAgent:
         self._throttle_log = ThrottleLog()
         self._held_back = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._tell_timer: asyncio.TimerHandle | None = None
+        """Brings the step in which the lane tells of itself."""
+        self._tell_at_ms = 0
         self._now_ms = now_ms
         self._monotonic_ms = monotonic_ms
         self._draw = draw
@@ -71,6 +75,8 @@ class LaneAgent:
         """Take the lane over: the outcome of every claim found open is unknown."""
         self._wake = wake
         self._lane.open(table, now_ms, self._control)
+        if self._sender is not None:
+            self._metrics.watch_lane(*self._labels, lambda: self._glance(table))
 
     def step(self, records: Sequence[Record], table: Table, now_ms: int) -> LaneStep:
         """Settle the answers, take in the records, claim the next calls."""
@@ -89,6 +95,7 @@ class LaneAgent:
     def committed(self, step: LaneStep) -> None:
         """Start the calls whose claims are committed, and the look-ups that are due."""
         self._report(step)
+        self._tell_again(step.tell_ms)
         if step.dead_letters:
             self._metrics.dead_lettered("undecodable", step.dead_letters)
         for claim in step.calls:
@@ -147,10 +154,35 @@ class LaneAgent:
         self._metrics.throttled(*self._labels, self._throttle_log.limited_ms(self._now_ms()) / 1000)
         self._log_holds()
 
+    def _glance(self, table: Table) -> LaneGauges:
+        """Return what the gauges of the lane show now."""
+        now_ms = self._now_ms()
+        seen = self._lane.glance(table, now_ms)
+        return LaneGauges(
+            oldest_due_s=0.0 if seen.oldest_due_ms is None else (now_ms - seen.oldest_due_ms) / 1000,
+            last_sent_s=(seen.last_sent_ms or 0) / 1000,
+            is_open=seen.is_open,
+        )
+
+    def _tell_again(self, at_ms: int | None) -> None:
+        """Ask for a step at `at_ms`, unless one is asked for that comes sooner."""
+        if at_ms is None or (self._tell_timer is not None and self._tell_at_ms <= at_ms):
+            return
+        if self._tell_timer is not None:
+            self._tell_timer.cancel()
+        self._tell_at_ms = at_ms
+        wait_s = max(at_ms - self._now_ms(), 0) / 1000
+        self._tell_timer = asyncio.get_running_loop().call_later(wait_s, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._tell_timer = None
+        self._wake()
+
     async def close(self) -> None:
         """Cancel the calls still under way: the lane's next owner looks their outcomes up."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._tell_timer):
+            if timer is not None:
+                timer.cancel()
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)

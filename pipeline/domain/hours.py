@@ -41,6 +41,14 @@ def gate(
     return ANSWERS.keep(key, *_answer(_clocks(window, own, calendar, jurisdiction), now_ms)) if known is None else known
 
 
+def own_hours(window: Window | None, calendar: Calendar | None, now_ms: int) -> Open | Closed | Never:
+    """Return whether a channel's own hours are open at `now_ms`, whoever the recipient is.
+
+    Where the recipient's clock decides, that of the window's fallback zone is asked.
+    """
+    return gate(window, calendar, None, "", now_ms)
+
+
 def first_open_ms(
     window: Window | None, calendar: Calendar | None, time_zone: str | None, to: str, at_ms: int
 ) -> int | None:

@@ -1,8 +1,8 @@
-"""Records of `touches.lanes`: how far each lane has looked at orders and suppressions, and from where on they are in force."""
+"""Records of `touches.lanes`: what each lane says of itself, and how far it obeys orders and suppressions."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import orjson
 
@@ -11,7 +11,10 @@ from pipeline.records.published import UndecodableValue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneReport:
-    """What a lane says of itself, in the transaction of its decisions. Offsets are those that come next."""
+    """What a lane says of itself, in the transaction of its decisions. Offsets are those that come next.
+
+    The members from `backlog` on are None in a report of a version that did not tell them.
+    """
 
     channel: str
     sender: str
@@ -27,11 +30,48 @@ class LaneReport:
     """Touches that an order has parked."""
     at_ms: int
     """Epoch milliseconds."""
+    backlog: int | None = None
+    """Touches that wait in the lane, without deferred and parked ones."""
+    open_claims: int | None = None
+    """Calls in flight, and calls whose outcome is unknown."""
+    held_by: tuple[str, ...] | None = None
+    """What holds the lane: the words of `pipeline_lane_held`, sorted."""
+    held_until_ms: int | None = None
+    """When that ends at the earliest; None: nothing holds it, or nobody knows."""
+    orders: tuple[str, ...] | None = None
+    """Keys of the pauses that hold the lane whole, the oldest first."""
+    window_open: bool | None = None
+    """Whether its window is open, by the clock of the window's own zone, or of its fallback zone."""
+    next_opens_ms: int | None = None
+    """When the window opens next; None while it is open."""
+    last_sent_ms: int | None = None
+    """When a provider last accepted a message of it; None: never."""
 
     @property
     def key(self) -> str:
         """What identifies the lane: `<channel>/<sender>`."""
         return f"{self.channel}/{self.sender}"
+
+    def shown(self) -> dict[str, object]:
+        """Return the lane as `GET /api/v1/lanes` shows it. Instants are epoch milliseconds."""
+        return {
+            "channel": self.channel,
+            "sender": self.sender,
+            "lane": self.lane,
+            "backlog": self.backlog,
+            "parked": self.parked,
+            "open_claims": self.open_claims,
+            "held_by": list(self.held_by or ()),
+            "orders": list(self.orders or ()),
+            "window_open": self.window_open,
+            "next_opens_at": self.next_opens_ms,
+            "last_sent_at": self.last_sent_ms,
+            "reported_at": self.at_ms,
+        }
+
+
+_MEMBERS = frozenset(each.name for each in fields(LaneReport))
+_LISTS = ("held_by", "orders")
 
 
 def encode_lane_report(report: LaneReport) -> bytes:
@@ -40,8 +80,10 @@ def encode_lane_report(report: LaneReport) -> bytes:
 
 
 def decode_lane_report(value: bytes) -> LaneReport:
-    """Return the report of a record. Raises UndecodableValue."""
+    """Return the report of a record. Members of later versions are left out. Raises UndecodableValue."""
     try:
-        return LaneReport(**orjson.loads(value))
-    except (ValueError, TypeError) as error:
+        raw = {name: each for name, each in orjson.loads(value).items() if name in _MEMBERS}
+        raw |= {name: tuple(raw[name]) for name in _LISTS if raw.get(name) is not None}
+        return LaneReport(**raw)
+    except (ValueError, TypeError, AttributeError) as error:
         raise UndecodableValue(f"no lane report: {error}") from error

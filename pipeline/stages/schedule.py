@@ -12,7 +12,8 @@ from pipeline.records import decode_scheduled, decode_work, encode_event
 from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.control import NOTHING_ORDERED, ControlView
 from pipeline.stages.dead_letters import NO_OFFSET, PLAIN, STOPS, DeadLetterWriter, apply_each, bytes_of, told
-from pipeline.stages.handover import Handover
+from pipeline.stages.handover import SWEPT, Handover
+from pipeline.stages.row_count import RowCount
 from pipeline.stages.step import STEP_BYTES, StageStep
 
 DEFERRED = b"d"
@@ -42,6 +43,12 @@ class Scheduler:
         """Clock at the last step, epoch milliseconds."""
         self._last_offset = -1
         self._doubtful = _Doubtful()
+        self._count = RowCount(DEFERRED, DEFERRED + b"\xff", (SWEPT,))
+
+    @property
+    def deferred(self) -> int | None:
+        """How many touches wait here; None: they are still being counted, after this owner has opened the table."""
+        return self._count.total
 
     def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
         """Store new touches, return due ones to their lanes, and set the instant of the next due one."""
@@ -64,6 +71,8 @@ class Scheduler:
             self._hand_back_one(key, value, step, now_ms)
             view.delete(key)
         wakes = [self._hand_back(view, step, now_ms), self._handover.wake_ms]
+        if self._count.go_on(table, view.changes):
+            wakes.append(now_ms)
         step.wake_ms = min((each for each in wakes if each is not None), default=None)
         step.changes = view.changes
         return step

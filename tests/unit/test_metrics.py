@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.domain.held_by import HeldBy
 from pipeline.domain.story import Reason, State
-from pipeline.metrics import Metrics
+from pipeline.metrics import LaneGauges, Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -87,3 +87,32 @@ def test_every_other_metric_is_rendered():
     assert found[of("pipeline_dead_letters_total", reason="undecodable")] == 1
     assert found[of("pipeline_commit_seconds_count", stage="route")] == 1
     assert not [name for name, _ in found if name.endswith("_created")]
+
+
+def test_a_lane_is_looked_at_with_each_scrape_until_it_is_forgotten():
+    metrics, looks = Metrics(), []
+
+    def look():
+        looks.append(1)
+        return LaneGauges(oldest_due_s=len(looks), last_sent_s=7.5, is_open=True)
+
+    metrics.watch_lane("sms", "main", look)
+    assert not looks
+    for seconds in (1, 2):
+        found = samples(metrics)
+        assert found[of("pipeline_oldest_due_seconds", channel="sms", sender="main")] == seconds
+        assert found[of("pipeline_last_sent_timestamp_seconds", channel="sms", sender="main")] == 7.5
+        assert found[of("pipeline_window_open", channel="sms", sender="main")] == 1
+    metrics.forget_lane("sms", "main")
+    assert not [name for name, labels in samples(metrics) if labels]
+
+
+def test_deferred_touches_are_those_of_the_partitions_that_this_process_has():
+    metrics = Metrics()
+    assert samples(metrics)[of("pipeline_deferred")] == 0
+    metrics.deferred(0, 5)
+    metrics.deferred(1, 7)
+    metrics.deferred(0, 6)
+    assert samples(metrics)[of("pipeline_deferred")] == 13
+    metrics.forget_deferred(1)
+    assert samples(metrics)[of("pipeline_deferred")] == 6

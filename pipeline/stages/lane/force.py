@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from pipeline.domain.work import Claim, Phase
-from pipeline.flow import LANES
-from pipeline.records.lane_report import LaneReport, encode_lane_report
-from pipeline.stage_io import Output
 from pipeline.stages.control import ControlView
 from pipeline.stages.lane.draft import StepDraft
 from pipeline.stages.lane.index import LaneConfig
@@ -55,8 +52,8 @@ def follow(draft: StepDraft) -> None:
         state.suppressions = state.suppressions._replace(seen=view.suppressions_offset)
 
 
-def report(draft: StepDraft) -> None:
-    """Note what is in force now, and tell it if it has changed, or if this owner has not told it yet."""
+def note(draft: StepDraft) -> None:
+    """Note what is in force now."""
     index, state = draft.index, draft.state
     index.at_large = {
         claim_id: over_ms
@@ -69,10 +66,6 @@ def report(draft: StepDraft) -> None:
         state.suppressions = _in_force(state.suppressions, [claim.suppressions_seen for claim in running])
         draft.wake_at(min(index.at_large.values(), default=None))
     draft.step.control_in_force = state.control.in_force
-    known = (*state.control[:2], *state.suppressions[:2])
-    if draft.config.sender is not None and index.reported != known:
-        index.reported = known
-        _tell(draft, draft.config.sender.name)
 
 
 def _running(draft: StepDraft) -> list[Claim]:
@@ -89,19 +82,3 @@ def _running(draft: StepDraft) -> list[Claim]:
 def _in_force(looked: Looked, seen_by_running: list[int]) -> Looked:
     # What was in force stays so: a claim that was made with less can only be replayed, which is decided anew.
     return looked._replace(in_force=max(looked.in_force, min([looked.seen, *seen_by_running])))
-
-
-def _tell(draft: StepDraft, sender: str) -> None:
-    state = draft.state
-    told = LaneReport(
-        channel=draft.policy.channel,
-        sender=sender,
-        lane=draft.config.lane,
-        control_seen=state.control.seen,
-        control_in_force=state.control.in_force,
-        suppressions_seen=state.suppressions.seen,
-        suppressions_in_force=state.suppressions.in_force,
-        parked=state.parked,
-        at_ms=draft.now_ms,
-    )
-    draft.step.outputs.append(Output(LANES, 0, told.key.encode(), encode_lane_report(told)))

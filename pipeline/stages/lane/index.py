@@ -9,6 +9,7 @@ from pipeline.domain.limit import PastCall
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.work import Claim, Request, Work
+from pipeline.records.lane_report import LaneReport
 from pipeline.stage_io import Table
 from pipeline.stages.lane import table
 from pipeline.stages.lane.opt_outs import AutoSuppression
@@ -105,8 +106,12 @@ class LaneIndex:
     """Touches put in the queue in this step, by key."""
     at_large: dict[str, int] = field(default_factory=dict)
     """By claim id: until when a call that another process began may run."""
-    reported: tuple[int, ...] | None = None
-    """What `touches.lanes` has of this owner; None: nothing yet."""
+    told: LaneReport | None = None
+    """What `touches.lanes` has of this owner, without its instant; None: nothing yet."""
+    obeys_told: tuple[int, ...] | None = None
+    """How far it obeys, as told there."""
+    told_ms: int = 0
+    """When this owner last told it."""
     sweep: Sweep | None = None
     """The pass over the waiting touches that is under way."""
     next_sweep_ms: int = 0

@@ -18,8 +18,9 @@ from pipeline.domain.work import Claim, Phase
 from pipeline.stage_io import Overlay, Record, Table
 from pipeline.stages.control import NOTHING_ORDERED, ControlView
 from pipeline.stages.dead_letters import PLAIN, STOPS, DeadLetterWriter
-from pipeline.stages.lane import claim, clock, force, intake, resolve, settle, sweep, table
+from pipeline.stages.lane import claim, clock, force, intake, resolve, settle, sweep, table, told
 from pipeline.stages.lane.draft import StepDraft
+from pipeline.stages.lane.glance import Glance, glance
 from pipeline.stages.lane.index import LaneConfig, LaneIndex, RequestBuilder
 from pipeline.stages.lane.opt_outs import AutoSuppression
 from pipeline.stages.lane.orders import LaneOrders
@@ -105,6 +106,10 @@ class Lane:
         )
         return self._decide(careful, batch, outcomes, monotonic_ms, is_stopping=is_stopping)
 
+    def glance(self, committed: Table, now_ms: int) -> Glance:
+        """Return what the lane shows to somebody who looks now."""
+        return glance(self._config, self._index, committed, now_ms)
+
     def may_begin(self, claim: Claim, control: ControlView, now_ms: int) -> bool:
         """Return whether the body of the claim's request may be written now: the last look at orders and entries."""
         return LaneOrders(control, self._config, now_ms).may_begin(claim)
@@ -159,7 +164,7 @@ class Lane:
     def _finish(self, draft: StepDraft, before: bytes) -> LaneStep:
         index, step = draft.index, draft.step
         self._broken = []
-        force.report(draft)
+        force.note(draft)
         draft.wake_at(self._ttl.forget(draft.view, draft.now_ms))
         index.decoded.clear()
         after = index.state.pack()
@@ -171,6 +176,7 @@ class Lane:
         _report_hold(draft)
         if (outage := index.state.breaker.outage) is not None:
             step.breaker_until_ms, step.breaker_error = outage.until_ms, outage.error
+        told.tell(draft)
         return step
 
 

@@ -50,6 +50,8 @@ class LaneStep:
     """Look-ups and replays that start once the step is committed."""
     wake_ms: int | None = None
     """When to step again at the latest (epoch milliseconds); None: when something arrives."""
+    tell_ms: int | None = None
+    """When to step again so that the lane tells what has changed; None: when something arrives. Nothing else waits for it."""
     waiting: int = 0
     """Touches in the queue, without deferred ones."""
     open_claims: int = 0

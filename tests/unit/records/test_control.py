@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +160,17 @@ def test_other_bytes_are_refused_and_raise_nothing_else(value):
             decode()
 
 
+OF_THE_FIRST_VERSION = [
+    "channel",
+    "sender",
+    "lane",
+    "control_seen",
+    "control_in_force",
+    "suppressions_seen",
+    "suppressions_in_force",
+    "parked",
+    "at_ms",
+]
 REPORT = LaneReport(
     channel="sms",
     sender="a",
@@ -175,6 +187,36 @@ REPORT = LaneReport(
 def test_a_lane_report_is_read_as_it_was_written():
     assert decode_lane_report(encode_lane_report(REPORT)) == REPORT
     assert REPORT.key == "sms/a"
+    full = replace(REPORT, backlog=4, held_by=("gap", "limit"), orders=("pause:all",), window_open=True, last_sent_ms=9)
+    assert decode_lane_report(encode_lane_report(full)) == full
+
+
+def test_a_lane_report_of_an_earlier_version_is_read_and_a_later_one_s_members_are_left_out():
+    named = orjson.loads(encode_lane_report(REPORT))
+    earlier = {name: named[name] for name in named if name in OF_THE_FIRST_VERSION}
+    assert decode_lane_report(orjson.dumps(earlier)) == REPORT
+    assert decode_lane_report(orjson.dumps({**named, "mood": "good"})) == REPORT
+
+
+def test_a_lane_is_shown_with_the_members_of_the_interface():
+    assert list(REPORT.shown()) == [
+        "channel",
+        "sender",
+        "lane",
+        "backlog",
+        "parked",
+        "open_claims",
+        "held_by",
+        "orders",
+        "window_open",
+        "next_opens_at",
+        "last_sent_at",
+        "reported_at",
+    ]
+    assert (REPORT.shown()["held_by"], REPORT.shown()["reported_at"]) == ([], 10**12)
+
+
+def test_a_lane_report_may_have_parked_nothing():
     assert decode_lane_report(encode_lane_report(replace(REPORT, parked=0))).parked == 0
 
 

@@ -87,3 +87,31 @@ def test_a_clock_that_is_set_back_by_seconds_hands_nothing_back_early():
     step(scheduler, table, [record(0, NOW + 50_000)], NOW + 40_000)
     done = step(scheduler, table, [], NOW)
     assert (done.outputs, done.wake_ms) == ([], NOW + 50_000)
+
+
+def test_deferred_touches_are_counted_and_found_again_by_a_successor():
+    table, scheduler = MemoryTable(), Scheduler()
+    assert scheduler.deferred is None, "nothing is said before the table was looked at"
+    step(scheduler, table, [record(n, NOW + 10 + n, f"t{n}") for n in range(5)], NOW)
+    assert scheduler.deferred == 5
+    step(scheduler, table, [record(9, NOW - 5)], NOW)
+    assert scheduler.deferred == 5, "what goes back at once was never kept"
+    step(scheduler, table, [], NOW + 12)
+    assert scheduler.deferred == 2
+    successor = Scheduler()
+    step(successor, table, [record(10, NOW + 99)], NOW + 12)
+    assert successor.deferred == 3
+
+
+def test_a_large_table_is_counted_in_slices_while_touches_come_and_go():
+    table, first = MemoryTable(), Scheduler()
+    for start in range(0, 5_000, 500):
+        step(first, table, [record(start + n, NOW + 60_000 + start + n) for n in range(500)], NOW)
+    successor, steps = Scheduler(), 0
+    while successor.deferred is None:
+        early, late = record(6_000 + steps, NOW + 50_000), record(7_000 + steps, NOW + 90_000_000)
+        done = step(successor, table, [early, late], NOW)
+        assert (successor.deferred is None) == (done.wake_ms == NOW), "it goes on at once until all are counted"
+        steps += 1
+    assert steps == 3
+    assert successor.deferred == 5_000 + 2 * steps
