@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from pipeline.domain.held_by import HeldBy
 from pipeline.domain.work import Channel
+from pipeline.gauges import DeferredCollector, EntriesCollector, LagCollector, LaneGauges, LanesCollector
 
 __all__ = ["CONTENT_TYPE", "LaneGauges", "Metrics"]
 
@@ -28,17 +33,6 @@ COMMIT_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class LaneGauges(NamedTuple):
-    """The gauges of a lane that are asked for at each look."""
-
-    oldest_due_s: float
-    """How long ago the touch that has waited longest became due; 0: none waits."""
-    last_sent_s: float
-    """When a provider last accepted a message, epoch seconds; 0: never."""
-    is_open: bool
-    """Whether the window is open."""
-
-
 class Metrics:
     """Every metric of one worker process. All methods are cheap and synchronous; durations are seconds."""
 
@@ -51,8 +45,9 @@ class Metrics:
         self._add_metrics_of_deliveries(self.registry)
         self._lanes: dict[tuple[str, str], Callable[[], LaneGauges]] = {}
         self._deferred: dict[int, int] = {}
-        self.registry.register(_Lanes(self._lanes))
-        self.registry.register(_Deferred(self._deferred))
+        self.registry.register(LanesCollector(self._lanes))
+        self.registry.register(DeferredCollector(self._deferred))
+        ProcessCollector(registry=self.registry)
 
     def _add_metrics_of_stages(self, registry: CollectorRegistry) -> None:
         self._touches = Counter(
@@ -216,6 +211,10 @@ class Metrics:
         """Leave a partition out that another worker owns now."""
         self._deferred.pop(partition, None)
 
+    def watch_inputs(self, lag: Callable[[], Mapping[str, int]]) -> None:
+        """Ask at each look how many records wait unread, by topic."""
+        self.registry.register(LagCollector(lag))
+
     def called(self, channel: str, sender: str, verdict: str, seconds: float) -> None:
         """Count one call and how long it took; `verdict` is the verdict's class name in lower case."""
         self._calls.labels(channel, sender, verdict).inc()
@@ -256,7 +255,7 @@ class Metrics:
         """Ask at each look: how many orders are pending, how old the oldest is, how many entries by (scope, reason)."""
         self._orders_pending.set_function(pending)
         self._order_pending_seconds.set_function(oldest_s)
-        self.registry.register(_Entries(entries))
+        self.registry.register(EntriesCollector(entries))
 
     def repeats_dropped(self, channel: str, count: int = 1) -> None:
         """Count touches dropped as repeats."""
@@ -296,67 +295,6 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-class _Lanes(Collector):
-    """The gauges of the lanes of this process, each read where it is kept."""
-
-    def __init__(self, looks: Mapping[tuple[str, str], Callable[[], LaneGauges]]) -> None:
-        self._looks = looks
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the metrics as they are now."""
-        labels = ["channel", "sender"]
-        oldest = GaugeMetricFamily(
-            "pipeline_oldest_due_seconds",
-            "Age of the touch of the lane that has been due for longest; 0 if none waits.",
-            labels=labels,
-        )
-        last = GaugeMetricFamily(
-            "pipeline_last_sent_timestamp_seconds",
-            "When a provider last accepted a message of the lane; 0: never.",
-            labels=labels,
-        )
-        window = GaugeMetricFamily(
-            "pipeline_window_open", "1 while the window of the lane is open, else 0.", labels=labels
-        )
-        for lane, look in sorted(self._looks.items()):
-            seen = look()
-            oldest.add_metric(lane, seen.oldest_due_s)
-            last.add_metric(lane, seen.last_sent_s)
-            window.add_metric(lane, float(seen.is_open))
-        return (oldest, last, window)
-
-
-class _Deferred(Collector):
-    """The touches that the schedulers of this process keep."""
-
-    def __init__(self, counts: Mapping[int, int]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the metric as it is now."""
-        return (
-            GaugeMetricFamily(
-                "pipeline_deferred", "Deferred touches that this process keeps.", value=sum(self._counts.values())
-            ),
-        )
-
-
-class _Entries(Collector):
-    """The entries by scope and reason, counted where they are kept."""
-
-    def __init__(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
-        self._count = count
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the metric as it is now."""
-        gauge = GaugeMetricFamily(
-            "pipeline_suppressions", "Suppressions that this process knows.", labels=["scope", "reason"]
-        )
-        for labels, count in sorted(self._count().items()):
-            gauge.add_metric(labels, count)
-        yield gauge
 
 
 def _channel(channel: str) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
-from pipeline import flow
+from pipeline import flow, log_lines
 from pipeline.agents.control import Control, Entries, Orders, SkippedRecords
 from pipeline.agents.factory import AgentFactory
 from pipeline.composer import TemplateFiles, described
@@ -44,6 +44,7 @@ from pipeline.engine.topics import TopicMismatch, ensure_topics, topic_faults
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.kafka.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
 from pipeline.kafka.control import settle_fingerprint
+from pipeline.log_lines import JsonLines, logging_config
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
 from pipeline.records.published import ValueReader
@@ -87,6 +88,7 @@ def create_app() -> Application:
         settings = load(os.environ, Path.cwd())
     except SettingsError as error:
         _stop(EXIT_USAGE, *error.lines)
+    log_lines.use(settings.log_format)
     return_large_blocks()
     asyncio.set_event_loop_policy(UvloopPolicy())  # a tenth less CPU per SMS (make bench)
     return Worker(settings, _folder(settings), _notices()).app
@@ -104,11 +106,15 @@ def _folder(settings: Settings) -> Path:
 
 
 def _stop(code: int, *lines: str) -> NoReturn:
+    last = logging.lastResort
     for line in lines:
-        print(f"pipeline: error: {without_secrets(line)}", file=sys.__stderr__, flush=True)
+        record = log.makeRecord(log.name, logging.CRITICAL, __file__, 0, without_secrets(line), (), None)
+        is_json = last is not None and isinstance(last.formatter, JsonLines)
+        said = JsonLines().format(record) if is_json else f"pipeline: error: {without_secrets(line)}"
+        print(said, file=sys.__stderr__, flush=True)
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.handle(log.makeRecord(log.name, logging.CRITICAL, __file__, 0, without_secrets(line), (), None))
+                handler.handle(record)
     os._exit(code)
 
 
@@ -167,11 +173,13 @@ class Worker:
             session_timeout_s=self.settings.kafka.session_timeout_ms / 1000,
             keepers=self.control.keepers,
             datadir=str(self.folder.path),
+            logging_config=logging_config(self.settings.log_format),
             **WEB_SETTINGS,
         )
         app.prepare = self._prepare
         app.clean_up = self._clean_up
         app.renew_instance_id = self.folder.renew
+        self.metrics.watch_inputs(partial(_input_lag, app))
         add_endpoints(app, self.metrics, partial(_not_ready, app), app.watchdog.ended_task)
         make_ours()
         install(partial(make_context, self.settings))
@@ -340,6 +348,11 @@ def _not_ready(app: Application) -> str | None:
     if app.views is not None and not app.views.is_read:
         return "orders and suppressions are being read"
     return None if app.ownership.is_ready else "partitions are being taken over"
+
+
+def _input_lag(app: Application) -> Mapping[str, int]:
+    consumer: Any = app.consumer
+    return {} if consumer is None else app.ownership.lag(consumer.end_of)
 
 
 def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:

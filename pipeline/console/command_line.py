@@ -132,6 +132,11 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
     def _init_worker_options(self, *args: Any, **kwargs: Any) -> None:
         super()._init_worker_options(*args, web_transport=None, **kwargs)
 
+    def on_worker_created(self, worker: Any) -> None:
+        """Print the banner, unless each line is to be an object."""
+        if not self.app.conf.logging_config:
+            super().on_worker_created(worker)
+
     def _banner_title(self) -> str:
         return f"touch-pipeline {metadata.version('touch-pipeline')}"
 

@@ -47,6 +47,10 @@ class Consumer(driver.Consumer):
         """Return the partition count of a subscribed topic; 0 without metadata."""
         return self._thread.partitions_of(topic)
 
+    def end_of(self, tp: TP) -> int | None:
+        """Return the end of an assigned partition, as the latest fetch told it; None: no fetch has."""
+        return self._thread.end_of(tp)
+
     def rejoin(self) -> None:
         """Request a rebalance."""
         self._thread.rejoin()

@@ -100,6 +100,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Return the partition count of a subscribed topic; 0 without metadata."""
         return 0 if self._consumer is None else len(self._consumer.partitions_for_topic(topic) or ())
 
+    def end_of(self, tp: TopicPartition) -> int | None:
+        """Return the end of an assigned partition, as the latest fetch told it; None: no fetch has."""
+        try:
+            return None if self._consumer is None else self._consumer.highwater(tp)
+        except (AssertionError, AttributeError):  # it is not assigned any more
+            return None
+
     def is_responsive(self) -> bool:
         """Return whether the thread's event loop has run since the last call."""
         if self._consumer is None or self.should_stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -122,6 +123,13 @@ class Ownership:
     def expected(self) -> dict[TopicPartition, int]:
         """Return the offset to read next, by partition."""
         return {tp: partition.expected for tp, partition in self._owned.items()}
+
+    def lag(self, end_of: Callable[[TopicPartition], int | None]) -> Mapping[str, int]:
+        """Return how many records wait, by logical topic; `end_of` returns the end of a partition, as far as it is known."""
+        found: Counter[str] = Counter()
+        for tp, partition in self._owned.items():
+            found[self.logical(tp.topic)] += partition.behind(end_of(tp))
+        return found
 
     def wake_watching(self) -> None:
         """Let every agent step that looks at the views: they have moved."""

@@ -95,6 +95,10 @@ class Partition:
         """The input offset to read next; everything below is applied or waits in the inbox."""
         return self._inbox.expected
 
+    def behind(self, end: int | None) -> int:
+        """Return how many records are not taken into a step yet, if the topic ends at `end` (markers count, too)."""
+        return len(self._inbox) + max((end or 0) - self.expected, 0)
+
     def deliver(self, batch: Batch) -> None:
         """Put a fetched batch into the inbox; a parked partition drops it. Raises OffsetGap."""
         if self._is_running and self._inbox.add(batch):

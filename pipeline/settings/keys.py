@@ -16,6 +16,7 @@ from pipeline.domain.policy import Unresolved
 from pipeline.domain.retry import Retry
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
+from pipeline.log_lines import LogFormat
 from pipeline.settings.compound import ArrayOf, Nested
 from pipeline.settings.hours import CALENDAR, WINDOW
 from pipeline.settings.kafka import KafkaSettings
@@ -151,6 +152,11 @@ class FileKeys:
         duration("1s"), "30d", "Time for which an ended touch is remembered, and for which `touches` is retained."
     )
     templates: str = key(FILE, "templates", "Folder of the templates.")
+    log_format: LogFormat = key(
+        member_of(LogFormat),
+        "text",
+        'Form of the log of workers, web processes and commands; "json" is an object a line.',
+    )
     kafka: KafkaSettings = key(Nested(KafkaSettings, _unchanged), {}, "")
     privacy: PrivacyKeys = key(Nested(PrivacyKeys, _unchanged), {}, "")
     suppression: SuppressionKeys = key(Nested(SuppressionKeys, _unchanged), {}, "")

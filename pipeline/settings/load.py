@@ -13,6 +13,7 @@ from pipeline.domain.opt_out import OptOutWords
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.suppression import Covers
 from pipeline.domain.work import Channel
+from pipeline.log_lines import LogFormat
 from pipeline.settings.checks import check_channels, check_growth
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.key_path import EnvironmentText, InvalidKey, KeyPath, to_toml
@@ -62,6 +63,7 @@ class Settings:
     """Key of the address hashes; empty: they are unkeyed."""
     suppression_covers: Covers = Covers.PHONE
     """What an opt-out by SMS or WhatsApp concerns."""
+    log_format: LogFormat = LogFormat.TEXT
     templates_named: bool = False
     """Whether the configuration names the folder, which must exist then."""
     warnings: tuple[str, ...] = ()
@@ -174,6 +176,7 @@ def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settin
         opt_out_words=OptOutWords(keys.suppression.words, keys.suppression.back),
         web=absolute_web(keys.web, folder),
         deliveries=keys.deliveries,
+        log_format=keys.log_format,
     )
 
 

@@ -169,6 +169,7 @@ async def test_nothing_planted_is_found_in_logs_statuses_errors_and_metrics(
         await stack.follow(lambda: stack.ended() > 6, deadline_s=60)
         metrics = httpx.get(f"http://127.0.0.1:{stack.ports[0]}/metrics").text
         await stack.produce([planted(channel, n) for n in range(4, 8) for channel in CHANNELS])
+        stack.template = f'log_format = "json"\n{TEMPLATE}'
         stack.kill(0)
         assert await stack.follow(stack.all_ended, deadline_s=90)
         await stack.wait_for_work(0)
@@ -205,6 +206,7 @@ async def test_nothing_planted_is_found_in_logs_statuses_errors_and_metrics(
         assert not found_in(text, *secret_forms()), where
         assert not found_in(text, TEXT, "zebra", quote(TEXT)), where
         assert not found_in(text, PHONE[1:], quote(PHONE), MAIL), where
+    _demand_objects(log.encode()[stack.begins_at(0) :])
     _demand_no_secret_on_disk(secured.folder, tmp_path)
     _demand_privacy(tmp_path / "data-0")
 
@@ -220,6 +222,15 @@ def _demand_a_whole_run(stack: Stack, log: str, metrics: str, told: list[str]) -
     assert all(len(text.splitlines()) > 1 for text in told if not text.startswith("$ faust unconfirmed")), told
     states = {status["state"] for story in stack.stories.values() for status in story}
     assert {"accepted", "sent", "failed", "retrying"} <= states
+
+
+def _demand_objects(log: bytes) -> None:
+    """Since its second start the worker writes an object a line, debugging output and exceptions included."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert len(lines) > 100
+    assert {"time", "level", "logger", "message"} <= set.intersection(*(set(line) for line in lines))
+    assert {"DEBUG", "INFO"} <= {line["level"] for line in lines}
+    assert any(line["message"].startswith("ready: ") for line in lines)
 
 
 def _demand_no_secret_on_disk(*folders: Path) -> None:

@@ -87,6 +87,12 @@ from = "+15005550006"
 """
 
 
+PERSONAL = re.compile(
+    rb"\+1212555\d{4}|\b1212555\d{4}@|\bp\d+@example\.com|Hello, this is |Subject (?:whatsapp|email|sms)-"
+)
+"""The addresses and texts of `touch`, and WhatsApp's form of them."""
+
+
 def touch(channel: str, number: int, **more: Any) -> dict[str, Any]:
     """Return the `number`-th touch of a channel; its text is its own, so that a second message shows."""
     touch_id = f"{channel}-{number}"
@@ -285,6 +291,10 @@ class Stack:
     def _log(self, number: int) -> Path:
         return self.folder / f"worker-{number}.log"
 
+    def begins_at(self, number: int) -> int:
+        """Return where in the worker's log its latest start begins, in bytes."""
+        return self._launches[number][2]
+
     def send(self, number: int, what: signal.Signals) -> None:
         self.workers[number].send_signal(what)
 
@@ -309,6 +319,13 @@ class Stack:
             process.kill()
             process.wait()
         self.workers.clear()
+        self.demand_privacy()
+
+    def demand_privacy(self) -> None:
+        """Look for the addresses and texts of `touch` in everything that the workers have logged."""
+        for log in self.folder.glob("worker-*.log"):
+            found = [line[:300] for line in log.read_bytes().splitlines() if PERSONAL.search(line)]
+            assert not found, f"{log.name} tells who is written to, or what: {found[:3]}"
 
     # --- the sandbox -------------------------------------------------------------------------------------------
 
