@@ -15,7 +15,7 @@ from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, O
 from pipeline.stage_io import EXPIRES, TableFailed, expiry_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,14 @@ def reason_to_wipe(
 class RocksStore:
     """An ordered key-value store in one folder, which outlives the process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: Callable[[], Options] | None = None) -> None:
         """Open or create the store in `path`; a damaged folder is wiped: the changelog has all its rows.
 
-        Raises StoreFailed if a new store cannot be created either.
+        `options` makes RocksDB's; None: those of one store among dozens. Raises StoreFailed if a new store cannot be
+        created either.
         """
         self._path = path
+        self._options = options or _options
         self._damage_mark = path.parent / f"{path.name}.damaged"
         self.identity = NO_IDENTITY
         """Identity of the changelog topic that this store is a copy of, 16 bytes."""
@@ -100,12 +102,12 @@ class RocksStore:
 
     def _open_or_wipe(self) -> Rdict:
         try:
-            return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
+            return Rdict(str(self._path), self._options(), access_type=AccessType.read_write())
         except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for a damaged folder
             log.warning("store %s cannot be opened, it is restored from Kafka: %s", self._path.name, error)
             self._remove()
         try:
-            return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
+            return Rdict(str(self._path), self._options(), access_type=AccessType.read_write())
         except Exception as error:  # noqa: BLE001
             raise StoreFailed(f"store {self._path} cannot be created: {error}") from None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,8 @@ class TopicIds:
     cluster_id: str
     topics: Mapping[str, bytes]
     """Topic id, 16 bytes, by the name of each existing topic."""
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    """Number of partitions, by the same names."""
 
     def identity(self, topic: str) -> bytes:
         """Return the identity of `topic` in this cluster, 16 bytes; zeros when Kafka has no topic ids (before 2.8)."""
@@ -146,7 +148,8 @@ async def read_topic_ids(client: AIOKafkaClient, topics: Iterable[str]) -> Topic
         answer: Any = await client.send(node, _MetadataRequest(sorted(topics)))
     except (IncompatibleBrokerVersion, NotImplementedError):
         return TopicIds("", {})
-    return TopicIds(answer.cluster_id or "", {row[1]: row[2] for row in answer.topics if row[0] == 0})
+    found = [row for row in answer.topics if row[0] == 0]
+    return TopicIds(answer.cluster_id or "", {row[1]: row[2] for row in found}, {row[1]: len(row[4]) for row in found})
 
 
 class TopicReplaced(Exception):

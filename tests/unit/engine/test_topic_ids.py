@@ -36,7 +36,8 @@ class FakeKafka:
     async def send(self, _: int, __: object) -> SimpleNamespace:
         if self.error is not None:
             raise self.error
-        return SimpleNamespace(cluster_id="cluster", topics=[(0, name, each) for name, each in self.topics.items()])
+        topics = [(0, name, each, False, [None] * 3, 0) for name, each in self.topics.items()]
+        return SimpleNamespace(cluster_id="cluster", topics=topics)
 
     async def close(self) -> None:
         self.closed += 1
