@@ -53,11 +53,13 @@ from pipeline.records.writing import Confluent, Writer, json_object, single_obje
 from pipeline.secret import without_secrets
 from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread_variables
 from pipeline.stages.forward import Homes
+from pipeline.web import command as _web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from pipeline.domain.sender import Sender
+    from pipeline.web.process import WebDeps
 
 log = logging.getLogger(__name__)
 
@@ -183,6 +185,7 @@ class Worker:
         add_endpoints(app, self.metrics, partial(_not_ready, app), app.watchdog.ended_task)
         make_ours()
         install(partial(make_context, self.settings))
+        _web.install_web(partial(make_web_deps, self.settings))
         return app
 
     def _agent_factory(self) -> AgentFactory:
@@ -391,6 +394,13 @@ def make_context(settings: Settings) -> CommandContext:
         now_s=time.time,
         sender_of=sender_of,
     )
+
+
+def make_web_deps(settings: Settings) -> WebDeps:
+    """Return what the web process needs."""
+    from pipeline.web.process import WebDeps as Deps  # noqa: PLC0415 - a worker never loads it
+
+    return Deps(settings=settings, context=make_context(settings), now_ms=now_ms)
 
 
 async def _add_partitions(settings: Settings, topics: list[RequiredTopic]) -> AsyncIterator[str]:

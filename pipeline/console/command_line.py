@@ -39,8 +39,8 @@ Exit codes of every command:
   2  wrong usage or configuration
 """
 _HELP = {
-    "--loglevel": "How much a worker logs, from debug to crit; by default info.",
-    "--logfile": "Where a worker logs to, in place of standard error.",
+    "--loglevel": "How much a worker or web process logs, from debug to crit; by default info.",
+    "--logfile": "Where a worker or web process logs to, in place of standard error.",
     "--datadir": "Folder of this worker's tables; a folder per process. By default data_dir of the configuration.",
     "--workdir": "Folder to change to first: PIPELINE_CONFIG and other relative paths start there.",
     "--json": "Print JSON, a line per object (commands that show or change something).",
@@ -54,6 +54,12 @@ def versions() -> str:
     """Return the version of the pipeline and of the libraries that matter."""
     below = ", ".join(f"{name} {metadata.version(name)}" for name in ("faust-streaming", "aiokafka"))
     return f"touch-pipeline {metadata.version('touch-pipeline')} ({below}, Python {sys.version.split()[0]})"
+
+
+def typed_level() -> str:
+    """Return the log level that was typed, or the default, as logging names it."""
+    said = (typed(sys.argv[1:], "--loglevel", "-l") or DEFAULT_LOGLEVEL).upper()
+    return "CRITICAL" if said == "CRIT" else said
 
 
 class version(Command):  # noqa: N801 - faust names the command after the class
@@ -126,8 +132,7 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
     @property  # type: ignore[misc]
     def loglevel(self) -> str:
         """The log level given before or after `worker`: faust drops one that equals its own default."""
-        said = (typed(sys.argv[1:], "--loglevel", "-l") or DEFAULT_LOGLEVEL).upper()
-        return "CRITICAL" if said == "CRIT" else said
+        return typed_level()
 
     def _init_worker_options(self, *args: Any, **kwargs: Any) -> None:
         super()._init_worker_options(*args, web_transport=None, **kwargs)

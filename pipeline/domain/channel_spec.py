@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pipeline.domain.callback import CallbackPath
     from pipeline.domain.phone import PhoneCheck
     from pipeline.domain.sender import Sender
     from pipeline.domain.sender_policy import SenderPolicy
@@ -57,3 +58,5 @@ class ChannelSpec:
     """Codes of a rejection that say that the recipient does not want to be written to."""
     unreachable_codes: frozenset[str] = frozenset()
     """Codes of a rejection that say that this address can never be reached."""
+    callback_paths: tuple[CallbackPath, ...] = ()
+    """Where the provider calls back, behind `/callbacks/<provider>/<sender>`."""

@@ -85,6 +85,7 @@ ENTRY_OPTIONS = {
     **dict.fromkeys(["--address", "--lead", "--note", "--by", "--timeout"], SUPPRESS),
     **dict.fromkeys(["--hash", "--scope", "--reason", "--no-wait"], SCOPE),
 }
+LISTENERS = "test_a_typed_listener_wins_and_the_public_one_can_be_off"
 BY_HAND = "by hand"
 """It needs a container engine."""
 RULES = "test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say"
@@ -102,6 +103,7 @@ LINES = {
     "faust -A pipeline check": STRANGER,
     "faust -A pipeline repartition": "test_partitions_are_added_on_purpose_and_what_was_accepted_before_is_recognised",
     "faust -A pipeline worker": STRANGER,
+    "faust -A pipeline web": "test_callbacks",
     "faust -A pipeline worker [-l info] [--datadir DIR] [--web-port N]": FOLDER,
     "faust -A pipeline produce": STRANGER,
     "faust -A pipeline produce touches.ndjson": STRANGER,
@@ -196,6 +198,7 @@ OPTIONS = {
         "--logfile": OPTIONS_OF_WORKER,
         "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without",
     },
+    "web": {"--listen": LISTENERS, "--public-listen": LISTENERS},
     "repartition": {},
     "check": {},
     "version": {},

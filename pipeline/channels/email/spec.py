@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.channels.email.callback import PATHS
 from pipeline.channels.email.sender import ResendSender
 from pipeline.domain.account import ResendAccount
 from pipeline.domain.channel_spec import ChannelSpec
@@ -41,4 +42,5 @@ SPEC = ChannelSpec(
     compares_text=_compares_text,
     window_margin_ms=0,
     make_sender=_make_sender,
+    callback_paths=PATHS,
 )

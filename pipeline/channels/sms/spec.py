@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from pipeline.channels.sms.callback import PATHS
 from pipeline.channels.sms.sender import TwilioSender
 from pipeline.domain.account import TwilioAccount
 from pipeline.domain.channel_spec import ChannelSpec
@@ -44,4 +45,5 @@ SPEC = ChannelSpec(
     make_sender=_make_sender,
     opt_out_codes=frozenset({"21610"}),  # the recipient said STOP
     unreachable_codes=frozenset({"21211", "21614"}),  # no number; no mobile
+    callback_paths=PATHS,
 )

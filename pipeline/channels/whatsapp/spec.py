@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.channels.whatsapp.callback import PATHS
 from pipeline.channels.whatsapp.sender import WahaSender
 from pipeline.domain.account import WahaAccount
 from pipeline.domain.channel_spec import ChannelSpec
@@ -35,4 +36,5 @@ SPEC = ChannelSpec(
     compares_text=_compares_text,
     window_margin_ms=0,
     make_sender=_make_sender,
+    callback_paths=PATHS,
 )

@@ -12,6 +12,7 @@ from faust.cli.faust import cli  # every command of faust is there, as when a us
 
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
 from pipeline.console.command_line import DEFAULT_PORT, make_ours, versions, worker
+from pipeline.web import command as _web  # noqa: F401 - as above
 
 make_ours()
 GROUPS = {
@@ -34,6 +35,7 @@ OURS = [
     "suppressions",
     "unconfirmed",
     "version",
+    "web",
     "worker",
 ]
 PATHS = [[name] for name in OURS if name not in GROUPS] + [

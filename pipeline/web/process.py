@@ -1,0 +1,132 @@
+"""The web process: its listeners and its intake, from the start to SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mode.utils.logging import setup_logging
+
+from pipeline.domain.address_hash import key_fingerprint
+from pipeline.domain.callback import CallbackRules
+from pipeline.web.callbacks import CallbackRoutes
+from pipeline.web.health import HealthRoutes, KafkaProbe
+from pipeline.web.intake import Intake, ended
+from pipeline.web.listeners import Certificate, Listener, bound, runner_of
+from pipeline.web.metrics import WebMetrics
+from pipeline.web.private import private_application
+from pipeline.web.public import public_application
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.console.command_context import CommandContext
+    from pipeline.settings import Settings
+    from pipeline.settings.web import Listen
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebDeps:
+    """What the web process needs."""
+
+    settings: Settings
+    context: CommandContext
+    now_ms: Callable[[], int]
+
+    def listening(self, listen: Listen | str | None, public_listen: Listen | str | None) -> WebDeps:
+        """Return the same with the listeners that were typed; None: not typed; "": off."""
+        keys = self.settings.web
+        if listen and not isinstance(listen, str):
+            keys = replace(keys, listen=listen)
+        if public_listen is not None:
+            keys = replace(keys, public_listen=None if isinstance(public_listen, str) else public_listen)
+        return replace(self, settings=replace(self.settings, web=keys))
+
+
+def log_to(file: str | None, level: str) -> None:
+    """Log to `file`, or to standard error, from `level` on."""
+    setup_logging(loglevel=level, logfile=file or sys.stderr)
+
+
+class WebProcess:
+    """One web process, put together."""
+
+    def __init__(self, deps: WebDeps) -> None:
+        self._deps = deps
+        settings, cluster = deps.settings, deps.context.cluster
+        kafka = settings.kafka
+        self._metrics = WebMetrics()
+        self._intake = Intake(
+            cluster, kafka.partitions_before or kafka.partitions, key_fingerprint(settings.privacy_key)
+        )
+        self._probe = KafkaProbe(cluster.connection)
+        self._stopping = asyncio.Event()
+        self.ports: list[int] = []
+        """Of the listeners, the private one first, once they accept."""
+
+    async def run(self) -> int:
+        """Serve until a signal; return the exit code. Raises CommandFailed when a port cannot be used, or `privacy.key` is another one."""
+        keys = self._deps.settings.web
+        certificate = Certificate(keys)
+        listeners = self._listeners()
+        self._obey_signals(certificate)
+        intake = asyncio.create_task(self._run_intake())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            for each in listeners:
+                await each.start(certificate.context)
+            self.ports = [each.port for each in listeners]
+            await asyncio.wait({intake, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            log.info("stopping: what was begun is answered")
+        finally:
+            await asyncio.gather(*(each.stop() for each in listeners))
+            stopping.cancel()
+            await ended(intake)
+        return 0
+
+    def _listeners(self) -> list[Listener]:
+        """Return both listeners, bound. Raises CommandFailed."""
+        keys, health = self._deps.settings.web, HealthRoutes(self._metrics, self._not_ready)
+        listeners = [Listener("private", bound(keys.listen, "--listen"), runner_of(private_application(health)))]
+        if keys.public_listen is not None:
+            app = public_application([self._callback_routes()], self._metrics)
+            listeners.append(Listener("public", bound(keys.public_listen, "--public-listen"), runner_of(app)))
+        return listeners
+
+    def _callback_routes(self) -> CallbackRoutes:
+        settings = self._deps.settings
+        rules = CallbackRules(
+            public_url=settings.web.public_url or "",
+            words=settings.opt_out_words,
+            covers=settings.suppression_covers,
+            remember_for_ms=settings.deliveries.remember_for_ms,
+            privacy_key=settings.privacy_key,
+        )
+        return CallbackRoutes(settings.accounts, rules, self._intake, self._metrics, self._deps.now_ms)
+
+    @property
+    def _takes(self) -> bool:
+        """Whether anything is taken in."""
+        settings = self._deps.settings
+        return settings.web.public_listen is not None and bool(settings.callback_senders)
+
+    async def _run_intake(self) -> None:
+        if self._takes:
+            await self._intake.run()
+        else:
+            await self._stopping.wait()
+
+    async def _not_ready(self) -> str | None:
+        return await self._probe() or (self._intake.not_ready if self._takes else None)
+
+    def _obey_signals(self, certificate: Certificate) -> None:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, certificate.reload)

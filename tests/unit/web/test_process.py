@@ -1,0 +1,139 @@
+"""The web process without a Kafka: its listeners, its exit codes, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from click.testing import CliRunner
+from faust.cli.faust import cli
+
+from pipeline.kafka.cluster import CommandFailed
+from pipeline.settings import load
+from pipeline.settings.web import Listen
+from pipeline.web import command
+from pipeline.web.process import WebProcess
+from pipeline.worker import make_web_deps
+from tests.harness.certificates import Authority
+
+NOWHERE = 'bootstrap_servers = "127.0.0.1:1"'
+SMS = """
+[[channels.sms.senders]]
+account_sid = "AC1"
+auth_token = "t"
+from = "+15005550006"
+webhook_secrets = "t"
+"""
+WEB = '[web]\nlisten = "127.0.0.1:0"\npublic_listen = "127.0.0.1:0"\npublic_url = "https://touch.example.com"\n'
+ANY = Listen("127.0.0.1", 0)
+
+
+def deps_of(folder: Path, text: str = ""):
+    (folder / "pipeline.toml").write_text(f"[kafka]\n{NOWHERE}\n{WEB}{text}{SMS}")
+    return make_web_deps(load({"PIPELINE_CONFIG": "pipeline.toml"}, folder))
+
+
+@asynccontextmanager
+async def running(deps):
+    """Yield (process, task) once it listens; end it if the test did not."""
+    process = WebProcess(deps)
+    task = asyncio.ensure_future(process.run())
+    try:
+        async with asyncio.timeout(30):
+            while not process.ports and not task.done():
+                await asyncio.sleep(0.01)
+        yield process, task
+    finally:
+        if not task.done():
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait([task])
+
+
+async def fetch(port: int, path: str, **how):
+    scheme = "https" if how.get("ssl") else "http"
+    async with aiohttp.ClientSession() as session, session.get(f"{scheme}://127.0.0.1:{port}{path}", **how) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_without_kafka_it_lives_says_why_it_is_not_ready_and_answers_503(tmp_path):
+    async with running(deps_of(tmp_path)) as (process, task):
+        private, public = process.ports
+        assert await fetch(private, "/live") == (200, "live\n")
+        status, said = await fetch(private, "/ready")
+        assert (status, said.startswith("not ready: Kafka cannot be reached: 127.0.0.1:1: ")) == (503, True)
+        assert "pipeline_callbacks_total" in (await fetch(private, "/metrics"))[1]
+        assert (await fetch(private, "/callbacks/twilio/default/status"))[0] == 404
+        assert (await fetch(public, "/live"))[0] == 404
+        assert (await fetch(public, "/callbacks/twilio/default/status"))[0] == 405
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await task == 0
+
+
+async def test_a_typed_listener_wins_and_the_public_one_can_be_off(tmp_path):
+    deps = deps_of(tmp_path).listening(Listen("::1", 0), "")
+    assert (deps.settings.web.listen, deps.settings.web.public_listen) == (Listen("::1", 0), None)
+    async with running(deps_of(tmp_path).listening(ANY, "")) as (process, _):
+        assert len(process.ports) == 1
+    assert deps_of(tmp_path).listening(None, None).settings.web.public_listen == ANY
+
+
+async def test_a_port_in_use_is_one_line_that_names_the_option(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for options, name in (
+            ((Listen("127.0.0.1", port), None), "--listen"),
+            ((None, Listen("127.0.0.1", port)), "--public-listen"),
+        ):
+            with pytest.raises(CommandFailed, match=f"^127.0.0.1:{port} is in use; choose another with {name}$"):
+                await WebProcess(deps_of(tmp_path).listening(*options)).run()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--listen", "0.0.0.0:6080", "only this machine may reach it"),
+        ("--listen", "6080", '"HOST:PORT" on loopback'),
+        ("--public-listen", "0.0.0.0:99999", '"HOST:PORT"'),
+    ],
+)
+def test_a_listener_that_cannot_be_is_wrong_usage(monkeypatch, option, value, said):
+    monkeypatch.setattr(command.web, "__init__", lambda *_, **__: pytest.fail("the command must not begin"))
+    found = CliRunner().invoke(cli, ["web", option, value])
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+async def test_the_certificate_is_read_again_on_sighup_and_a_broken_one_is_not_taken(tmp_path, caplog):
+    authority = Authority(tmp_path / "ca")
+    pair = authority.certify("web", "localhost")
+    tls = f'certificate = "{pair.certfile}"\nprivate_key = "{pair.keyfile}"\n'
+    async with running(deps_of(tmp_path, tls)) as (process, _):
+        first = await shown_by(process.ports[1])
+        authority.certify("web", "localhost")
+        os.kill(os.getpid(), signal.SIGHUP)
+        second = await until(lambda: shown_by(process.ports[1]), lambda shown: shown != first)
+        assert await shown_by(process.ports[0]) == second
+        pair.certfile.write_text("broken")
+        caplog.clear()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: asyncio.sleep(0.01, caplog.text), lambda said: "is not read again" in said)
+        assert await shown_by(process.ports[1]) == second
+
+
+async def shown_by(port: int) -> str:
+    return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
+
+
+async def until(look, is_enough):
+    async with asyncio.timeout(20):
+        while not is_enough(found := await look()):
+            await asyncio.sleep(0.01)
+        return found
