@@ -31,6 +31,7 @@ from pipeline.console.early_options import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.address_hash import key_fingerprint
 from pipeline.domain.callback import DeliveryRules
+from pipeline.domain.unsubscribe import UnsubscribeLinks
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
 from pipeline.engine.config import EngineConfig
@@ -207,6 +208,7 @@ class Worker:
             control=self.control,
             suppression_covers=settings.suppression_covers,
             deliveries=delivery_rules(settings),
+            unsubscribe=unsubscribe_links(settings) if settings.unsubscribe.enabled else None,
         )
 
     # --- before anything is consumed -------------------------------------------------------------------------
@@ -347,6 +349,11 @@ def delivery_rules(settings: Settings) -> DeliveryRules | None:
     )
 
 
+def unsubscribe_links(settings: Settings) -> UnsubscribeLinks | None:
+    """Return what makes and reads the links; None without `privacy.key`."""
+    return UnsubscribeLinks(settings.web.public_url or "", settings.privacy_key) if settings.privacy_key else None
+
+
 def _not_ready(app: Application) -> str | None:
     if app.views is not None and not app.views.is_read:
         return "orders and suppressions are being read"
@@ -400,7 +407,8 @@ def make_web_deps(settings: Settings) -> WebDeps:
     """Return what the web process needs."""
     from pipeline.web.process import WebDeps as Deps  # noqa: PLC0415 - a worker never loads it
 
-    return Deps(settings=settings, context=make_context(settings), now_ms=now_ms)
+    links = unsubscribe_links(settings)
+    return Deps(settings=settings, context=make_context(settings), now_ms=now_ms, unsubscribe=links)
 
 
 async def _add_partitions(settings: Settings, topics: list[RequiredTopic]) -> AsyncIterator[str]:

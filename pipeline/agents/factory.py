@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.domain.policy import ChannelPolicy
     from pipeline.domain.sender import Sender
     from pipeline.domain.suppression import Covers
+    from pipeline.domain.unsubscribe import UnsubscribeLinks
     from pipeline.domain.work import Request, Work
     from pipeline.engine.agent import Agent
     from pipeline.metrics import Metrics
@@ -71,6 +72,8 @@ class AgentFactory:
     suppression_covers: Covers
     deliveries: DeliveryRules | None = None
     """None: no sender's callbacks are on."""
+    unsubscribe: UnsubscribeLinks | None = None
+    """None: e-mails get no link of ours."""
 
     def bindings(self) -> list[AgentBinding]:
         """Return one binding for each topic that an agent reads."""
@@ -108,6 +111,7 @@ class AgentFactory:
             dedup_for_ms=self.dedup_for_ms,
             homes=self.homes,
             privacy_key=self.privacy_key,
+            unsubscribe=self.unsubscribe,
         )
         return RouterAgent(Router(deps), self.registry, self.metrics)
 

@@ -25,7 +25,7 @@ from pipeline.settings.pacing import GAP, LIMIT, RETRY, WARM_UP
 from pipeline.settings.privacy import PrivacyKeys, SuppressionKeys
 from pipeline.settings.schema import ABSENT, ByChannel, key
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
-from pipeline.settings.web import DeliveriesKeys, WebKeys
+from pipeline.settings.web import DeliveriesKeys, UnsubscribeKeys, WebKeys
 
 T = TypeVar("T")
 
@@ -161,5 +161,6 @@ class FileKeys:
     privacy: PrivacyKeys = key(Nested(PrivacyKeys, _unchanged), {}, "")
     suppression: SuppressionKeys = key(Nested(SuppressionKeys, _unchanged), {}, "")
     web: WebKeys = key(Nested(WebKeys, _unchanged), {}, "")
+    unsubscribe: UnsubscribeKeys = key(Nested(UnsubscribeKeys, _unchanged), {}, "")
     deliveries: DeliveriesKeys = key(Nested(DeliveriesKeys, _unchanged), {}, "")
     channels: ChannelsKeys = key(Nested(ChannelsKeys, _unchanged), {}, "")

@@ -26,9 +26,11 @@ from pipeline.settings.senders import SENDERS
 from pipeline.settings.variables import CONFIG_VARIABLE, misspelled, resolve_environment
 from pipeline.settings.web import (
     DeliveriesKeys,
+    UnsubscribeKeys,
     WebKeys,
     absolute_web,
     check_callbacks,
+    check_unsubscribe,
     check_web,
     with_status_callback,
 )
@@ -59,6 +61,7 @@ class Settings:
     opt_out_words: OptOutWords
     web: WebKeys
     deliveries: DeliveriesKeys
+    unsubscribe: UnsubscribeKeys
     privacy_key: bytes = field(default=b"", repr=False)
     """Key of the address hashes; empty: they are unkeyed."""
     suppression_covers: Covers = Covers.PHONE
@@ -154,6 +157,8 @@ def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settin
     """Return the settings after the checks across keys. Raises InvalidKey when any key has an error."""
     check_web(keys.web, path.at("web"), folder)
     check_callbacks(keys.channels.sms.senders, keys.web, path.at("channels").at("sms").at("senders"))
+    has_key = keys.privacy.key is not None
+    check_unsubscribe(keys.unsubscribe, keys.web, path.at("unsubscribe"), has_key=has_key)
     channels = _with_status_callbacks(keys.channels, keys.web)
     by_channel: dict[Channel, AnyChannelKeys] = {channel: getattr(channels, channel.value) for channel in Channel}
     check_security(keys.kafka, path.at("kafka"), folder)
@@ -177,6 +182,7 @@ def _checked(keys: FileKeys, path: KeyPath, folder: Path, source: str) -> Settin
         web=absolute_web(keys.web, folder),
         deliveries=keys.deliveries,
         log_format=keys.log_format,
+        unsubscribe=keys.unsubscribe,
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from pipeline.secret import Address
 from pipeline.settings.key_path import InvalidValue, KeyPath, to_toml
-from pipeline.settings.kinds import check_url, duration
+from pipeline.settings.kinds import FLAG, check_url, duration
 from pipeline.settings.schema import Scalar, key
 from pipeline.settings.senders import TwilioKeys
 
@@ -115,6 +115,27 @@ class DeliveriesKeys:
     silent_after_ms: int = key(
         duration("1s"), "6h", "Time from `sent` without any fact after which a touch counts as silent."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsubscribeKeys:
+    """`[unsubscribe]`."""
+
+    enabled: bool = key(
+        FLAG,
+        False,  # noqa: FBT003 - a default
+        "`true`: marketing e-mails get one-click unsubscribe (RFC 8058). Needs `privacy.key` and `web.public_url`.",
+    )
+
+
+def check_unsubscribe(unsubscribe: UnsubscribeKeys, web: WebKeys, path: KeyPath, *, has_key: bool) -> None:
+    """Note at `path` (`unsubscribe`) what its links need and lack; `has_key`: whether there is a `privacy.key`."""
+    if not unsubscribe.enabled:
+        return
+    if not has_key:
+        path.at("enabled").note("true, but no privacy.key", "both or none: without the key anybody could make a link")
+    if web.public_url is None:
+        path.at("enabled").note("true, but no web.public_url", "both or none: links begin with it")
 
 
 def check_web(web: WebKeys, path: KeyPath, folder: Path) -> None:

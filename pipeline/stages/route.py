@@ -21,8 +21,9 @@ from pipeline.domain.sender_choice import find_sender
 from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.touch import InvalidTouch, Touch, TouchHeader, digest
+from pipeline.domain.unsubscribe import VARIABLE, UnsubscribeLinks, with_one_click
 from pipeline.domain.value import replace
-from pipeline.domain.work import Channel, Content, Work
+from pipeline.domain.work import Channel, Content, Purpose, Work
 from pipeline.flow import RESULTS, TOUCH_BYTES, WORK_BYTES, channel_topic
 from pipeline.records import encode_event, encode_work
 from pipeline.records.framing import Undecodable
@@ -71,6 +72,8 @@ class RouterDeps:
     homes: Homes
     privacy_key: bytes = b""
     """What address hashes are keyed with; empty: they are not."""
+    unsubscribe: UnsubscribeLinks | None = None
+    """None: e-mails get no link of ours."""
 
 
 class Router:
@@ -250,7 +253,7 @@ class _Arrival:
             allowed = ", ".join(sender.addresses)
             raise InvalidTouch([f"from is {touch.from_!r}; sender {sender.name!r} has: {allowed}"], _header(touch))
         try:
-            content = self._deps.composer.compose(touch)
+            content = self._with_link(touch)
         except NotComposable as error:
             raise InvalidTouch([str(error)], _header(touch)) from None
         except Exception as error:
@@ -262,6 +265,18 @@ class _Arrival:
                 [f"the text has {length} characters; {spec.message} has at most {spec.longest_text}"], _header(touch)
             )
         return content
+
+    def _with_link(self, touch: Touch) -> Content:
+        """Compose the touch; an e-mail's template may use the link that unsubscribes, and a marketing one names it in its headers."""
+        if touch.channel is not Channel.EMAIL or self._deps.unsubscribe is None:
+            return self._deps.composer.compose(touch)
+        assert self._recipient is not None
+        url = self._deps.unsubscribe.url(self._recipient)
+        if touch.template is not None:
+            touch = replace(touch, variables={VARIABLE: url, **touch.variables})
+        content = self._deps.composer.compose(touch)
+        is_marketing = touch.purpose is Purpose.MARKETING
+        return replace(content, headers=with_one_click(content.headers, url)) if is_marketing else content
 
     def _work(self, touch: Touch, sender: SenderPolicy, mark: bytes) -> bytes:
         """Compose the touch and return it as a value of the lane's topic. Raises InvalidTouch."""

@@ -1,30 +1,35 @@
-"""Gives callbacks to Kafka: a 2xx follows only once all in-sync replicas have them."""
+"""Gives callbacks and clicks to Kafka: a 2xx follows only once all in-sync replicas have them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiokafka.errors import KafkaError
 
 from pipeline.domain.fact import callback_partition
-from pipeline.flow import CALLBACKS
+from pipeline.flow import CALLBACKS, SUPPRESSIONS
 from pipeline.kafka.cluster import CommandFailed, partition_counts
 from pipeline.kafka.connection import why_unreachable
 from pipeline.kafka.control import read_control
 from pipeline.kafka.delivery import open_producer
 from pipeline.records.callbacks import encode_callback
+from pipeline.records.control import encode_suppression
 from pipeline.records.registry import RegistryAway
+from pipeline.stage_io import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiokafka import AIOKafkaProducer
 
     from pipeline.domain.fact import Callback
+    from pipeline.domain.suppression import Suppression
     from pipeline.kafka.cluster import Cluster
+    from pipeline.records.writing import Writer
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,25 @@ class TakesCallbacks(Protocol):
         """Return once Kafka has them all. Raises NotTaken."""
 
 
+class TakesEntries(Protocol):
+    """What takes suppressions in."""
+
+    async def suppress(self, entry: Suppression) -> None:
+        """Return once Kafka has the entry. Raises NotTaken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeNeeds:
+    """What is to be taken in."""
+
+    fingerprint: str
+    """That of `privacy.key`."""
+    partitions: int | None
+    """Those of `touches.callbacks` that count; None: no sender's callbacks are on."""
+    make_writer: Callable[[], Writer] | None
+    """Returns what encodes suppressions, and may ask the schema registry; None: nobody can unsubscribe."""
+
+
 class Intake:
     """Produces to Kafka, idempotently and with acks=all; connects by itself, again and again.
 
@@ -54,10 +78,9 @@ class Intake:
     some later; the stage of deliveries tells each fact once all the same.
     """
 
-    def __init__(self, cluster: Cluster, partitions: int, fingerprint: str) -> None:
-        """Produce to `cluster`; `partitions` are those of `touches.callbacks` that count, `fingerprint` is that of `privacy.key`."""
-        self._cluster, self._partitions, self._fingerprint = cluster, partitions, fingerprint
-        self._topic = cluster.topic_name(CALLBACKS)
+    def __init__(self, cluster: Cluster, needs: IntakeNeeds) -> None:
+        self._cluster, self._needs = cluster, needs
+        self._writer: Writer | None = None
         self._producer: AIOKafkaProducer | None = None
         self._why = "it has not been reached yet"
         self._troubled = asyncio.Event()
@@ -73,7 +96,7 @@ class Intake:
         """Stay connected until cancelled. Raises CommandFailed when `privacy.key` is not the workers'."""
         while True:
             try:
-                await self._check_topics()
+                await self._prepare()
                 async with open_producer(self._cluster) as producer:
                     await self._serve(producer)
             except (CommandFailed, RegistryAway, KafkaError, OSError, TimeoutError) as error:
@@ -84,13 +107,27 @@ class Intake:
 
     async def take(self, callbacks: Sequence[Callback]) -> None:
         """Return once Kafka has them all. Raises NotTaken."""
+        assert self._needs.partitions is not None
+        records = []
+        for each in callbacks:
+            at = callback_partition(each.place, self._needs.partitions)
+            records.append(Output(CALLBACKS, at, each.place.encode(), encode_callback(each)))
+        await self._produce(records)
+
+    async def suppress(self, entry: Suppression) -> None:
+        """Return once Kafka has the entry. Raises NotTaken."""
+        if self._writer is None:
+            raise NotTaken
+        await self._produce([Output(SUPPRESSIONS, 0, entry.key.encode(), encode_suppression(self._writer, entry))])
+
+    async def _produce(self, records: Sequence[Output]) -> None:
         producer = self._producer
         if producer is None:
             raise NotTaken
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(TAKES_S):
-                sent = [await self._send(producer, each) for each in callbacks]
+                sent = [await self._send(producer, each) for each in records]
                 await asyncio.gather(*sent)
         except TimeoutError:
             self._stalled_at = self._stalled_at or loop.time()
@@ -102,30 +139,43 @@ class Intake:
             raise NotTaken from None
         self._stalled_at = None
 
-    async def _send(self, producer: AIOKafkaProducer, callback: Callback) -> asyncio.Future[object]:
-        partition = callback_partition(callback.place, self._partitions)
-        key, value = callback.place.encode(), encode_callback(callback)
-        sent: asyncio.Future[object] = await producer.send(self._topic, value, key, partition=partition)
+    async def _send(self, producer: AIOKafkaProducer, record: Output) -> asyncio.Future[object]:
+        topic = self._cluster.topic_name(record.topic)
+        sent: asyncio.Future[object] = await producer.send(topic, record.value, record.key, partition=record.partition)
         return sent
 
-    async def _check_topics(self) -> None:
-        """Raise CommandFailed unless everything is there. Only whether it is: to ask for a missing topic may create it."""
-        count = (await partition_counts(self._cluster)).get(self._topic)
-        if count is None or count < self._partitions:
-            found = "does not exist" if count is None else f"has {count} partitions, not {self._partitions}"
-            raise CommandFailed(f"topic {self._topic} {found}: a worker with webhook_secrets creates it")
+    async def _prepare(self) -> None:
+        """Raise CommandFailed or RegistryAway unless everything is there.
+
+        All topics are listed before one is produced to: to ask for a missing one could create it.
+        """
+        counts = await partition_counts(self._cluster)
+        if self._needs.partitions is not None:
+            self._check_topic(counts, CALLBACKS, self._needs.partitions)
+        if self._needs.make_writer is not None:
+            self._check_topic(counts, SUPPRESSIONS, 1)
+            self._writer = await asyncio.to_thread(self._needs.make_writer)
         control = await read_control(self._cluster, log.warning)
         try:
-            control.check_key(self._fingerprint)
+            control.check_key(self._needs.fingerprint)
         except CommandFailed as error:
             raise WrongPrivacyKey(str(error)) from None
+
+    def _check_topic(self, counts: Mapping[str, int], logical: str, partitions: int) -> None:
+        name = self._cluster.topic_name(logical)
+        count = counts.get(name)
+        if count is None or count < partitions:
+            found = "does not exist" if count is None else f"has {count} partitions, not {partitions}"
+            raise CommandFailed(
+                f"topic {name} {found}: start a worker with the same configuration, it creates its topics"
+            )
 
     async def _serve(self, producer: AIOKafkaProducer) -> None:
         """Take callbacks until the connection must be made anew."""
         self._troubled.clear()
         self._stalled_at, self._is_broken, self._why = None, False, ""
         self._producer = producer
-        log.info("Kafka takes callbacks: %s", self._topic)
+        log.info("Kafka takes what comes in")
         try:
             await self._trouble()
         finally:
@@ -136,7 +186,7 @@ class Intake:
         while await self._troubled.wait():
             self._troubled.clear()
             if self._is_broken:
-                log.warning("Kafka does not take callbacks: %s", self._why)
+                log.warning("Kafka does not take what comes in: %s", self._why)
                 return
             if why := await why_unreachable(self._cluster.connection):
                 self._say(f"Kafka at {self._cluster.servers} cannot be reached: {why}")
@@ -148,7 +198,7 @@ class Intake:
         """Log why nothing is taken, once for each reason."""
         if why != self._why:
             self._why = why
-            log.warning("callbacks are answered with 503: %s", why)
+            log.warning("callbacks and clicks are answered with 503: %s", why)
 
 
 class WrongPrivacyKey(CommandFailed):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mode.utils.logging import setup_logging
@@ -15,18 +15,21 @@ from pipeline.domain.address_hash import key_fingerprint
 from pipeline.domain.callback import CallbackRules
 from pipeline.web.callbacks import CallbackRoutes
 from pipeline.web.health import HealthRoutes, KafkaProbe
-from pipeline.web.intake import Intake, ended
+from pipeline.web.intake import Intake, IntakeNeeds, ended
 from pipeline.web.listeners import Certificate, Listener, bound, runner_of
 from pipeline.web.metrics import WebMetrics
 from pipeline.web.private import private_application
 from pipeline.web.public import public_application
+from pipeline.web.unsubscribe import UnsubscribeRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.console.command_context import CommandContext
+    from pipeline.domain.unsubscribe import UnsubscribeLinks
     from pipeline.settings import Settings
     from pipeline.settings.web import Listen
+    from pipeline.web.public import PublicRoutes
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ class WebDeps:
     settings: Settings
     context: CommandContext
     now_ms: Callable[[], int]
+    unsubscribe: UnsubscribeLinks | None = field(repr=False)
+    """None: without `privacy.key` there are no links."""
 
     def listening(self, listen: Listen | str | None, public_listen: Listen | str | None) -> WebDeps:
         """Return the same with the listeners that were typed; None: not typed; "": off."""
@@ -62,9 +67,14 @@ class WebProcess:
         settings, cluster = deps.settings, deps.context.cluster
         kafka = settings.kafka
         self._metrics = WebMetrics()
-        self._intake = Intake(
-            cluster, kafka.partitions_before or kafka.partitions, key_fingerprint(settings.privacy_key)
+        is_on = settings.web.public_listen is not None
+        needs = IntakeNeeds(
+            fingerprint=key_fingerprint(settings.privacy_key),
+            partitions=(kafka.partitions_before or kafka.partitions) if is_on and settings.callback_senders else None,
+            make_writer=deps.context.writer if is_on and deps.unsubscribe is not None else None,
         )
+        self._takes = needs.partitions is not None or needs.make_writer is not None
+        self._intake = Intake(cluster, needs)
         self._probe = KafkaProbe(cluster.connection)
         self._stopping = asyncio.Event()
         self.ports: list[int] = []
@@ -95,26 +105,27 @@ class WebProcess:
         keys, health = self._deps.settings.web, HealthRoutes(self._metrics, self._not_ready)
         listeners = [Listener("private", bound(keys.listen, "--listen"), runner_of(private_application(health)))]
         if keys.public_listen is not None:
-            app = public_application([self._callback_routes()], self._metrics)
+            app = public_application(self._public_routes(), self._metrics)
             listeners.append(Listener("public", bound(keys.public_listen, "--public-listen"), runner_of(app)))
         return listeners
 
-    def _callback_routes(self) -> CallbackRoutes:
+    def _public_routes(self) -> list[PublicRoutes]:
+        """Return the paths of callbacks; and those of unsubscribe links, which are good for ever once they were sent."""
+        now_ms, links = self._deps.now_ms, self._deps.unsubscribe
+        callbacks = CallbackRoutes(
+            self._deps.settings.accounts, self._callback_rules(), self._intake, self._metrics, now_ms
+        )
+        return [callbacks] if links is None else [callbacks, UnsubscribeRoutes(links, self._intake, now_ms)]
+
+    def _callback_rules(self) -> CallbackRules:
         settings = self._deps.settings
-        rules = CallbackRules(
+        return CallbackRules(
             public_url=settings.web.public_url or "",
             words=settings.opt_out_words,
             covers=settings.suppression_covers,
             remember_for_ms=settings.deliveries.remember_for_ms,
             privacy_key=settings.privacy_key,
         )
-        return CallbackRoutes(settings.accounts, rules, self._intake, self._metrics, self._deps.now_ms)
-
-    @property
-    def _takes(self) -> bool:
-        """Whether anything is taken in."""
-        settings = self._deps.settings
-        return settings.web.public_listen is not None and bool(settings.callback_senders)
 
     async def _run_intake(self) -> None:
         if self._takes:

@@ -51,6 +51,8 @@ class Entrance:
                 dead_letters=DeadLetterWriter(lambda letter: dead_letter_value(single_object, letter), "p."),
                 dedup_for_ms=30 * 86_400_000,
                 homes=senders.get("homes", Homes(1)),
+                privacy_key=senders.get("privacy_key", b""),
+                unsubscribe=senders.get("unsubscribe"),
             )
         )
         self.table = MemoryTable()

@@ -196,18 +196,7 @@ class Stack:
 
     def start(self, number: int, *, program: str = "faust", tree: Path = ROOT, **environment: str) -> None:
         """Start a worker with the present configuration; `tree` holds the version that it runs."""
-        path = self.folder / f"worker-{number}.toml"
-        limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
-        path.write_text(
-            self.template.format(
-                data=f"data-{number}",
-                servers=json.dumps(self.worker_servers),
-                prefix=self.prefix,
-                sandbox=self.sandbox,
-                replication=self.replication,
-                **{**limits, **self.config},
-            )
-        )
+        path = self.write_config(number)
         # As a container made anew on its old volume: at each start another port and another host name.
         self.ports[number], self._starts = free_port(), self._starts + 1
         web = ("--web-port", str(self.ports[number]), "--web-host", f"host-{self._starts}.example")
@@ -220,6 +209,22 @@ class Stack:
                 stdout=log,
                 stderr=log,
             )
+
+    def write_config(self, number: int) -> Path:
+        """Write the present configuration of worker `number`, and return where."""
+        path = self.folder / f"worker-{number}.toml"
+        limits = {f"{channel}_limit": self.config["limit"] for channel in LANE}
+        path.write_text(
+            self.template.format(
+                data=f"data-{number}",
+                servers=json.dumps(self.worker_servers),
+                prefix=self.prefix,
+                sandbox=self.sandbox,
+                replication=self.replication,
+                **{**limits, **self.config},
+            )
+        )
+        return path
 
     def start_again(self, number: int) -> None:
         program, environment, _, tree = self._launches[number]

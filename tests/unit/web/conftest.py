@@ -17,6 +17,7 @@ from pipeline.domain.callback import CallbackRules
 from pipeline.domain.opt_out import OptOutWords
 from pipeline.domain.sender_policy import WahaEngine
 from pipeline.domain.suppression import Covers
+from pipeline.domain.unsubscribe import UnsubscribeLinks
 from pipeline.domain.work import Channel
 from pipeline.secret import Secret
 from pipeline.web.callbacks import CallbackRoutes
@@ -24,6 +25,7 @@ from pipeline.web.intake import NotTaken
 from pipeline.web.listeners import runner_of
 from pipeline.web.metrics import WebMetrics
 from pipeline.web.public import public_application
+from pipeline.web.unsubscribe import UnsubscribeRoutes
 
 NOW_MS = 1_790_000_000_000
 PUBLIC_URL = "https://touch.example.com/hooks"
@@ -36,6 +38,8 @@ RULES = CallbackRules(
     remember_for_ms=30 * 86_400_000,
     privacy_key=KEY,
 )
+
+LINKS = UnsubscribeLinks(PUBLIC_URL, KEY)
 
 
 def twilio(*secrets: str) -> TwilioAccount:
@@ -90,7 +94,8 @@ def metrics():
 
 @pytest.fixture
 async def public(intake, metrics):
-    app = public_application([CallbackRoutes(ACCOUNTS, RULES, intake, metrics, lambda: NOW_MS)], metrics)
+    callbacks = CallbackRoutes(ACCOUNTS, RULES, intake, metrics, lambda: NOW_MS)
+    app = public_application([callbacks, UnsubscribeRoutes(LINKS, intake, lambda: NOW_MS)], metrics)
     async with TestClient(ListenerServer(app)) as client:
         yield client
 
