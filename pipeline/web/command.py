@@ -86,6 +86,6 @@ class web(Command):  # noqa: N801 - faust names the command after the class
         from pipeline.web.process import WebProcess, log_to  # noqa: PLC0415 - a worker never loads it
 
         del context
-        log_to(self.logfile, typed_level())
         deps = _makers[0]().listening(listen, public_listen)
+        log_to(self.logfile, typed_level(), deps.settings.log_format)
         return await WebProcess(deps).run()

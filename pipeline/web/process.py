@@ -13,6 +13,7 @@ from mode.utils.logging import setup_logging
 
 from pipeline.domain.address_hash import key_fingerprint
 from pipeline.domain.callback import CallbackRules
+from pipeline.log_lines import LogFormat, logging_config
 from pipeline.web.callbacks import CallbackRoutes
 from pipeline.web.health import HealthRoutes, KafkaProbe
 from pipeline.web.intake import Intake, IntakeNeeds, ended
@@ -54,9 +55,9 @@ class WebDeps:
         return replace(self, settings=replace(self.settings, web=keys))
 
 
-def log_to(file: str | None, level: str) -> None:
-    """Log to `file`, or to standard error, from `level` on."""
-    setup_logging(loglevel=level, logfile=file or sys.stderr)
+def log_to(file: str | None, level: str, form: LogFormat) -> None:
+    """Log to `file`, or to standard error, from `level` on, as a worker does."""
+    setup_logging(loglevel=level, logfile=file or sys.stderr, logging_config=logging_config(form))
 
 
 class WebProcess:
