@@ -15,7 +15,7 @@ that the dedup writes with its `sent`, and is told once in `touches.deliveries`.
 `webhook_secrets`.
 
 Orders (`touches.control`) and suppressions (`touches.suppressions`) have no agent: each worker keeps a view of both, and
-its lanes tell in `touches.lanes` how far they obey.
+its lanes tell in `touches.lanes` how far they obey. Whoever acts leaves a record in `touches.audit`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ SUPPRESSIONS = "touches.suppressions"
 LANES = "touches.lanes"
 CALLBACKS = "touches.callbacks"
 DELIVERIES = "touches.deliveries"
+AUDIT = "touches.audit"
 
 DAY_MS = 86_400_000
 STATUS_DAYS = 30
+AUDIT_DAYS = 400
 OWN_MESSAGE_BYTES = 4 * 1024 * 1024
 CLAIM_BYTES = 16 * 1024 * 1024
 """A claim holds its touches and its request; JSON encodes a control character in six bytes."""
@@ -169,6 +171,7 @@ ROAD: tuple[Stretch, ...] = (
         settings=_COMPACTED,
     ),
     Stretch(LANES, "channel/sender", "LaneReport", "lanes", partitions=PartitionSetting.ONE, settings=_COMPACTED),
+    Stretch(AUDIT, "by", "Audit", "commands that act, web", partitions=PartitionSetting.ONE, settings=_for(AUDIT_DAYS)),
 )
 
 

@@ -39,8 +39,10 @@ class CommandContext:
     """The rules of each channel."""
     read_suppression: Callable[[bytes | None], Mapping[str, Any]]
     """Decodes a value of touches.suppressions; raises UndecodableValue."""
+    read_audit: Callable[[bytes | None], Mapping[str, Any]]
+    """Decodes a value of touches.audit; raises UndecodableValue."""
     writer: Callable[[], Writer]
-    """Returns what encodes the entries of touches.suppressions; raises RegistryAway."""
+    """Returns what encodes the entries of touches.suppressions and the records of touches.audit; raises RegistryAway."""
     privacy_key: bytes = field(repr=False)
     """Key of the address hashes; empty: they are unkeyed."""
     dedup_for_ms: int

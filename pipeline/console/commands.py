@@ -16,6 +16,7 @@ from pipeline.console.suppressions.command import (
     ListSuppressions,
     RemoveSuppression,
 )
+from pipeline.console.token.command import token
 from pipeline.console.unconfirmed.command import ListUnconfirmed, ResolveUnconfirmed
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "repartition",
     "resume",
     "status",
+    "token",
 ]

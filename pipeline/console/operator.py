@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from faust.cli.base import option
 
+from pipeline.domain.audit import Door, Who
 from pipeline.domain.instant import NotAnInstant, instant_ms
 from pipeline.records.control import LONGEST_BY, LONGEST_NOTE
 from pipeline.settings.key_path import InvalidValue
@@ -27,6 +28,11 @@ def system_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container may run as a number that nobody has named
         return f"uid {os.getuid()}"
+
+
+def operator(by: str | None = None) -> Who:
+    """Return who types a command: as `--by` says, or the operating system's user."""
+    return Who(by or system_user(), None, Door.CLI)
 
 
 def typed_timeout_s(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:

@@ -12,7 +12,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from pipeline.kafka.connection import why_unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,14 @@ class Cluster:
 
 class CommandFailed(Exception):
     """A command cannot do what it was asked; the message is one line that says why."""
+
+
+class NothingSuch(CommandFailed):
+    """What was named is not there."""
+
+
+class Conflicting(CommandFailed):
+    """What was asked does not fit what is there."""
 
 
 async def reach(cluster: Cluster) -> None:
@@ -98,6 +106,14 @@ async def partition_count(cluster: Cluster, logical: str) -> int:
     if count is None:
         raise missing(cluster, topic)
     return count
+
+
+async def check_topics(cluster: Cluster, topics: Iterable[str]) -> None:
+    """Raise CommandFailed when one of `topics` is missing, or Kafka cannot be reached."""
+    counts = await partition_counts(cluster)
+    for topic in map(cluster.topic_name, topics):
+        if topic not in counts:
+            raise missing(cluster, topic)
 
 
 async def broker_count(cluster: Cluster) -> int:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from pipeline.domain.order import PlacedOrder
-from pipeline.flow import CONTROL
+from pipeline.flow import AUDIT, CONTROL
 from pipeline.kafka.cluster import CommandFailed, unreached
 from pipeline.kafka.topic import TopicSource, read_topic
-from pipeline.kafka.transaction import SHORT_S, open_short_writer, open_transactional, transaction
+from pipeline.kafka.transaction import SHORT_S, Outgoing, open_short_writer, open_transactional, transaction
 from pipeline.records.control import PRIVACY_KEY, decode_order, encode_order
 
 if TYPE_CHECKING:
@@ -66,16 +66,15 @@ async def read_control(cluster: Cluster, complain: Callable[[str], None]) -> Con
     return log
 
 
-async def write_order(cluster: Cluster, order: Order, forgotten: Iterable[str] = ()) -> int:
-    """Commit `order` and return its offset; the orders with the keys `forgotten` are deleted with it.
+async def write_order(cluster: Cluster, order: Order, audit: Outgoing, forgotten: Iterable[str] = ()) -> int:
+    """Commit `order` with its `audit` record and return its offset; the orders with the keys `forgotten` are deleted with it.
 
     Raises CommandFailed when Kafka is away; nothing is written then.
     """
-    async with open_short_writer(cluster, CONTROL) as write:
-        nulls: list[tuple[bytes, bytes | None, list[tuple[str, bytes]]]] = [
-            (key.encode(), None, []) for key in forgotten
-        ]
-        return await write([*nulls, (order.key.encode(), encode_order(order), [])])
+    nulls = [Outgoing(CONTROL, key.encode(), None, partition=0) for key in forgotten]
+    ordered = Outgoing(CONTROL, order.key.encode(), encode_order(order), partition=0)
+    async with open_short_writer(cluster, CONTROL, AUDIT) as write:
+        return (await write([*nulls, ordered, audit]))[len(nulls)].offset
 
 
 async def settle_fingerprint(

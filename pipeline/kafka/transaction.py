@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
+from pipeline.kafka.cluster import CommandFailed, check_topics, unreached
+from pipeline.kafka.topic import RecordPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiokafka.structs import RecordMetadata
 
     from pipeline.kafka.cluster import Cluster
 
@@ -55,39 +59,68 @@ async def open_transactional(
                 await producer.stop()
 
 
-Records = Iterable[tuple[bytes, bytes | None, list[tuple[str, bytes]]]]
-"""Key, value and headers."""
-ShortWriter = Callable[[Records], Awaitable[int]]
-"""Commits records in one transaction, and returns the last one's offset. Raises CommandFailed when Kafka is away."""
+class Outgoing(NamedTuple):
+    """A record to be written."""
+
+    topic: str
+    """Without the prefix."""
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    partition: int | None = None
+    """None: the key chooses it."""
+
+    def size(self) -> int:
+        """Return its size in bytes, as Kafka counts it before compression."""
+        return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(self.key, self.value, list(self.headers)))
+
+
+ShortWriter = Callable[[Iterable[Outgoing]], Awaitable[list[RecordPosition]]]
+"""Commits records in one transaction, and returns where each stands.
+
+Raises CommandFailed when Kafka is away, MessageSizeTooLargeError for a record that does not fit into its topic."""
 
 
 @asynccontextmanager
-async def open_short_writer(cluster: Cluster, topic: str) -> AsyncIterator[ShortWriter]:
-    """Yield a writer of a topic with one partition, whose transactions last 10 s at most.
+async def open_short_writer(
+    cluster: Cluster, *topics: str, largest: int = LARGEST_REQUEST
+) -> AsyncIterator[ShortWriter]:
+    """Yield a writer of `topics`, whose transactions last 10 s at most; `largest`: most bytes of a record.
 
     A command that is killed between its records and the commit hides later records for no longer than that. The writer
     has a name of its own: two operators at once do not fence each other. Raises CommandFailed when Kafka is away.
     """
-    await partition_count(cluster, topic)
-    name = f"pipeline-{topic.removeprefix('touches.')}-{uuid.uuid4().hex}"
-    async with _failing(cluster), open_transactional(cluster, name, timeout_ms=SHORT_S * 1000) as producer:
+    await check_topics(cluster, topics)
+    name = f"pipeline-{topics[0].removeprefix('touches.')}-{uuid.uuid4().hex}"
+    opening = open_transactional(cluster, name, timeout_ms=SHORT_S * 1000, largest=largest)
+    async with _failing(cluster), opening as producer:
 
-        async def write(records: Records) -> int:
+        async def write(records: Iterable[Outgoing]) -> list[RecordPosition]:
             async with _failing(cluster), transaction(producer, SHORT_S):
-                target = cluster.topic_name(topic)
-                sent = [
-                    await producer.send(target, value, key, partition=0, headers=headers)
-                    for key, value, headers in records
-                ]
-                return max(int(done.offset) for done in await asyncio.gather(*sent))
+                sent = [await send(producer, cluster, record) for record in records]
+                return [RecordPosition(done.partition, int(done.offset)) for done in await asyncio.gather(*sent)]
 
         yield write
+
+
+async def send(producer: AIOKafkaProducer, cluster: Cluster, record: Outgoing) -> Awaitable[RecordMetadata]:
+    """Produce a record; what is returned is there once Kafka has acknowledged it. Raises KafkaError."""
+    done: Awaitable[RecordMetadata] = await producer.send(
+        cluster.topic_name(record.topic),
+        record.value,
+        record.key,
+        partition=record.partition,
+        headers=list(record.headers),
+    )
+    return done
 
 
 @asynccontextmanager
 async def _failing(cluster: Cluster) -> AsyncIterator[None]:
     try:
         yield
+    except MessageSizeTooLargeError:
+        raise
     except TimeoutError as error:
         raise CommandFailed(f"Kafka at {cluster.servers} did not answer in time; it may have been written") from error
     except (KafkaError, OSError) as error:

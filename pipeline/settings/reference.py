@@ -16,6 +16,7 @@ from pipeline.settings.pacing import GapKeys, LimitKeys, RetryKeys, WarmUpKeys, 
 from pipeline.settings.privacy import PrivacyKeys, SuppressionKeys
 from pipeline.settings.schema import ABSENT, REQUIRED, ByChannel, Key, keys_of
 from pipeline.settings.senders import ResendKeys, TwilioKeys, WahaKeys
+from pipeline.settings.users import UserKeys
 from pipeline.settings.web import DeliveriesKeys, UnsubscribeKeys, WebKeys
 
 INTRODUCTION = """\
@@ -45,6 +46,7 @@ TABLES: list[tuple[str, str, type[Any] | None]] = [
     ("`[privacy]`", "[How recipients are named in records](control.md#recipients-by-hash).", PrivacyKeys),
     ("`[suppression]`", "[Suppressions](control.md#suppressions) are always on.", SuppressionKeys),
     ("`[web]`", "[Where providers call back](callbacks.md).", WebKeys),
+    ("`[[web.users]]`", "[Who may do what](api.md#who-may-do-what).", UserKeys),
     ("`[unsubscribe]`", "[One-click unsubscribe](callbacks.md#one-click-unsubscribe).", UnsubscribeKeys),
     ("`[deliveries]`", "[What becomes of a touch after `sent`](callbacks.md).", DeliveriesKeys),
     (

@@ -12,10 +12,12 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pipeline.secret import Address
+from pipeline.settings.compound import ArrayOf
 from pipeline.settings.key_path import InvalidValue, KeyPath, to_toml
-from pipeline.settings.kinds import FLAG, check_url, duration
+from pipeline.settings.kinds import FILE, FLAG, check_url, duration
 from pipeline.settings.schema import Scalar, key
 from pipeline.settings.senders import TwilioKeys
+from pipeline.settings.users import UserKeys, check_users
 
 _HOST_AND_PORT: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _LAST_PORT: Final = 65_535
@@ -52,14 +54,6 @@ def listen_of(value: object) -> Listen:
     return Listen(found[1].strip("[]"), int(found[2]))
 
 
-def private_listen_of(value: object) -> Listen:
-    """Return where the private listener is. Raises InvalidValue: others must not reach it."""
-    found = listen_of(value)
-    if not found.is_loopback:
-        raise InvalidValue("it has no login yet, so only this machine may reach it")
-    return found
-
-
 def _or_off(parse: Callable[[object], Listen]) -> Callable[[object], Listen | None]:
     return lambda value: None if value == "" else parse(value)
 
@@ -82,7 +76,7 @@ def _file_or_none(value: object) -> str | None:
     return value or None
 
 
-PRIVATE_LISTEN: Final = Scalar('"HOST:PORT" on loopback', private_listen_of)
+PRIVATE_LISTEN: Final = Scalar('"HOST:PORT"', listen_of)
 PUBLIC_LISTEN: Final = Scalar('"HOST:PORT", or "" for off', _or_off(listen_of))
 PUBLIC_URL: Final = Scalar('an https URL such as "https://touch.example.com", or "" for none', _public_url)
 
@@ -93,7 +87,11 @@ FILE_OR_NONE: Final = Scalar('a path, or "" for none', _file_or_none)
 class WebKeys:
     """`[web]`."""
 
-    listen: Listen = key(PRIVATE_LISTEN, "127.0.0.1:6080", "Where /live, /ready and /metrics are served.")
+    listen: Listen = key(
+        PRIVATE_LISTEN,
+        "127.0.0.1:6080",
+        "Where the API, /live, /ready and /metrics are served. Beyond loopback it needs users, and a certificate or `behind_tls`.",
+    )
     public_listen: Listen | None = key(PUBLIC_LISTEN, "", 'Where providers call back. "": nowhere.')
     public_url: str | None = key(
         PUBLIC_URL, "", "What providers and mail programs call, as they see it: in front of any proxy. Twilio signs it."
@@ -102,6 +100,20 @@ class WebKeys:
         FILE_OR_NONE, "", 'Certificate (PEM) of both listeners, with its chain; read again on SIGHUP. "": no TLS.'
     )
     private_key: str | None = key(FILE_OR_NONE, "", "Its private key (PEM), without a password.")
+    behind_tls: bool = key(
+        FLAG, default=False, about="Whether a proxy in front of `listen` ends TLS: browsers come by https."
+    )
+    session_for_ms: int = key(duration("1s"), "12h", "Time for which a login lasts.")
+    copy_dir: str = key(
+        FILE, "copy", "Folder of the look-up copy; `--copy-dir` wins. One folder per process. Lost, it is made again."
+    )
+    keep_ms: int = key(duration("1s"), "30d", "Time for which the copy keeps what is told.")
+    ready_lag_ms: int = key(duration("1s"), "1m", "Most that the copy may be behind for `/ready`.")
+    users: tuple[UserKeys, ...] = key(
+        ArrayOf(UserKeys),
+        [],
+        "Who may come in. Left out: whoever is on this machine, as admin, and nobody from elsewhere.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +150,19 @@ def check_unsubscribe(unsubscribe: UnsubscribeKeys, web: WebKeys, path: KeyPath,
         path.at("enabled").note("true, but no web.public_url", "both or none: links begin with it")
 
 
+def unsafe(web: WebKeys) -> str | None:
+    """Return what `listen` lacks to be reached from elsewhere, or None."""
+    if web.listen.is_loopback or (web.users and (web.certificate is not None or web.behind_tls)):
+        return None
+    return "beyond loopback it needs web.users, and web.certificate or web.behind_tls = true"
+
+
 def check_web(web: WebKeys, path: KeyPath, folder: Path) -> None:
     """Note at `path` (`web`) what does not fit together, and files that cannot be used."""
+    check_users(web.users, path.at("users"))
+    if why := unsafe(web):
+        host = f"[{web.listen.host}]" if ":" in web.listen.host else web.listen.host
+        path.at("listen").note(to_toml(f"{host}:{web.listen.port}"), f'"HOST:PORT" on loopback ({why})')
     if (web.certificate is None) is not (web.private_key is None):
         missing, given = ("private_key", "certificate") if web.private_key is None else ("certificate", "private_key")
         path.at(missing).note("nothing", f"the path of a file (PEM), as {given} is set")
@@ -160,6 +183,7 @@ def absolute_web(web: WebKeys, folder: Path) -> WebKeys:
     """Return `web` with absolute paths; relative ones are relative to `folder`."""
     return replace(
         web,
+        copy_dir=str(folder / web.copy_dir),
         certificate=None if web.certificate is None else str(folder / web.certificate),
         private_key=None if web.private_key is None else str(folder / web.private_key),
     )

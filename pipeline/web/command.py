@@ -10,7 +10,7 @@ from faust.cli.base import option
 from pipeline.console.command import Command
 from pipeline.console.command_line import typed_level
 from pipeline.settings.key_path import InvalidValue
-from pipeline.settings.web import PRIVATE_LISTEN, PUBLIC_LISTEN
+from pipeline.settings.web import PRIVATE_LISTEN, PUBLIC_LISTEN, unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,9 @@ def _typed(kind: Scalar[Any]) -> Callable[[click.Context, click.Parameter, str |
 
 
 class web(Command):  # noqa: N801 - faust names the command after the class
-    """Take providers' callbacks and one-click unsubscribes, in a process of its own beside the workers.
+    """Take providers' callbacks and one-click unsubscribes, and answer people, in a process of its own beside the workers.
 
-    It serves /live, /ready and /metrics where --listen says, and what providers and mail programs call where
+    It serves the API, /live, /ready and /metrics where --listen says, and what providers and mail programs call where
     --public-listen says. Start as many as you need, on one host each with ports of its own. While Kafka is away it
     answers 503 and goes on by itself; providers come again. On SIGTERM it answers what it has begun and exits with 0;
     on SIGHUP it reads the certificate again.
@@ -58,7 +58,7 @@ class web(Command):  # noqa: N801 - faust names the command after the class
     \b
     Exit codes:
       0  stopped by SIGTERM or Ctrl-C
-      1  a port cannot be used, or privacy.key is another one than that of the workers
+      1  a port or the folder of the copy cannot be used, or privacy.key is another one than that of the workers
       2  wrong usage or configuration
     """  # noqa: D301 - \b is click's
 
@@ -68,7 +68,7 @@ class web(Command):  # noqa: N801 - faust names the command after the class
             default=None,
             callback=_typed(PRIVATE_LISTEN),
             metavar="HOST:PORT",
-            help="Where to serve /live, /ready and /metrics; by default web.listen.",
+            help="Where to serve the API, /live, /ready and /metrics; by default web.listen.",
         ),
         option(
             "--public-listen",
@@ -77,15 +77,28 @@ class web(Command):  # noqa: N801 - faust names the command after the class
             metavar="HOST:PORT",
             help='Where providers and mail programs call; by default web.public_listen. "": nowhere.',
         ),
+        option(
+            "--copy-dir",
+            default=None,
+            metavar="DIR",
+            help="Folder of the look-up copy, a folder per process; by default web.copy_dir.",
+        ),
     ]
 
     async def serve(
-        self, context: CommandContext, *, listen: Listen | str | None, public_listen: Listen | str | None
+        self,
+        context: CommandContext,
+        *,
+        listen: Listen | str | None,
+        public_listen: Listen | str | None,
+        copy_dir: str | None,
     ) -> int:
         """Serve until a signal ends it."""
         from pipeline.web.process import WebProcess, log_to  # noqa: PLC0415 - a worker never loads it
 
         del context
-        deps = _makers[0]().listening(listen, public_listen)
+        deps = _makers[0]().listening(listen, public_listen, copy_dir)
+        if why := unsafe(deps.settings.web):
+            raise click.UsageError(f"--listen: {why}", self.ctx)
         log_to(self.logfile, typed_level(), deps.settings.log_format)
         return await WebProcess(deps).run()

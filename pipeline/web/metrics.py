@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+
+if TYPE_CHECKING:
+    from pipeline.lookup.queries import LookupCopy
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -38,6 +42,24 @@ class WebMetrics:
             ["provider", "sender"],
             registry=self.registry,
         )
+
+        self._requests = Counter(
+            "pipeline_requests",
+            "Requests by door and status of the answer.",
+            ["door", "status"],
+            registry=self.registry,
+        )
+
+    def watch_copy(self, copy: LookupCopy) -> None:
+        """Tell how far the look-up copy is behind, whenever somebody asks."""
+        records = Gauge("pipeline_copy_lag_records", "Records not in the look-up copy yet.", registry=self.registry)
+        records.set_function(lambda: copy.lag_records)
+        seconds = Gauge("pipeline_copy_lag_seconds", "Age of the look-up copy.", registry=self.registry)
+        seconds.set_function(lambda: copy.lag_s)
+
+    def request(self, door: str, status: int) -> None:
+        """Count a request: `door` is console, api or public."""
+        self._requests.labels(door, str(status)).inc()
 
     def callback(self, provider: str, result: CallbackResult) -> None:
         """Count one callback."""

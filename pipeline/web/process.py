@@ -14,8 +14,10 @@ from mode.utils.logging import setup_logging
 from pipeline.domain.address_hash import key_fingerprint
 from pipeline.domain.callback import CallbackRules
 from pipeline.log_lines import LogFormat, logging_config
+from pipeline.web.access import Access
 from pipeline.web.callbacks import CallbackRoutes
 from pipeline.web.health import HealthRoutes, KafkaProbe
+from pipeline.web.inside import Inside
 from pipeline.web.intake import Intake, IntakeNeeds, ended
 from pipeline.web.listeners import Certificate, Listener, bound, runner_of
 from pipeline.web.metrics import WebMetrics
@@ -45,13 +47,17 @@ class WebDeps:
     unsubscribe: UnsubscribeLinks | None = field(repr=False)
     """None: without `privacy.key` there are no links."""
 
-    def listening(self, listen: Listen | str | None, public_listen: Listen | str | None) -> WebDeps:
+    def listening(
+        self, listen: Listen | str | None, public_listen: Listen | str | None, copy_dir: str | None = None
+    ) -> WebDeps:
         """Return the same with the listeners that were typed; None: not typed; "": off."""
         keys = self.settings.web
         if listen and not isinstance(listen, str):
             keys = replace(keys, listen=listen)
         if public_listen is not None:
             keys = replace(keys, public_listen=None if isinstance(public_listen, str) else public_listen)
+        if copy_dir is not None:
+            keys = replace(keys, copy_dir=copy_dir)
         return replace(self, settings=replace(self.settings, web=keys))
 
 
@@ -78,33 +84,46 @@ class WebProcess:
         self._intake = Intake(cluster, needs)
         self._probe = KafkaProbe(cluster.connection)
         self._stopping = asyncio.Event()
+        self._inside: Inside | None = None
         self.ports: list[int] = []
         """Of the listeners, the private one first, once they accept."""
 
     async def run(self) -> int:
         """Serve until a signal; return the exit code. Raises CommandFailed when a port cannot be used, or `privacy.key` is another one."""
-        keys = self._deps.settings.web
-        certificate = Certificate(keys)
-        listeners = self._listeners()
+        certificate = Certificate(self._deps.settings.web)
+        self._inside = inside = Inside(self._deps.context, self._deps.settings.web, self._deps.now_ms)
+        self._metrics.watch_copy(inside.lookup)
+        try:
+            await self._serve(certificate, self._listeners(inside))
+        finally:
+            inside.close()
+        return 0
+
+    async def _serve(self, certificate: Certificate, listeners: list[Listener]) -> None:
+        assert self._inside is not None
         self._obey_signals(certificate)
-        intake = asyncio.create_task(self._run_intake())
+        working = [asyncio.create_task(self._inside.run()), asyncio.create_task(self._run_intake())]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             for each in listeners:
                 await each.start(certificate.context)
             self.ports = [each.port for each in listeners]
-            await asyncio.wait({intake, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             log.info("stopping: what was begun is answered")
         finally:
             await asyncio.gather(*(each.stop() for each in listeners))
             stopping.cancel()
-            await ended(intake)
-        return 0
+            for task in working:
+                await ended(task)
 
-    def _listeners(self) -> list[Listener]:
+    def _listeners(self, inside: Inside) -> list[Listener]:
         """Return both listeners, bound. Raises CommandFailed."""
         keys, health = self._deps.settings.web, HealthRoutes(self._metrics, self._not_ready)
-        listeners = [Listener("private", bound(keys.listen, "--listen"), runner_of(private_application(health)))]
+        access = Access(keys, self._deps.now_ms)
+        app = private_application(
+            access, [health, inside.api], is_tls=keys.certificate is not None, count=self._metrics.request
+        )
+        listeners = [Listener("private", bound(keys.listen, "--listen"), runner_of(app))]
         if keys.public_listen is not None:
             app = public_application(self._public_routes(), self._metrics)
             listeners.append(Listener("public", bound(keys.public_listen, "--public-listen"), runner_of(app)))
@@ -135,7 +154,8 @@ class WebProcess:
             await self._stopping.wait()
 
     async def _not_ready(self) -> str | None:
-        return await self._probe() or (self._intake.not_ready if self._takes else None)
+        lagging = None if self._inside is None else self._inside.not_ready
+        return await self._probe() or (self._intake.not_ready if self._takes else None) or lagging
 
     def _obey_signals(self, certificate: Certificate) -> None:
         loop = asyncio.get_running_loop()

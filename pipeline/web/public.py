@@ -46,7 +46,6 @@ class PublicRoutes(Protocol):
 
 def public_application(routes: Sequence[PublicRoutes], metrics: WebMetrics) -> web.Application:
     """Return the application of the public listener. What nothing is found for is 404."""
-    del metrics
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         segments = segments_of(request.raw_path)
@@ -63,9 +62,13 @@ def public_application(routes: Sequence[PublicRoutes], metrics: WebMetrics) -> w
             log.exception("a request to the public listener failed")
             return _closing(web.Response(status=500))
 
+    async def counted(_: web.Request, response: web.StreamResponse) -> None:
+        metrics.request("public", response.status)
+
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", dispatch)
     app.on_response_prepare.append(_without_software)
+    app.on_response_prepare.append(counted)
     return app
 
 

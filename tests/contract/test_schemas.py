@@ -16,7 +16,7 @@ from pipeline.records import schemas
 from pipeline.records.single_object import decode
 from pipeline.records.writing import single_object, status_value
 
-NAMES = ["touch", "status", "dead_letter", "unconfirmed", "order", "suppression", "delivery"]
+NAMES = ["touch", "status", "dead_letter", "unconfirmed", "order", "suppression", "delivery", "audit"]
 SAMPLES = {"string": "x", "long": 1_700_000_000_000, "int": 5, "boolean": True, "bytes": b"b"}
 
 
@@ -58,7 +58,9 @@ def test_every_published_version_can_be_read_by_todays(path):
     assert decode(name, value)
 
 
-@pytest.mark.parametrize("name", ["touch", "status", "dead_letter", "unconfirmed", "order", "suppression", "delivery"])
+@pytest.mark.parametrize(
+    "name", ["touch", "status", "dead_letter", "unconfirmed", "order", "suppression", "delivery", "audit"]
+)
 def test_the_public_names_are_in_their_namespace_and_every_field_is_explained(name):
     schema = json.loads(schemas.current(name).text)
     assert schema["namespace"] == "pipeline.v1"

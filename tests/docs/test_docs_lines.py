@@ -53,6 +53,7 @@ ACLS = "test_touches_come_and_go_by_every_way_in_with_the_permissions_that_the_d
 FOLDER = "test_the_data_folder_is_the_one_that_was_typed"
 AT_ONCE = "test_what_goes_wrong_at_once_is_told_in_a_line_with_its_exit_code"
 OPTIONS_OF_WORKER = "test_a_worker_without_kafka_shows_what_quiet_logfile_and_without_web_do"
+TOKEN = "test_token_prints_a_new_token_and_the_hash_that_the_configuration_takes"
 HASH = "test_hash_prints_the_name_of_an_address_in_records"
 ACCEPT = "test_another_key_is_refused_until_it_is_accepted"
 PAUSE = "test_a_pause_is_done_when_every_lane_concerned_obeys"
@@ -156,6 +157,9 @@ LINES = {
     "faust -A pipeline hash +12125550001": HASH,
     "faust -A pipeline hash ann@example.com": HASH,
     "faust -A pipeline hash --accept-key": ACCEPT,
+    "faust -A pipeline token": TOKEN,
+    'curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:6080/api/v1/touches/t-1001': "test_roles_and_requests",
+    'curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" -d \'{"action": "pause", "target": {"campaign": "spring"}, "note": "wrong price", "wait": 10}\' http://127.0.0.1:6080/api/v1/orders': "test_roles_and_requests",
     **dict.fromkeys(
         [
             "make setup",
@@ -198,11 +202,12 @@ OPTIONS = {
         "--logfile": OPTIONS_OF_WORKER,
         "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without",
     },
-    "web": {"--listen": LISTENERS, "--public-listen": LISTENERS},
+    "web": {"--listen": LISTENERS, "--public-listen": LISTENERS, "--copy-dir": "test_a_copy_is_one_process_s_own"},
     "repartition": {},
     "check": {},
     "version": {},
     "hash": {"--accept-key": ACCEPT},
+    "token": {},
     "pause": ORDER_OPTIONS,
     "resume": ORDER_OPTIONS | {"--until": RESUME_UNTIL},
     "cancel": ORDER_OPTIONS | {"--until": CANCEL},

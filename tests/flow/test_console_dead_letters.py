@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline.console.dead_letters.replay import choose, rehearse, replay
 from pipeline.console.dead_letters.view import LetterFilter, ShownLetter
 from pipeline.console.dead_letters.work import DeadLetters
+from pipeline.domain.audit import Door, Who
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics
@@ -24,6 +25,7 @@ from pipeline.kafka.topic import RecordPosition
 from pipeline.records.published import ValueReader
 from pipeline.records.writing import dead_letter_value, json_object, single_object
 from tests.harness.stack import PARTITIONS, ROOT, Stack, touch
+from tests.harness.web_rig import command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,11 +83,16 @@ class Box:
     ) -> int:
         chosen = await choose(self.letters.at(positions) if positions else self.letters.all(), LetterFilter())
         progress: list[int] = []
-        count = await replay(
-            self.cluster, self.letters.all(only=chosen.letters), new_id=new_id, refuse=refuse, progress=progress.append
+        done = await replay(
+            command_context(self.cluster),
+            self.letters.all(only=chosen.letters),
+            Who("bob", None, Door.CLI),
+            new_id=new_id,
+            refuse=refuse,
+            progress=progress.append,
         )
-        assert progress[-1:] in ([], [count])
-        return count
+        assert progress[-1:] in ([], [len(done)])
+        return len(done)
 
     async def touches(self) -> list[ConsumerRecord]:
         partitions = [TopicPartition(self.cluster.topic_name("touches"), number) for number in range(PARTITIONS)]
@@ -105,7 +112,8 @@ class Box:
 @pytest.fixture
 async def box(kafka: list[str], topic_prefix: str) -> Box:
     box = Box(kafka, topic_prefix)
-    topics = [RequiredTopic(box.cluster.topic_name(name), PARTITIONS) for name in ("touches", "touches.dead-letters")]
+    names = {"touches": PARTITIONS, "touches.dead-letters": PARTITIONS, "touches.audit": 1}
+    topics = [RequiredTopic(box.cluster.topic_name(name), partitions) for name, partitions in names.items()]
     await ensure_topics(box.cluster.connection, topics, 1)
     return box
 

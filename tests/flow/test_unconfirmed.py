@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline import flow
 from pipeline.console.unconfirmed import work as resolving
 from pipeline.console.unconfirmed.work import OperatorAnswer, record, unconfirmed
+from pipeline.domain.audit import Door, Who
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.work import Channel, Claim, Request
 from pipeline.engine.required_topic import RequiredTopic
@@ -22,11 +24,12 @@ from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.records import encode_unconfirmed
 from pipeline.records.single_object import decode
+from pipeline.records.writing import single_object
 from tests.harness.lane_rig import T0, work
 from tests.harness.stack import ROOT, Stack, touch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SHORT = 'resolve_for = "2s"'
@@ -178,7 +181,7 @@ class Book:
         specs = [
             spec
             for spec in flow.topics(partitions=2, lanes=1, replication=1, dedup_for_ms=86_400_000)
-            if spec.name in {flow.UNCONFIRMED, flow.TOUCHES}
+            if spec.name in {flow.UNCONFIRMED, flow.TOUCHES, flow.AUDIT}
         ]
         await ensure_topics(
             self.cluster.connection,
@@ -196,7 +199,8 @@ class Book:
         await producer.stop()
 
     async def record(self, answer: OperatorAnswer) -> tuple[Unconfirmed, bool]:
-        return await record(self.cluster, "t-1", answer, T0, print)
+        context: Any = SimpleNamespace(cluster=self.cluster, now_ms=lambda: T0, writer=lambda: single_object)
+        return await record(context, "t-1", answer, Who("bob", None, Door.CLI), print)
 
     async def known(self) -> Unconfirmed:
         return (await unconfirmed(self.cluster, print))["t-1"]
@@ -247,14 +251,15 @@ async def test_a_touch_too_large_to_be_produced_again_is_not_recorded_as_if_it_w
 
 async def test_who_is_overtaken_while_resolving_records_nothing(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     await book.open(left())
-    write = resolving._write
+    read = resolving.unconfirmed
 
-    async def slowly(producer: AIOKafkaProducer, cluster: Cluster, new: Unconfirmed) -> None:
-        monkeypatch.setattr(resolving, "_write", write)
+    async def slowly(cluster: Cluster, complain: Callable[[str], None]) -> dict[str, Unconfirmed]:
+        monkeypatch.setattr(resolving, "unconfirmed", read)
+        found = await read(cluster, complain)
         await book.record(OperatorAnswer(Resolved.SENT, "SM1"))
-        await write(producer, cluster, new)
+        return found
 
-    monkeypatch.setattr(resolving, "_write", slowly)
+    monkeypatch.setattr(resolving, "unconfirmed", slowly)
     with pytest.raises(CommandFailed, match="another `unconfirmed resolve` is running"):
         await book.record(OperatorAnswer(Resolved.NOT_SENT))
     assert (await book.known()).resolution is Resolved.SENT

@@ -97,6 +97,8 @@ class CallbackStack(Stack):
                     private,
                     "--public-listen",
                     public,
+                    "--copy-dir",
+                    str(self.folder / f"copy-{number}"),
                 ],
                 env={**os.environ, "PIPELINE_CONFIG": str(self.write_config(0))},
                 cwd=ROOT,

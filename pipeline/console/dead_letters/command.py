@@ -13,6 +13,7 @@ from pipeline.console.command import DONE, FAILED, Subcommand, complain
 from pipeline.console.dead_letters import replay as replaying
 from pipeline.console.dead_letters.view import LetterFilter, json_of, line_of, moment_ms, page
 from pipeline.console.dead_letters.work import DeadLetters
+from pipeline.console.operator import operator
 from pipeline.console.progress import ProgressReport
 from pipeline.domain.dead_letter import DeadReason
 from pipeline.domain.rules import is_touch_id
@@ -257,11 +258,11 @@ async def _replay(
             counting.say(f"{position}: {why}; skipped")
 
         try:
-            count = await replaying.replay(context.cluster, letters, new_id=new_id, refuse=refuse, progress=counting)
+            done = await replaying.replay(context, letters, operator(), new_id=new_id, refuse=refuse, progress=counting)
         except asyncio.CancelledError:
             counting.say(f"interrupted; {counting.count:,} letters are replayed; replay again, repeats are dropped")
             raise
-    click.echo(f"{count:,} letters replayed to {context.cluster.topic_name(TOUCHES)}{_rest(chosen, refused)}")
+    click.echo(f"{len(done):,} letters replayed to {context.cluster.topic_name(TOUCHES)}{_rest(chosen, refused)}")
     return len(refused)
 
 

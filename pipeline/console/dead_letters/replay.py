@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from aiokafka.errors import MessageSizeTooLargeError
 
 from pipeline.console.dead_letters.view import LetterFilter, ShownLetter
+from pipeline.domain.audit import Acted
 from pipeline.domain.rules import is_touch_id
-from pipeline.flow import TOUCHES
+from pipeline.flow import AUDIT, TOUCH_MESSAGE_BYTES, TOUCHES
+from pipeline.kafka.audit import Auditor
 from pipeline.kafka.cluster import CommandFailed, partition_count
-from pipeline.kafka.delivery import UNDELIVERED, Delivery, DeliveryFailed, open_producer
+from pipeline.kafka.transaction import Outgoing, open_short_writer
 from pipeline.records.plain_json import read_json
 from pipeline.records.undecodable import Undecodable
 from pipeline.stages.forward import REPLAY_OF
@@ -20,12 +23,20 @@ from pipeline.stages.forward import REPLAY_OF
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Container
 
+    from pipeline.console.command_context import CommandContext
+    from pipeline.domain.audit import Who
     from pipeline.domain.dead_letter import DeadReason
     from pipeline.kafka.cluster import Cluster
     from pipeline.kafka.topic import RecordPosition
+    from pipeline.kafka.transaction import ShortWriter
 
     Refuse = Callable[[str, str], None]
     """Called with the position of a letter that cannot be replayed, and the reason."""
+
+
+AT_ONCE: Final = 200
+BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+"""Most letters of one transaction, and most bytes after which there is none more in it."""
 
 
 class NotReplayable(Exception):
@@ -74,34 +85,81 @@ async def choose(letters: AsyncGenerator[ShownLetter, None], wanted: LetterFilte
 
 
 async def replay(
-    cluster: Cluster,
+    context: CommandContext,
     letters: AsyncGenerator[ShownLetter, None],
+    who: Who,
     *,
     new_id: str | None,
     refuse: Refuse,
     progress: Callable[[int], None],
-) -> int:
-    """Produce `letters` again and return how many Kafka has acknowledged.
+) -> list[RecordPosition]:
+    """Produce `letters` again, each in one transaction with the record that `who` did so; return where they stand now.
 
     `refuse` gets the place of a letter that cannot be replayed, and why; `progress` how many are in so far. Raises
     CommandFailed when Kafka cannot be reached or refuses.
     """
-    async with open_producer(cluster) as producer:
-        delivery = Delivery(producer, cluster.topic_name(TOUCHES), refuse)
+    replaying = _Replaying(context, who, refuse)
+    try:
+        async for label, record in _records(context.cluster, letters, new_id, refuse):
+            await replaying.take(label, Outgoing(TOUCHES, **record))
+            progress(len(replaying.done))
+        await replaying.commit()
+    except CommandFailed as error:
+        raise CommandFailed(
+            f"{error}; {len(replaying.done):,} letters are replayed; replay again, repeats are dropped"
+        ) from error
+    finally:
+        await replaying.close()
+    progress(len(replaying.done))
+    return replaying.done
+
+
+class _Replaying:
+    """The letters that are read and not committed yet."""
+
+    def __init__(self, context: CommandContext, who: Who, refuse: Refuse) -> None:
+        self._cluster, self._auditor = context.cluster, Auditor(context.writer(), who, context.now_ms())
+        self._refuse = refuse
+        self._waiting: list[tuple[str, Outgoing]] = []
+        self._bytes = 0
+        self._open = AsyncExitStack()
+        self._writer: ShortWriter | None = None
+        self.done: list[RecordPosition] = []
+
+    async def take(self, label: str, record: Outgoing) -> None:
+        if record.size() > TOUCH_MESSAGE_BYTES:
+            self._refuse(label, "too large for the topic")
+            return
+        self._waiting.append((label, record))
+        self._bytes += record.size()
+        if len(self._waiting) >= AT_ONCE or self._bytes >= BYTES_AT_ONCE:
+            await self.commit()
+
+    async def commit(self) -> None:
+        letters, self._waiting, self._bytes = self._waiting, [], 0
+        if not letters:
+            return
         try:
-            async for label, record in _records(cluster, letters, new_id, refuse):
-                await delivery.send(label, **record)
-                await delivery.settle(keep=UNDELIVERED)
-                progress(delivery.delivered)
-            await delivery.settle(keep=0)
-            progress(delivery.delivered)
-        except DeliveryFailed as error:
-            raise CommandFailed(
-                f"{error}; {delivery.delivered:,} letters are replayed; replay again, repeats are dropped"
-            ) from error
-        finally:
-            delivery.abandon()
-    return delivery.delivered
+            self.done += await self._write(letters)
+        except MessageSizeTooLargeError:
+            # Kafka has been told to take less. What a refused producer has sent before is not in order any more.
+            await self.close()
+            if len(letters) == 1:
+                self._refuse(letters[0][0], "too large for the topic")
+            for each in letters if len(letters) > 1 else []:
+                self._waiting = [each]
+                await self.commit()
+
+    async def _write(self, letters: list[tuple[str, Outgoing]]) -> list[RecordPosition]:
+        if self._writer is None:
+            opening = open_short_writer(self._cluster, TOUCHES, AUDIT, largest=2 * TOUCH_MESSAGE_BYTES)
+            self._writer = await self._open.enter_async_context(opening)
+        audits = [self._auditor.record(Acted.REPLAY, label) for label, _ in letters]
+        return (await self._writer([*(record for _, record in letters), *audits]))[: len(letters)]
+
+    async def close(self) -> None:
+        self._writer = None
+        await self._open.aclose()
 
 
 async def rehearse(

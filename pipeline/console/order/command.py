@@ -9,11 +9,12 @@ import click
 from faust.cli.base import option
 
 from pipeline.console.command import DONE, FAILED, Command, complain, remark
-from pipeline.console.operator import BY_OPTION, NOTE_OPTION, NOW, WAIT_OPTIONS, patience_s, system_user, until_ms
+from pipeline.console.operator import BY_OPTION, NOTE_OPTION, WAIT_OPTIONS, operator, patience_s, until_ms
 from pipeline.console.order.target import TARGET_OPTIONS, TypedTarget, check_sender, lanes_of, target_of
 from pipeline.console.order.view import ShownOrder, done_line, json_of, named_line
-from pipeline.console.order.work import Giving, current_orders, forgotten, give, holding, pauses
+from pipeline.console.order.work import Giving, current_orders, end_of, forgotten, give, holding, is_paused, pauses
 from pipeline.console.progress import ProgressReport, telling
+from pipeline.domain.audit import Acted
 from pipeline.domain.order import Action, Order
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from pipeline.domain.order import Target
     from pipeline.kafka.control import ControlLog
 
-SHORT_CANCEL_MS = 5 * 60_000
-"""A cancel takes what is accepted in this time to come, unless it names a campaign or a touch."""
 OPTIONS: list[Any] = [
     *TARGET_OPTIONS,
     NOTE_OPTION,
@@ -49,6 +48,7 @@ class TypedOrder(TypedTarget):
 class _OrderCommand(Command):
     abstract: ClassVar[bool] = True
     action: ClassVar[Action]
+    acted: ClassVar[Acted]
 
     async def serve(self, context: CommandContext, **typed: Unpack[TypedOrder]) -> int:
         """Give the order, and say what became of it."""
@@ -56,12 +56,12 @@ class _OrderCommand(Command):
         target = target_of(typed, self.ctx)
         if typed["note"] is None:
             raise click.UsageError("--note TEXT is needed: why", self.ctx)
-        now_ms = context.now_ms()
+        now_ms, who = context.now_ms(), operator(typed["by"])
         order = Order(
             self.action,
             target,
             note=typed["note"],
-            by=typed["by"] or system_user(),
+            by=who.name,
             at_ms=now_ms,
             until_ms=self.until(context, target, typed["until"], now_ms),
         )
@@ -73,13 +73,19 @@ class _OrderCommand(Command):
             is_dry=typed["is_dry"],
             forgotten=forgotten(log, order, context.dedup_for_ms),
             is_counted=self.json or typed["is_dry"],
+            who=who,
+            acted=self.acted,
         )
         shown = await _give(context, order, how)
         return await self.tell(context, shown, is_waited_for=patience is not None and not typed["is_dry"])
 
     def until(self, context: CommandContext, target: Target, text: str | None, now_ms: int) -> int | None:
         """Return the order's `until`. Raises UsageError."""
-        raise NotImplementedError
+        try:
+            said_ms = None if text is None else until_ms(text, now_ms)
+            return end_of(self.acted, target, said_ms, now_ms, context.dedup_for_ms)
+        except ValueError as error:
+            raise click.UsageError(f"--until: {error}", self.ctx) from None
 
     async def check(self, context: CommandContext, order: Order) -> ControlLog | None:
         """Return the present orders if this one may be given; None, and say why not. Raises UsageError, CommandFailed."""
@@ -96,13 +102,6 @@ class _OrderCommand(Command):
             complain(f"the order stands, but these lanes do not obey yet: {', '.join(shown.missing)}")
             return FAILED
         return DONE
-
-    def moment(self, text: str, now_ms: int) -> int:
-        """Return the instant that `--until` names. Raises UsageError."""
-        try:
-            return until_ms(text, now_ms)
-        except ValueError as error:
-            raise click.UsageError(f"--until: {error}", self.ctx) from None
 
 
 def _what(context: CommandContext, shown: ShownOrder) -> str:
@@ -144,19 +143,8 @@ class pause(_OrderCommand):  # noqa: N801 - faust names the command after the cl
     """  # noqa: D301 - \b is click's
 
     action = Action.PAUSE
+    acted = Acted.PAUSE
     options: list[Any] = OPTIONS
-
-    def until(self, context: CommandContext, target: Target, text: str | None, now_ms: int) -> int | None:
-        """Return when the pause ends by itself, or None. Raises UsageError."""
-        del context, target
-        if text is None:
-            return None
-        moment = self.moment(text, now_ms)
-        if moment <= now_ms:
-            raise click.UsageError(
-                "--until: a pause ends later than now; to end it: faust -A pipeline resume", self.ctx
-            )
-        return moment
 
 
 class resume(_OrderCommand):  # noqa: N801
@@ -179,19 +167,15 @@ class resume(_OrderCommand):  # noqa: N801
     """  # noqa: D301
 
     action = Action.PAUSE
+    acted = Acted.RESUME
     options: list[Any] = OPTIONS
-
-    def until(self, context: CommandContext, target: Target, text: str | None, now_ms: int) -> int | None:
-        """Return when the pause ends: now, unless `--until` says otherwise. Raises UsageError."""
-        del context, target
-        return self.moment(text or NOW, now_ms)
 
     async def check(self, context: CommandContext, order: Order) -> ControlLog | None:
         """Return the present orders if the target is paused; print what is, if not."""
         log = await current_orders(context, complain)
-        paused = pauses(log, order.at_ms)
-        if any(placed.order.target == order.target for placed in paused):
+        if is_paused(log, order.target, order.at_ms):
             return log
+        paused = pauses(log, order.at_ms)
         check_sender(order.target, context.policies, self.ctx)
         complain(f"{order.target.written} is not paused; {'paused are:' if paused else 'nothing is'}")
         for placed in paused:
@@ -228,13 +212,11 @@ class cancel(_OrderCommand):  # noqa: N801
     """  # noqa: D301
 
     action = Action.CANCEL
+    acted = Acted.CANCEL
     options: list[Any] = OPTIONS
 
     def until(self, context: CommandContext, target: Target, text: str | None, now_ms: int) -> int | None:
         """Return up to when touches are taken. Raises UsageError."""
         if target.is_all:
             raise click.UsageError("--all goes with pause and resume; cancel a channel, or a campaign", self.ctx)
-        if text is not None:
-            return self.moment(text, now_ms)
-        is_long = target.campaign is not None or target.touch is not None
-        return now_ms + (context.dedup_for_ms if is_long else SHORT_CANCEL_MS)
+        return super().until(context, target, text, now_ms)

@@ -42,33 +42,38 @@ class TypedTarget(TypedDict):
 def target_of(typed: TypedTarget, ctx: click.Context) -> Target:
     """Return the target that was typed. Raises UsageError."""
     try:
-        _check_ids(typed)
         named = {name: value for name, value in typed.items() if isinstance(value, str)}
-        target = Target.of(named, is_all=typed["is_all"])
-        target.written.encode()
+        return checked_target(named, is_all=typed["is_all"], mark="--")
     except ValueError as error:
         raise click.UsageError(f"{error} (--all, --campaign, --channel, --sender, --lead, --touch)", ctx) from None
-    return target
 
 
-def _check_ids(typed: TypedTarget) -> None:
+def checked_target(named: Mapping[str, str], *, is_all: bool, mark: str = "") -> Target:
+    """Return the target with these members. Raises ValueError; `mark` stands before the names of members there."""
     for name in ("campaign", "sender", "lead"):
-        value = typed[name]
-        if value is not None and not is_name(value):
-            raise ValueError(f"--{name} must be 1 to 256 characters, none a control character")
-    if typed["touch"] is not None and not is_touch_id(typed["touch"]):
-        raise ValueError("--touch must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        if name in named and not is_name(named[name]):
+            raise ValueError(f"{mark}{name} must be 1 to 256 characters, none a control character")
+    if "touch" in named and not is_touch_id(named["touch"]):
+        raise ValueError(f"{mark}touch must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+    target = Target.of(named, is_all=is_all)
+    target.written.encode()
+    return target
 
 
 def check_sender(target: Target, policies: Mapping[Channel, ChannelPolicy], ctx: click.Context) -> None:
     """Raise UsageError if the target names a sender that the channel does not have."""
+    if (fault := sender_fault(target, policies)) is not None:
+        raise click.UsageError(fault, ctx)
+
+
+def sender_fault(target: Target, policies: Mapping[Channel, ChannelPolicy]) -> str | None:
+    """Return what is wrong with the sender of a target, or None."""
     if target.channel is None or target.sender is None:
-        return
+        return None
     known = [each.name for each in policies[target.channel].senders]
-    if target.sender not in known:
-        raise click.UsageError(
-            f"{target.channel} has no sender {target.sender!r}; it has {', '.join(known) or 'none, it is off'}", ctx
-        )
+    if target.sender in known:
+        return None
+    return f"{target.channel} has no sender {target.sender!r}; it has {', '.join(known) or 'none, it is off'}"
 
 
 def lanes_of(target: Target, policies: Mapping[Channel, ChannelPolicy]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -34,10 +34,10 @@ class ShownOrder:
         return self.offset is not None and not self.missing
 
 
-def json_of(shown: ShownOrder, **more: str) -> str:
-    """Return one line of JSON."""
+def members_of(shown: ShownOrder) -> dict[str, Any]:
+    """Return the members of an order's JSON."""
     order = shown.order
-    members = {
+    return {
         "key": order.key,
         "action": order.action,
         "target": order.target.as_json(),
@@ -50,7 +50,11 @@ def json_of(shown: ShownOrder, **more: str) -> str:
         "missing": list(shown.missing),
         "touches": shown.touches,
     }
-    return json_escaped(orjson.dumps({**members, **more}).decode())
+
+
+def json_of(shown: ShownOrder, **more: str) -> str:
+    """Return one line of JSON."""
+    return json_escaped(orjson.dumps({**members_of(shown), **more}).decode())
 
 
 def done_line(shown: ShownOrder, what: str) -> str:

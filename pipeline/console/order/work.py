@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.console.order.count import count_open, matches
 from pipeline.console.order.target import lanes_of
 from pipeline.console.order.view import ShownOrder
 from pipeline.domain.address_hash import key_fingerprint
+from pipeline.domain.audit import Acted
 from pipeline.domain.order import Action
+from pipeline.kafka.audit import Auditor
 from pipeline.kafka.cluster import CommandFailed
 from pipeline.kafka.control import read_control, write_order
 from pipeline.kafka.lanes import wait_for_lanes
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pipeline.console.command_context import CommandContext
+    from pipeline.domain.audit import Who
     from pipeline.domain.order import Order, PlacedOrder, Target
     from pipeline.kafka.control import ControlLog
+
+SHORT_CANCEL_MS: Final = 5 * 60_000
+"""A cancel takes what is accepted in this time to come, unless it names a campaign or a touch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,9 @@ class Giving:
     """Keys of orders that nobody needs to know any more: they are deleted with it."""
     is_counted: bool
     """The touches concerned are counted meanwhile, which may take longer."""
+    who: Who
+    acted: Acted
+    """What is recorded: a resume is a pause that ends now."""
 
 
 async def current_orders(context: CommandContext, complain: Callable[[str], None]) -> ControlLog:
@@ -44,6 +53,27 @@ async def current_orders(context: CommandContext, complain: Callable[[str], None
     log = await read_control(context.cluster, complain)
     log.check_key(key_fingerprint(context.privacy_key))
     return log
+
+
+def end_of(acted: Acted, target: Target, said_ms: int | None, now_ms: int, remembered_ms: int) -> int | None:
+    """Return the `until` of an order; `said_ms` is what was asked for, `remembered_ms` is `dedup_for`. Raises ValueError."""
+    match acted:
+        case Acted.RESUME:
+            return now_ms if said_ms is None else said_ms
+        case Acted.PAUSE:
+            if said_ms is not None and said_ms <= now_ms:
+                raise ValueError("a pause ends later than now; to end it: faust -A pipeline resume")
+            return said_ms
+        case _:
+            if target.is_all:
+                raise ValueError("all goes with pause and resume; cancel a channel, or a campaign")
+            is_long = target.campaign is not None or target.touch is not None
+            return now_ms + (remembered_ms if is_long else SHORT_CANCEL_MS) if said_ms is None else said_ms
+
+
+def is_paused(log: ControlLog, target: Target, now_ms: int) -> bool:
+    """Return whether there is a pause of this very target that is not over."""
+    return any(placed.order.target == target for placed in pauses(log, now_ms))
 
 
 def pauses(log: ControlLog, now_ms: int) -> list[PlacedOrder]:
@@ -95,14 +125,14 @@ async def give(
     progress: Callable[[int], None],
     complain: Callable[[str], None],
 ) -> ShownOrder:
-    """Write `order` and wait for it; `progress` gets how many lanes obey.
+    """Write `order` and its audit record, and wait for it; `progress` gets how many lanes obey.
 
-    Raises CommandFailed when Kafka is away.
+    Raises CommandFailed when Kafka is away, RegistryAway.
     """
     lanes = lanes_of(order.target, context.policies)
     counting = asyncio.ensure_future(_count(context, order.target)) if how.is_counted else None
     try:
-        offset = None if how.is_dry else await write_order(context.cluster, order, how.forgotten)
+        offset = None if how.is_dry else await _write(context, order, how)
         missing = lanes
         if offset is not None and how.patience_s is not None:
             missing = await wait_for_lanes(
@@ -120,6 +150,11 @@ async def give(
             with suppress(asyncio.CancelledError):
                 await counting
     return ShownOrder(order=order, offset=offset, missing=missing, touches=touches)
+
+
+async def _write(context: CommandContext, order: Order, how: Giving) -> int:
+    audit = Auditor(context.writer(), how.who, order.at_ms).record(how.acted, order.key, order.note)
+    return await write_order(context.cluster, order, audit, how.forgotten)
 
 
 async def _count(context: CommandContext, target: Target) -> int | None:

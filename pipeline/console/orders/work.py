@@ -35,7 +35,7 @@ async def listed_orders(
     log = await current_orders(context, complain)
     reports = await read_lanes(context.cluster, complain)
     found = [(placed, missing_lanes(context, placed, reports)) for placed in log.orders.values()]
-    stated = [(placed, missing, _state(context, placed, missing)) for placed, missing in found]
+    stated = [(placed, missing, state_of(context, placed, missing)) for placed, missing in found]
     chosen = [each for each in stated if is_ended_too or each[2] is not OrderState.ENDED]
     counts = await _counts(context, [placed for placed, *_ in chosen]) if is_counted else None
     return [
@@ -61,7 +61,8 @@ def missing_lanes(context: CommandContext, placed: PlacedOrder, reports: Mapping
     ]
 
 
-def _state(context: CommandContext, placed: PlacedOrder, missing: list[str]) -> OrderState:
+def state_of(context: CommandContext, placed: PlacedOrder, missing: list[str]) -> OrderState:
+    """Return how far an order has come; `missing` are the lanes that do not obey it yet."""
     if missing:
         return OrderState.PENDING
     is_over = placed.order.is_over(context.now_ms(), remembered_ms=context.dedup_for_ms)

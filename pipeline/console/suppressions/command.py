@@ -11,7 +11,7 @@ from faust.cli.base import argument, cli
 
 from pipeline.console.command import DONE, FAILED, Subcommand, complain
 from pipeline.console.file_argument import open_file
-from pipeline.console.operator import BY_OPTION, NOTE_OPTION, WAIT_OPTIONS, patience_s, system_user
+from pipeline.console.operator import BY_OPTION, NOTE_OPTION, WAIT_OPTIONS, operator, patience_s
 from pipeline.console.order.work import current_orders
 from pipeline.console.progress import ProgressReport, telling
 from pipeline.console.suppressions.rows import ImportDefaults
@@ -138,17 +138,18 @@ class AddSuppression(_SuppressionsCommand):
         whom = recipient_of(typed, context.privacy_key, self.ctx)
         if whom is None:
             raise click.UsageError("--address, --hash or --lead is needed", self.ctx)
+        who = operator(typed["by"])
         entry = Suppression(
             self.scope(whom, typed["scope"]),
             address_hash=whom.hashed,
             lead_id=whom.lead,
             reason=SuppressionReason(typed["reason"] or SuppressionReason.MANUAL),
             note=typed["note"],
-            by=typed["by"] or system_user(),
+            by=who.name,
             at_ms=context.now_ms(),
         )
         await current_orders(context, complain)
-        offset = await add(context, entry)
+        offset = await add(context, entry, who)
         missing = await self.in_force(context, {entry.scope}, offset, patience)
         if self.json:
             click.echo(json_of(entry, offset=offset, in_force=not missing, missing=missing))
@@ -188,7 +189,7 @@ class RemoveSuppression(_SuppressionsCommand):
         if not found:
             complain("there is no such entry")
             return FAILED
-        offset = await lift(context, found, by=typed["by"] or system_user(), note=typed["note"])
+        offset = await lift(context, found, operator(typed["by"]), note=typed["note"])
         missing = await self.in_force(context, {entry.scope for entry in found}, offset, patience)
         for entry in found:
             if self.json:
@@ -291,10 +292,11 @@ class ImportSuppressions(_SuppressionsCommand):
     async def serve(self, context: CommandContext, file: FileIO, by: str | None) -> int:
         """Import them."""
         await current_orders(context, complain)
-        defaults = ImportDefaults(by=by or system_user(), at_ms=context.now_ms(), privacy_key=context.privacy_key)
+        who = operator(by)
+        defaults = ImportDefaults(by=who.name, at_ms=context.now_ms(), privacy_key=context.privacy_key)
         with ProgressReport("lines read", lambda: None) as counting:
             try:
-                done = await import_file(context, file, defaults, complain=counting.say, progress=counting)
+                done = await import_file(context, file, defaults, who, complain=counting.say, progress=counting)
             except asyncio.CancelledError:
                 counting.say("interrupted; import again, what is there is not written again")
                 raise

@@ -106,12 +106,12 @@ def _datum(number: int, columns: list[str], cells: list[str]) -> dict[str, Any] 
 
 def _row(number: int, datum: Mapping[str, Any], defaults: ImportDefaults) -> EntryRow | Broken:
     try:
-        return EntryRow(number, _entry(datum, defaults))
+        return EntryRow(number, entry_of(datum, defaults))
     except ValueError as error:
         return Broken(number, str(error))
 
 
-def _entry(datum: Mapping[str, Any], defaults: ImportDefaults) -> Suppression:
+def entry_of(datum: Mapping[str, Any], defaults: ImportDefaults) -> Suppression:
     """Return the entry that a line describes. Raises ValueError, whose message has no address."""
     recipient = _recipient(datum, defaults.privacy_key)
     for name, most in (("note", LONGEST_NOTE), ("by", LONGEST_BY)):

@@ -8,6 +8,7 @@ import click
 from faust.cli.base import argument, cli, option
 
 from pipeline.console.command import DONE, Subcommand, complain
+from pipeline.console.operator import operator
 from pipeline.console.progress import ProgressReport
 from pipeline.console.status.view import time_of
 from pipeline.console.unconfirmed.view import json_of, line_of, told
@@ -146,7 +147,7 @@ class ResolveUnconfirmed(_UnconfirmedCommand):
 
     async def _record(self, context: CommandContext, touch_id: str, answer: OperatorAnswer) -> None:
         now_ms = context.now_ms()
-        left, is_new = await record(context.cluster, touch_id, answer, now_ms, complain)
+        left, is_new = await record(context, touch_id, answer, operator(), complain)
         if self.json:
             click.echo(json_of(left))
             return

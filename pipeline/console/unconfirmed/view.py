@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -36,10 +36,10 @@ def line_of(left: Unconfirmed) -> str:
     return " ".join([*words, printable(left.error)]).rstrip()
 
 
-def json_of(left: Unconfirmed) -> str:
-    """Return one line of JSON; instants as integer milliseconds, absent members left out."""
+def members_of(left: Unconfirmed) -> dict[str, Any]:
+    """Return the members of its JSON; instants as integer milliseconds."""
     work, claim = left.work, left.claim
-    members = {
+    return {
         "touch_id": work.touch_id,
         "campaign_id": work.campaign_id,
         "lead_id": work.lead_id,
@@ -55,7 +55,12 @@ def json_of(left: Unconfirmed) -> str:
         "provider_message_id": left.provider_message_id,
         "resent_as": left.resent_as,
     }
-    return json_escaped(orjson.dumps({k: v for k, v in members.items() if v is not None}).decode())
+
+
+def json_of(left: Unconfirmed) -> str:
+    """Return one line of JSON, absent members left out."""
+    said = {name: value for name, value in members_of(left).items() if value is not None}
+    return json_escaped(orjson.dumps(said).decode())
 
 
 def told(left: Unconfirmed) -> str:

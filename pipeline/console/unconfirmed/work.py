@@ -12,23 +12,26 @@ from pipeline.console.resubmit import again_id, touch_again
 from pipeline.console.status.view import occurred_ms, time_of
 from pipeline.console.status.work import status
 from pipeline.console.unconfirmed.view import told
+from pipeline.domain.audit import Acted
 from pipeline.domain.unconfirmed import Resolved, Unconfirmed
 from pipeline.domain.verdict import Absent, AskLater, Sent
-from pipeline.flow import CLAIM_BYTES, DAY_MS, STATUS_DAYS, TOUCHES, UNCONFIRMED
-from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
+from pipeline.flow import AUDIT, CLAIM_BYTES, DAY_MS, STATUS_DAYS, TOUCHES, UNCONFIRMED
+from pipeline.kafka.audit import Auditor
+from pipeline.kafka.cluster import CommandFailed, Conflicting, NothingSuch, check_topics, unreached
 from pipeline.kafka.topic import TopicSource, read_topic
-from pipeline.kafka.transaction import open_transactional, transaction
+from pipeline.kafka.transaction import Outgoing, open_transactional, send, transaction
 from pipeline.records import UnknownVersion, decode_unconfirmed, encode_unconfirmed
 from pipeline.records.published import UndecodableValue
 from pipeline.records.single_object import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from aiokafka import AIOKafkaProducer, ConsumerRecord
+    from aiokafka import ConsumerRecord
 
     from pipeline.console.command_context import CommandContext
+    from pipeline.domain.audit import Who
     from pipeline.domain.sender import Sender
     from pipeline.kafka.cluster import Cluster
 
@@ -69,7 +72,7 @@ def _read(record: ConsumerRecord) -> Unconfirmed:
 def named(found: Mapping[str, Unconfirmed], touch_id: str) -> Unconfirmed:
     """Return the touch called `touch_id`. Raises CommandFailed."""
     if touch_id not in found:
-        raise CommandFailed(f"{touch_id} has not ended unconfirmed; see: faust -A pipeline status {touch_id}")
+        raise NothingSuch(f"{touch_id} has not ended unconfirmed; see: faust -A pipeline status {touch_id}")
     return found[touch_id]
 
 
@@ -80,7 +83,7 @@ def resolved(left: Unconfirmed, answer: OperatorAnswer, now_ms: int) -> Unconfir
         return None
     is_news = left.resolution is None or (is_same and left.provider_message_id is None)
     if not is_news and not answer.overrules:
-        raise CommandFailed(f"{told(left)} since {time_of(left.resolved_at_ms)}; --force records it otherwise")
+        raise Conflicting(f"{told(left)} since {time_of(left.resolved_at_ms)}; --force records it otherwise")
     resent_as = again_id(left.work.touch_id) if answer.resolution is Resolved.NOT_SENT else left.resent_as
     return replace(
         left,
@@ -95,13 +98,16 @@ def resolved(left: Unconfirmed, answer: OperatorAnswer, now_ms: int) -> Unconfir
 
 
 async def record(
-    cluster: Cluster, touch_id: str, answer: OperatorAnswer, now_ms: int, complain: Callable[[str], None]
+    context: CommandContext, touch_id: str, answer: OperatorAnswer, who: Who, complain: Callable[[str], None]
 ) -> tuple[Unconfirmed, bool]:
-    """Record `answer`, and produce the touch again if it was not sent: both or neither. Return it as recorded, and whether that is new.
+    """Record `answer` and who gave it, and produce the touch again if it was not sent: all or nothing.
 
-    Raises CommandFailed when another answer is recorded, or Kafka refuses.
+    Returns it as recorded, and whether that is new. Raises CommandFailed when another answer is recorded, or Kafka
+    refuses.
     """
-    await partition_count(cluster, UNCONFIRMED)
+    cluster, now_ms = context.cluster, context.now_ms()
+    await check_topics(cluster, [UNCONFIRMED, AUDIT])
+    auditor = Auditor(context.writer(), who, now_ms)
     try:
         # It fences every other one of this kind: what is read now is what will be written upon.
         async with open_transactional(cluster, "pipeline-unconfirmed", largest=CLAIM_BYTES) as producer:
@@ -109,12 +115,14 @@ async def record(
             new = resolved(left, answer, now_ms)
             if new is None:
                 return left, False
-            await _write(producer, cluster, new)
+            async with transaction(producer):
+                for each in [*_records(new), auditor.record(Acted.RESOLVE, touch_id)]:
+                    await (await send(producer, cluster, each))
             return new, True
     except (ProducerFenced, InvalidProducerEpoch):
-        raise CommandFailed("another `unconfirmed resolve` is running; nothing was recorded: try again") from None
+        raise Conflicting("another `unconfirmed resolve` is running; nothing was recorded: try again") from None
     except MessageSizeTooLargeError:
-        raise CommandFailed(
+        raise Conflicting(
             f"{touch_id} is too large to be produced again as it was composed, nothing was recorded: "
             "produce it from its source under another touch_id, and record it with --sent"
         ) from None
@@ -122,14 +130,11 @@ async def record(
         raise await unreached(cluster, error) from error
 
 
-async def _write(producer: AIOKafkaProducer, cluster: Cluster, left: Unconfirmed) -> None:
-    """Write what was found out, and the touch once more if it was not sent, in one transaction."""
-    async with transaction(producer):
-        key, value = left.work.touch_id.encode(), encode_unconfirmed(left)
-        await producer.send_and_wait(cluster.topic_name(UNCONFIRMED), value, key, partition=left.work.origin)
-        if left.resolution is Resolved.NOT_SENT and left.resent_as is not None:
-            again = encode("touch", touch_again(left.work))
-            await producer.send_and_wait(cluster.topic_name(TOUCHES), again, left.resent_as.encode())
+def _records(left: Unconfirmed) -> Iterator[Outgoing]:
+    """Yield what was found out, and the touch once more if it was not sent."""
+    yield Outgoing(UNCONFIRMED, left.work.touch_id.encode(), encode_unconfirmed(left), partition=left.work.origin)
+    if left.resolution is Resolved.NOT_SENT and left.resent_as is not None:
+        yield Outgoing(TOUCHES, left.resent_as.encode(), encode("touch", touch_again(left.work)))
 
 
 # --- asking ------------------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ def context() -> CommandContext:
             channel: ChannelPolicy(SPECS[channel], (), window=None, limit=None, warm_up=None) for channel in Channel
         },
         read_suppression=ValueReader("suppression"),
+        read_audit=ValueReader("audit"),
         writer=lambda: single_object,
         privacy_key=b"",
         dedup_for_ms=86_400_000,

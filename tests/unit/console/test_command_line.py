@@ -33,6 +33,7 @@ OURS = [
     "resume",
     "status",
     "suppressions",
+    "token",
     "unconfirmed",
     "version",
     "web",

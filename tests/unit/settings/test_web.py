@@ -78,7 +78,7 @@ def test_a_status_callback_of_ones_own_stays(tmp_path: Path):
         (WAHA + "webhook_secrets = 7", "channels.whatsapp.senders[0].webhook_secrets"),
         (
             '[web]\nlisten = "0.0.0.0:6080"',
-            'web.listen: found "0.0.0.0:6080"; allowed: "HOST:PORT" on loopback (it has no login',
+            'web.listen: found "0.0.0.0:6080"; allowed: "HOST:PORT" on loopback (beyond loopback it needs web.users, and',
         ),
         ('[web]\nlisten = ""', "web.listen"),
         ('[web]\nlisten = "localhost"', "web.listen"),

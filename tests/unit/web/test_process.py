@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
+import click
 import pytest
 from click.testing import CliRunner
 from faust.cli.faust import cli
 
+from pipeline.domain.token import token_hash
 from pipeline.kafka.cluster import CommandFailed
 from pipeline.settings import load
 from pipeline.settings.web import Listen
@@ -98,11 +102,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_option(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [
-        ("--listen", "0.0.0.0:6080", "only this machine may reach it"),
-        ("--listen", "6080", '"HOST:PORT" on loopback'),
-        ("--public-listen", "0.0.0.0:99999", '"HOST:PORT"'),
-    ],
+    [("--listen", "6080", '"HOST:PORT"'), ("--public-listen", "0.0.0.0:99999", '"HOST:PORT"')],
 )
 def test_a_listener_that_cannot_be_is_wrong_usage(monkeypatch, option, value, said):
     monkeypatch.setattr(command.web, "__init__", lambda *_, **__: pytest.fail("the command must not begin"))
@@ -137,3 +137,34 @@ async def until(look, is_enough):
         while not is_enough(found := await look()):
             await asyncio.sleep(0.01)
         return found
+
+
+async def test_a_typed_listener_that_others_reach_needs_users_and_tls(tmp_path, monkeypatch):
+    typed = SimpleNamespace(logfile=None, ctx=None)
+    monkeypatch.setattr(command, "_makers", [lambda: deps_of(tmp_path)])
+    monkeypatch.setattr("pipeline.web.process.log_to", lambda *_: None)
+    with pytest.raises(click.UsageError, match=r"^--listen: beyond loopback it needs web\.users, and"):
+        await command.web.serve(typed, None, listen=Listen("0.0.0.0", 0), public_listen=None, copy_dir=None)
+
+
+async def test_a_copy_is_one_process_s_own(tmp_path):
+    async with running(deps_of(tmp_path).listening(ANY, "", str(tmp_path / "mine"))):
+        assert (tmp_path / "mine").is_dir()
+        with pytest.raises(CommandFailed, match=r"mine is in use by another web process; .* with --copy-dir$"):
+            await WebProcess(deps_of(tmp_path).listening(ANY, "", str(tmp_path / "mine"))).run()
+
+
+async def test_what_is_told_comes_from_the_copy_and_needs_its_token(tmp_path):
+    users = '[[web.users]]\nname = "ada"\nrole = "admin"\ntoken_hash = "{}"\n'.format(token_hash("t"))
+    async with running(deps_of(tmp_path, users).listening(ANY, "")) as (process, _):
+        (port,) = process.ports
+        assert (await fetch(port, "/api/v1/campaigns"))[0] == 401
+        assert (await fetch(port, "/metrics"))[0] == 401
+        mine = {"headers": {"Authorization": "Bearer t"}}
+        status, said = await fetch(port, "/api/v1/campaigns", **mine)
+        assert (status, json.loads(said)) == (200, {"campaigns": [], "next": None, "as_of": 0})
+        metrics = (await fetch(port, "/metrics", **mine))[1]
+        assert 'pipeline_requests_total{door="api",status="200"} 1.0' in metrics
+        assert "pipeline_copy_lag_records" in metrics
+        answer = await fetch(port, "/api/v1/orders", **mine)
+        assert answer[0] == 200, "what the copy has is told while Kafka is away"

@@ -1,0 +1,1 @@
+"""Tokens of the web process's users."""
