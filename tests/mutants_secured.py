@@ -131,6 +131,20 @@ SECURED = [
         "memory.is_repeat(work) and not work.returns",
         f"{LANE_TESTS} -k however_often",
     ),
+    (
+        "touches age by their producers' clocks",
+        "pipeline/flow.py",
+        '"message.timestamp.type": "LogAppendTime"',
+        '"message.timestamp.type": "CreateTime"',
+        "tests/unit/engine/test_topics.py",
+    ),
+    (
+        "settings that lose touches are only told",
+        "pipeline/engine/topic_settings.py",
+        'return key in ("retention.ms", "retention.bytes") and',
+        "return False and",
+        "tests/unit/engine/test_topics.py",
+    ),
     # --- versions and growth
     (
         "a record of a newer version is put aside",
@@ -197,6 +211,27 @@ SECURED = [
         '        except OSError as error:\n            raise StoreFailed(f"the data folder',
         '        except KeyError as error:\n            raise StoreFailed(f"the data folder',
         STORE,
+    ),
+    (
+        "a store that is cut off ends the start",
+        "pipeline/engine/store.py",
+        '            log.warning("store %s cannot be opened, it is restored from Kafka: %s", self._path.name, error)\n',
+        '            raise StoreFailed("cut off") from error\n',
+        f"{STORE} -k cut_off",
+    ),
+    (
+        "a damaged changelog is passed over",
+        "pipeline/engine/changelog.py",
+        "    except TableFailed:\n        raise\n    except Exception as error:",
+        "    except TableFailed:\n        raise\n    except Exception as error:\n        return 0",
+        "tests/unit/engine/test_changelog.py",
+    ),
+    (
+        "what cannot be told at all is gone",
+        "pipeline/stages/dedup.py",
+        "lambda record, error, _, step: self._dead_letters.put(step, record, error, now_ms),",
+        "lambda record, error, _, step: None,",
+        "tests/unit/stages/test_dead_letters.py -k whose_state",
     ),
     # --- secrets and people
     (
@@ -329,14 +364,14 @@ SECURED = [
         "pipeline/domain/attachment.py",
         "len(value) > most or not is_one_line(value)",
         "len(value) > most",
-        "tests/unit/stages/test_intake.py -k attachment",
+        "tests/unit/stages/test_intake.py -k 'attachment or one_line'",
     ),
     (
         "a link has two lines",
         "pipeline/domain/attachment.py",
         "        or len(value) > URL_LENGTH\n        or not is_one_line(value)\n",
         "        or len(value) > URL_LENGTH\n",
-        "tests/unit/stages/test_intake.py -k attachment",
+        "tests/unit/stages/test_intake.py -k 'attachment or one_line'",
     ),
     (
         "a header has two lines",
@@ -368,17 +403,41 @@ SECURED = [
         SCHEMA_WAIT,
     ),
     # --- clocks
-    ("the calls of a clock that was ahead stay", CLOCK_FILE, "        _correct_calls(draft, jump_ms)\n", "", CLOCK),
-    ("the pauses of a clock that was ahead stay", CLOCK_FILE, "        _correct_state(draft, jump_ms)\n", "", CLOCK),
+    (
+        "the calls of a clock that was ahead stay",
+        CLOCK_FILE,
+        "        _correct_calls(draft, jump_ms)\n",
+        "",
+        f"{CLOCK} -k ahead_for_one_call",
+    ),
+    (
+        "the pauses of a clock that was ahead stay",
+        CLOCK_FILE,
+        "        _correct_state(draft, jump_ms)\n",
+        "",
+        f"{CLOCK} -k pause_from_the_future",
+    ),
     (
         "the claims of a clock that was ahead stay",
         CLOCK_FILE,
         "if (corrected := _corrected_claim(draft, claim, jump_ms)) != claim:",
         "if False:",
-        CLOCK,
+        f"{CLOCK} -k asked_about_in_time",
     ),
-    ("a day that was not yet is kept", CLOCK_FILE, "state.day = min(state.day,", "state.day = max(state.day,", CLOCK),
-    ("a call ends in a day", CLOCK_FILE, "min(call.end_ms + jump_ms, last_end_ms)", "call.end_ms + jump_ms", CLOCK),
+    (
+        "a day that was not yet is kept",
+        CLOCK_FILE,
+        "state.day = min(state.day,",
+        "state.day = max(state.day,",
+        f"{CLOCK} -k day_that_was_not_yet",
+    ),
+    (
+        "a call ends in a day",
+        CLOCK_FILE,
+        "min(call.end_ms + jump_ms, last_end_ms)",
+        "call.end_ms + jump_ms",
+        f"{CLOCK} -k ahead_for_one_call",
+    ),
     # --- twins and folders
     (
         "a twin keeps its id",
@@ -421,6 +480,13 @@ SECURED = [
         "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
         "tests/unit/engine/test_data_folder.py",
+    ),
+    (
+        "Kafka forgets who was idle",
+        "pipeline/engine/partition.py",
+        "if now - self._committed_at < KEEPALIVE_S:",
+        "if True:",
+        "tests/unit/engine/test_partition.py -k idle",
     ),
     # --- tokens
     (
@@ -468,9 +534,9 @@ SECURED = [
     ),
     (
         "why a record is skipped is told whole",
-        "pipeline/agents/control.py",
-        '" ".join(error.split())[:ERROR_CHARACTERS]',
-        "error",
+        "pipeline/records/published.py",
+        'line if len(line) <= LONGEST_WHY else line[:LONGEST_WHY] + "…"',
+        "why",
         "tests/unit/agents/test_skipped_records.py",
     ),
     # --- what watches

@@ -33,8 +33,6 @@ ENTRIES: Final = b"e"
 """Prefix of a row of entries: all that there are for one address hash or one lead, by their keys."""
 COUNTS: Final = b"n"
 """Key of the row that counts the entries by scope and reason, and has the version."""
-ERROR_CHARACTERS: Final = 300
-"""Shown of why a record cannot be read: it may quote the record."""
 LINE_MS: Final = 60_000
 """Least time between two lines about records that are skipped."""
 
@@ -75,7 +73,7 @@ class SkippedRecords:
                 "%s: the record at offset %d is skipped: %s (pipeline_control_skipped_total counts them)",
                 topic,
                 offset,
-                " ".join(error.split())[:ERROR_CHARACTERS],
+                error,
             )
 
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from typing import Final
 
 import orjson
 
 from pipeline.records.published import UndecodableValue
+
+_COUNTED: Final = (
+    "lane",
+    "control_seen",
+    "control_in_force",
+    "suppressions_seen",
+    "suppressions_in_force",
+    "parked",
+    "at_ms",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +95,9 @@ def decode_lane_report(value: bytes) -> LaneReport:
     try:
         raw = {name: each for name, each in orjson.loads(value).items() if name in _MEMBERS}
         raw |= {name: tuple(raw[name]) for name in _LISTS if raw.get(name) is not None}
-        return LaneReport(**raw)
+        report = LaneReport(**raw)
     except (ValueError, TypeError, AttributeError) as error:
         raise UndecodableValue(f"no lane report: {error}") from error
+    if not all(isinstance(getattr(report, name), int) for name in _COUNTED):
+        raise UndecodableValue("no lane report: an offset or a count is no whole number")
+    return report

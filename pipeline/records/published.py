@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from fastavro import schemaless_reader
@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from pipeline.records.registry import Registry
 
 
+LONGEST_WHY: Final = 300
+
+
 class UndecodableValue(Exception):
-    """A value that is no record of this topic; the message says why."""
+    """A value that is no record of this topic; the message says why, in one short line that can steer no terminal."""
+
+    def __init__(self, why: str) -> None:
+        line = "".join(letter if letter.isprintable() else "?" for letter in why[: LONGEST_WHY + 1])
+        super().__init__(line if len(line) <= LONGEST_WHY else line[:LONGEST_WHY] + "…")
 
 
 class ValueReader:

@@ -181,15 +181,17 @@ def test_a_configuration_file_reaches_the_real_workers(tmp_path: Path):
     assert found.templates.resolve() == tmp_path / "templates"
 
 
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [("docker-compose.yml", "worker"), ("docker-compose.yml", "sandbox"), ("docker-compose.real.yml", "worker")],
-)
-def test_our_containers_are_confined(file: str, name: str):
-    service = services(file, {})[name]
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert all("size=" in each for each in service["tmpfs"])
+@pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.real.yml"])
+def test_our_containers_are_confined_and_listen_on_this_machine_alone(file: str):
+    ours = {name: each for name, each in services(file, {}).items() if "build" in each}
+    assert "worker" in ours
+    for name, service in ours.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert all("size=" in each for each in service["tmpfs"]), name
+        assert not service.get("privileged"), name
+    for name, service in services(file, {}).items():
+        assert all(str(each).startswith("127.0.0.1:") for each in service.get("ports", [])), name
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.real.yml"])

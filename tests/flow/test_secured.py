@@ -90,7 +90,7 @@ with open({log!r}, "a") as log:
     log.write("x")
 print(".".join(base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in parts) + ".")
 """
-LASTS_S, TOKENS = 6, 12
+LASTS_S, TOKENS = 6, 6
 """Each token's life in seconds, and how many are fetched while touches flow: more than connections are opened at a start."""
 
 

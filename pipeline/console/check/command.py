@@ -8,6 +8,7 @@ import click
 
 from pipeline.console.check import work
 from pipeline.console.command import DONE, FAILED, Command
+from pipeline.console.status.view import printable
 
 if TYPE_CHECKING:
     from pipeline.console.command_context import CommandContext
@@ -36,9 +37,14 @@ class check(Command):  # noqa: N801
         """Check every item."""
         code = DONE
         async for found in work.check(context.cluster, context.desired(), context.now_s):
-            click.echo(f"{_word(found)}  {found.item}: {found.what}")
+            click.echo(line_of(found))
             code = code if found.is_ok else FAILED
         return code
+
+
+def line_of(found: work.Finding) -> str:
+    """Return the line of an item; what a provider or a broker says in it steers no terminal."""
+    return f"{_word(found)}  {found.item}: {printable(found.what)}"
 
 
 def _word(found: work.Finding) -> str:

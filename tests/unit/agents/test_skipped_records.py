@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.agents.control import ERROR_CHARACTERS, Orders, SkippedRecords
+from pipeline.agents.control import Orders, SkippedRecords
+from pipeline.records.published import LONGEST_WHY
 from pipeline.records.single_object import encode
 from pipeline.stage_io import Record
 
@@ -23,5 +24,5 @@ def test_an_order_that_is_none_is_one_short_line_whatever_is_in_it(target, caplo
     assert counted == ["touches.control"] * 5
     [line] = caplog.messages
     assert "the record at offset 0 is skipped: no order: " in line
-    assert len(line) < ERROR_CHARACTERS + 150
+    assert len(line) < LONGEST_WHY + 150
     assert line.isprintable()

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaTimeoutError
 from pipeline import flow
 from pipeline.engine import partition_growth, topics
 from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.topic_settings import faults
 
 LED, UNLED = {"leader": 1}, {"leader": -1}
 
@@ -82,3 +83,35 @@ def test_a_topic_of_one_partition_does_not_tell_with_how_many_the_pipeline_has_r
     existing = {each.name: each.partitions for each in needed}
     touches = next(each for each in needed if each.name == flow.TOUCHES)
     assert partition_growth._known(needed, existing, touches) == {8}
+
+
+SPECS = {spec.name: spec for spec in flow.topics(partitions=8, lanes=8, replication=3, dedup_for_ms=86_400_000)}
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "found", "is_fault", "breaks"),
+    [
+        (flow.TOUCHES, "message.timestamp.type", "CreateTime", True, True),
+        (flow.TOUCHES, "message.timestamp.type", "LogAppendTime", False, False),
+        (flow.TOUCHES, "retention.bytes", "1000000", True, False),
+        (flow.TOUCHES, "retention.ms", "-1", False, False),
+        (flow.TOUCHES, "max.message.bytes", "1000012", True, True),
+        (flow.TOUCHES, "max.message.bytes", "99000000", False, False),
+        (flow.RESULTS, "retention.ms", "604800000", True, True),
+        (flow.RESULTS, "retention.bytes", "1073741824", True, True),
+        (flow.RESULTS, "retention.ms", "-1", False, False),
+        (flow.CONTROL, "cleanup.policy", "delete", True, True),
+        (flow.SUPPRESSIONS, "cleanup.policy", "compact,delete", True, True),
+        ("states-changelog", "cleanup.policy", "delete", True, True),
+        ("states-changelog", "delete.retention.ms", "1000", True, True),
+        ("states-changelog", "segment.bytes", "1073741824", True, False),
+        ("states-changelog", "min.insync.replicas", "1", True, False),
+    ],
+)
+def test_settings_that_could_lose_touches_stop_the_start_and_others_are_told(topic, key, found, is_fault, breaks):
+    spec = SPECS[topic]
+    required = RequiredTopic(topic, spec.partitions, spec.settings, is_public=spec.is_public)
+    said = faults(required, {key: found})
+    assert [(fault.key, fault.breaks) for fault in said] == ([(key, breaks)] if is_fault else [])
+    for fault in said:
+        assert f"--entity-name {topic} --add-config {key}=" in fault.line("kafka:9092")

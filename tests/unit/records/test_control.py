@@ -238,3 +238,13 @@ def test_what_is_no_entry_is_told_without_what_it_says(changed):
     with pytest.raises(UndecodableValue, match="must be one of") as told:
         decode_suppression(read, ENTRY.key.encode(), said(**changed), 5)
     assert "555" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"control_in_force": "9"}, {"suppressions_in_force": None}, {"parked": 1.5}, {"at_ms": []}]
+)
+def test_a_lane_report_of_another_form_is_refused(changed):
+    value = json.dumps({**json.loads(encode_lane_report(REPORT)), **changed}).encode()
+    with pytest.raises(UndecodableValue, match="no lane report") as told:
+        decode_lane_report(value)
+    assert str(told.value).isprintable()

@@ -22,6 +22,7 @@ from pipeline.stages import schedule
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.lane import claim, draft, intake, queue, resolve, settle, table
 from pipeline.stages.schedule import Scheduler
+from pipeline.stages.ttl import ENTRY
 from tests.harness import lane_rig
 from tests.harness.lane_rig import T0, Rig, work
 
@@ -221,6 +222,15 @@ def test_an_event_that_trips_a_bug_is_told_without_its_trimmings_and_the_others_
         ("b", "sent", 1),
     ]
     assert [letter["touch_id"] for letter in letters(step.outputs)] == ["bad"]
+
+
+def test_an_event_of_a_touch_whose_state_cannot_be_read_is_kept_as_a_dead_letter_and_the_others_are_told():
+    rows = {ENTRY + b"bad": b"\0\0\0\1\xff"}
+    events = [Event(name, "c", "l", "sms", State.SENT, T0) for name in ("a", "bad", "b")]
+    records = [Record(RESULTS, 2, n, T0, b"k", encode_event(each)) for n, each in enumerate(events)]
+    step = Dedup(lambda *told: status_value(single_object, *told), 1_000).step(records, MemoryTable(rows), T0)
+    assert [decode("status", o.value)["touch_id"] for o in step.outputs if o.topic == STATUS] == ["a", "b"]
+    assert [each["value"] for each in letters(step.outputs)] == [records[1].value]
 
 
 def letter(**more: Any) -> DeadLetter:

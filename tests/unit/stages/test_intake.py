@@ -17,7 +17,7 @@ from pipeline.domain.instant import NotAnInstant, instant_ms
 from pipeline.records.framing import TouchReader, Undecodable
 from pipeline.records.single_object import encode
 from pipeline.stages.step import RepeatDropped
-from tests.harness.route_rig import EMAIL, NOW, SMS
+from tests.harness.route_rig import EMAIL, NOW, SMS, Entrance
 
 AVRO = {**SMS, "variables": {}, "attachments": [], "headers": {}, "priority": 2, "metadata": {}}
 
@@ -260,6 +260,14 @@ def test_each_fault_of_an_attachment_has_a_sentence_of_its_own(door, attachment,
     assert door.told() == [("failed", "invalid")]
     assert names in door.events[0].error
     assert len(door.events[0].error) < 400
+
+
+@pytest.mark.parametrize("url", ["https://x.example/\r\nX: y", "https://x.example/\x00", "https://x.example/\u2028"])
+def test_a_link_is_one_line_wherever_it_may_lead(tmp_path, url):
+    door = Entrance(tmp_path, attachment_urls="any")
+    door.give({**EMAIL, "attachments": [{"filename": "a", "url": url}]})
+    assert door.told() == [("failed", "invalid")]
+    assert "attachments[0].url" in door.events[0].error
 
 
 # --- what is no touch -------------------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import asyncio
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from pipeline.console.check.command import line_of
 from pipeline.console.check.work import Desired, Finding, check
 from pipeline.domain.sender import CheckFailed
 from pipeline.kafka.cluster import Cluster
@@ -154,3 +156,10 @@ async def test_the_templates_are_named_with_their_folder(tmp_path):
 async def test_a_folder_of_templates_that_is_configured_must_be_there(tmp_path, is_named):
     finding = await found("templates", templates=tmp_path / "gone", templates_named=is_named)
     assert (finding.is_ok, str(tmp_path / "gone") in finding.what) == (not is_named, True)
+
+
+def test_what_others_say_in_a_line_of_check_steers_no_terminal():
+    line = line_of(Finding("sms main", is_ok=True, what="calls us by \x1b[2J\x9b31m\nok    kafka: all is well\u202e"))
+    assert line.count("\n") == 0
+    assert click.unstyle(line).isprintable()
+    assert "calls us by ?[2J?31m?ok    kafka" in line
