@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,8 +26,10 @@ class CopyFolder:
     """Holds the lock of a folder until it is closed, or the process ends."""
 
     def __init__(self, path: Path) -> None:
-        """Make and lock the folder. Raises FolderInUse, OSError."""
+        """Make and lock the folder, and close it to others: its rows have addresses. Raises FolderInUse, OSError."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(PermissionError):  # a folder of another user that is writable here
+            path.chmod(0o700)
         self.path = path
         self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:

@@ -35,6 +35,13 @@ def test_a_second_process_cannot_have_it(tmp_path):
     CopyFolder(tmp_path / "copy").close()
 
 
+def test_a_folder_that_everybody_could_read_is_closed(tmp_path):
+    (tmp_path / "copy").mkdir(mode=0o755)
+    for folder in (tmp_path / "copy", tmp_path / "new"):
+        CopyFolder(folder).close()
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_kill_at_any_moment_loses_no_record_and_counts_none_twice(tmp_path):
     topics = filled(2_000)
     for number in range(2_000):
