@@ -526,6 +526,20 @@ SECURED = [
         "tests/unit/stages/test_deliveries.py -k for_ever",
     ),
     (
+        "a click may bring a quarter of a megabyte to parse",
+        "pipeline/web/unsubscribe.py",
+        "    if len(body) > LARGEST_FORM:",
+        "    if False:",
+        "tests/unit/web/test_unsubscribe.py -k moment",
+    ),
+    (
+        "a copy's folder is open to all",
+        "pipeline/lookup/store.py",
+        "path.chmod(0o700)",
+        "pass",
+        "tests/unit/lookup/test_copy_folder.py -k everybody",
+    ),
+    (
         "an error code may be anything",
         "pipeline/channels/sms/callback.py",
         "code = said if _CODE.fullmatch(said) else None",

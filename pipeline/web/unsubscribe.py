@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 FIELD, VALUE = ONE_CLICK.split("=")
 MOST_FIELDS: Final = 20
+LARGEST_FORM: Final = 8 * 1024
+"""A form has some hundred bytes. Over a quarter of a megabyte the parser of mails takes seconds, and all others wait."""
 PAGE: Final = f"""\
 <!doctype html>
 <html lang="en">
@@ -83,6 +85,8 @@ class UnsubscribeRoutes:
 
 def is_one_click(content_type: str, body: bytes) -> bool:
     """Return whether a form, multipart or urlencoded, says `List-Unsubscribe=One-Click`."""
+    if len(body) > LARGEST_FORM:
+        return False
     try:
         if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
             return (FIELD, VALUE) in _parts(content_type, body)

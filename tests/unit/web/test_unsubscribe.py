@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import aiohttp
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from pipeline.domain.address_hash import address_hash
 from pipeline.domain.suppression import Scope, Suppression, SuppressionReason
 from pipeline.domain.work import Channel
+from pipeline.web.public import LARGEST_BODY
+from pipeline.web.unsubscribe import LARGEST_FORM, is_one_click
 from tests.unit.web.conftest import KEY, LINKS, NOW_MS
 
 RECIPIENT = address_hash(Channel.EMAIL, "ann@example.com", KEY)
@@ -100,3 +103,20 @@ async def test_other_methods_large_bodies_and_an_absent_kafka_are_told_apart(pub
     assert (await public.post(URL, data=b"x" * 300_000)).status == 413
     intake.is_away = True
     assert (await public.post(URL, data=CLICK)).status == 503
+
+
+NESTED = b"".join(b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (n, n + 1) for n in range(4_000))
+HEAD = b"--b0\r\nContent-Disposition: form-data"
+
+
+@pytest.mark.parametrize("size", [LARGEST_FORM, LARGEST_BODY])
+@pytest.mark.parametrize(
+    "body",
+    [NESTED, HEAD + b";" * LARGEST_BODY, HEAD + b'; a="' * LARGEST_BODY, b"--b0\r\n\r\n" * 30_000, b"&" * LARGEST_BODY],
+    ids=["nested", "semicolons", "quotes", "parts", "fields"],
+)
+def test_no_form_costs_more_than_a_moment(body, size):
+    began = time.process_time()
+    assert not is_one_click("multipart/form-data; boundary=b0", body[:size])
+    assert not is_one_click("application/x-www-form-urlencoded", body[:size])
+    assert time.process_time() - began < 1
