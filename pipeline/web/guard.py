@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import orjson
 from aiohttp import web
@@ -131,15 +131,16 @@ class Guard:
 
     def _check_host(self, request: web.Request) -> None:
         """Where there are no users, a page of elsewhere must not reach us under a name of its own (DNS rebinding)."""
-        if self._access.is_open and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        parts = _split(f"//{request.host}")
+        if self._access.is_open and (parts is None or not is_loopback(parts.hostname or "")):
             raise Problem(Code.FORBIDDEN, "without users only this machine may come in, under a name of its own")
 
     def _check_origin(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
         if origin is None or request.method in _READS:
             return
-        parts = urlsplit(origin)
-        if parts.scheme not in self._schemes or parts.netloc.lower() != request.host.lower():
+        parts = _split(origin)
+        if parts is None or parts.scheme not in self._schemes or parts.netloc.lower() != request.host.lower():
             raise Problem(Code.FORBIDDEN, "the request was made by a page of another site")
 
     async def _check_nonce(self, request: web.Request, cookie: str | None) -> None:
@@ -159,6 +160,14 @@ class Guard:
         if is_unknown and request.path != LOGIN:
             return web.Response(status=303, headers={"Location": LOGIN})
         return self._told(request, problem)
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of a URL; None for what cannot be read as one."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def door_of(request: web.Request) -> Door:

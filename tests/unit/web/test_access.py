@@ -69,7 +69,15 @@ def test_a_token_names_its_user(access: Access, name: str):
 
 def test_no_credential_is_nobody_and_a_wrong_one_is_refused(access: Access):
     assert access.who(Credentials("10.0.0.1", Door.API)) is None
-    for wrong in ("Bearer x", "Bearer", "", f"Basic {TOKENS['ada']}", f"Bearer {token_hash(TOKENS['ada'])}"):
+    for wrong in (
+        "Bearer x",
+        "Bearer",
+        "Bearer \udcff\udc80",
+        "Bearer " + "x" * 8_000,
+        "",
+        f"Basic {TOKENS['ada']}",
+        f"Bearer {token_hash(TOKENS['ada'])}",
+    ):
         with pytest.raises(Problem) as refused:
             access.who(Credentials(wrong or "empty", Door.API, wrong))
         assert refused.value.code is Code.UNAUTHORIZED
@@ -119,6 +127,8 @@ def test_a_cookie_that_was_touched_is_none(access: Access):
         f"{name}.{until}.{signature[:-1]}",
         f"{name}.{until}.",
         f"{name}..{signature}",
+        f"{name}.{'9' * 8_000}.{signature}",
+        f"{name}.{'9' * 8_000}.",
         "ü.1.2",
         "",
         "...",

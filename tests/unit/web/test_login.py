@@ -95,3 +95,20 @@ async def test_without_users_there_is_no_login(monkeypatch: pytest.MonkeyPatch):
     async with rig.client() as client:
         answer = await client.get("/login", allow_redirects=False)
         assert (answer.status, answer.headers["Location"]) == (303, "/")
+
+
+@pytest.mark.parametrize("users", [(), ("ada",)])
+@pytest.mark.parametrize("header", ["Host", "Origin", "Cookie", "Authorization", "X-Forwarded-For"])
+@pytest.mark.parametrize(
+    "value", ["[", "http://[::1", "//[x]:y", "touch_session=a." + "9" * 5_000 + ".b", "Bearer \xff"]
+)
+async def test_no_header_of_a_stranger_is_a_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, users: tuple[str, ...], header: str, value: str
+):
+    rig = web_rig(monkeypatch, *users)
+    async with rig.client() as client:
+        for path in ("/api/v1/lanes", "/login", "/nothing"):
+            for method in ("GET", "POST"):
+                answer = await client.request(method, path, headers={header: value}, allow_redirects=False)
+                assert answer.status < 500, (method, path, answer.status)
+    assert "failed" not in caplog.text
