@@ -7,6 +7,7 @@ Progress on standard error, the table on standard output.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import platform
 import resource
@@ -19,10 +20,16 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
 from pipeline import flow
+from pipeline.kafka.cluster import Cluster
+from pipeline.lab.local.kafka import LocalKafka
 from pipeline.lookup.copying import Copying, Portion
 from pipeline.lookup.freshness import Freshness
 from pipeline.lookup.keepers import CopyReaders, kept_topics
+from pipeline.lookup.opened import open_copy
 from pipeline.lookup.projector import PORTION_RECORDS
 from pipeline.lookup.queries import LookupCopy
 from pipeline.lookup.store import CopyFolder
@@ -39,6 +46,8 @@ UNDER_WAY: Final = 5_000
 """Touches between `accepted` and their end: so far apart are the records of one touch."""
 CALLS: Final = 1_000
 """Calls of each query."""
+COMMITS: Final = 200
+"""Transactions after which it is seen how long it takes until a record is found."""
 
 
 def readers() -> CopyReaders:
@@ -134,8 +143,14 @@ def milliseconds(ask: Callable[[Random], object]) -> str:
         begun = time.perf_counter()
         ask(dice)
         found.append((time.perf_counter() - begun) * 1000)
-    found.sort()
-    return f"p50 {found[CALLS // 2]:.2f} ms, p99 {found[CALLS * 99 // 100]:.2f} ms, most {found[-1]:.2f} ms"
+    return shares(found)
+
+
+def shares(found: list[float]) -> str:
+    """Return the percentiles of milliseconds."""
+    found = sorted(found)
+    count = len(found)
+    return f"p50 {found[count // 2]:.2f} ms, p99 {found[count * 99 // 100]:.2f} ms, most {found[-1]:.2f} ms"
 
 
 def queries(lookup: LookupCopy, touches: int, campaigns: int) -> Mapping[str, Callable[[Random], object]]:
@@ -203,15 +218,75 @@ def measure(folder: Path, touches: int, campaigns: int, table: Table) -> None:
     held.close()
 
 
+async def measure_with_kafka(folder: Path, touches: int, campaigns: int, table: Table) -> None:
+    """Build a copy from a Kafka, and see how long after a commit it has a record."""
+    with LocalKafka(folder) as kafka:
+        cluster = Cluster({"bootstrap_servers": kafka.bootstrap_servers}, "bench.")
+        count = await fill(cluster, touches, campaigns)
+        copy = open_copy(folder / "copy", cluster, readers(), keep_ms=10**12, now_ms=lambda: time.time_ns() // 10**6)
+        begun, used = time.perf_counter(), time.process_time()
+        reading = asyncio.create_task(copy.projector.run())
+        while not copy.lookup.as_of_ms:
+            await asyncio.sleep(0.05)
+        took, cpu = time.perf_counter() - begun, time.process_time() - used
+        table.add("from Kafka: touches, records", f"{touches:,}, {count:,}")
+        table.add("built", f"{count / took:,.0f} records/s ({took:.0f} s), {cpu / count * 1e6:.0f} µs of CPU a record")
+        table.add("visible after the commit", await visible(cluster, copy.lookup))
+        used, begun = time.process_time(), time.perf_counter()
+        await asyncio.sleep(10)
+        table.add("CPU while nothing comes", f"{(time.process_time() - used) / (time.perf_counter() - begun):.1%}")
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        copy.close()
+
+
+async def fill(cluster: Cluster, touches: int, campaigns: int) -> int:
+    """Produce all records; return how many."""
+    admin = AIOKafkaAdminClient(**cluster.connection)
+    await admin.start()
+    topics = [cluster.topic_name(topic) for topic in (flow.STATUS, flow.DELIVERIES)]
+    await admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics])
+    await admin.close()
+    producer, count = AIOKafkaProducer(**cluster.connection, linger_ms=20, max_batch_size=256 * 1024), 0
+    await producer.start()
+    for count, record in enumerate(records(touches, campaigns), 1):  # noqa: B007 - it is the number of records
+        topic = cluster.topic_name(record.topic)
+        await producer.send(topic, record.value, record.key, partition=record.partition)
+    await producer.stop()
+    return count
+
+
+async def visible(cluster: Cluster, lookup: LookupCopy) -> str:
+    """Return how long after its commit a status is found."""
+    producer, found = AIOKafkaProducer(**cluster.connection, transactional_id="bench-lookup"), []
+    await producer.start()
+    for number in range(COMMITS):
+        _, datum = story(number, 1, Random(number))[0]
+        touch_id = f"fresh-{number}"
+        async with producer.transaction():
+            value = single_object("status", {**datum, "touch_id": touch_id})
+            await producer.send_and_wait(cluster.topic_name(flow.STATUS), value, partition=number % PARTITIONS)
+        begun = time.perf_counter()
+        while lookup.touch(touch_id) is None:
+            await asyncio.sleep(0.001)
+        found.append((time.perf_counter() - begun) * 1000)
+    await producer.stop()
+    return shares(found)
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--touches", type=int, default=1_000_000)
     parser.add_argument("--campaigns", type=int, default=2_000)
+    parser.add_argument("--kafka", action="store_true", help="build the copy from a Kafka")
     options = parser.parse_args()
     table = Table()
     with tempfile.TemporaryDirectory(prefix="lookup-") as folder:
-        measure(Path(folder) / "copy", options.touches, options.campaigns, table)
+        if options.kafka:
+            asyncio.run(measure_with_kafka(Path(folder), options.touches, options.campaigns, table))
+        else:
+            measure(Path(folder) / "copy", options.touches, options.campaigns, table)
     table.show()
 
 

@@ -108,6 +108,7 @@ class Copying:
                 self.topics[record.topic].take(draft, record)
             except UndecodableValue as error:
                 draft.unreadable.append((record.topic, record.partition, record.offset, str(error)))
+        draft.changes()
         return draft
 
     def write(self, portion: Portion, draft: Draft | None) -> None:

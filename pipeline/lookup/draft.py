@@ -39,6 +39,7 @@ class Draft:
         self._touches: dict[str, TouchRow | None] = {}
         self._campaigns: dict[str, int] = {}
         """When the latest status of each campaign concerned occurred, among those of this draft; 0: it has none."""
+        self._is_settled = False
         self._left: set[str] = set()
         """The campaigns whose touches left the copy."""
 
@@ -81,7 +82,13 @@ class Draft:
         self._campaigns[campaign_id] = max(at_ms, self._campaigns.get(campaign_id, 0))
 
     def changes(self) -> dict[bytes, bytes | None]:
-        """Return all changes, those of lists and counters included (None deletes)."""
+        """Return all changes, those of lists and counters included (None deletes); nothing more is changed then."""
+        if not self._is_settled:
+            self._settle()
+            self._is_settled = True
+        return self._changes
+
+    def _settle(self) -> None:
         for touch_id, row in self._touches.items():
             self._settle_touch(touch_id, self._before[touch_id], row)
         for key, more in self._counts.items():
@@ -90,7 +97,6 @@ class Draft:
                 self._changes[key] = count.to_bytes(8) if count else None
         for campaign_id in self._campaigns:
             self._settle_campaign(campaign_id)
-        return self._changes
 
     def _settle_touch(self, touch_id: str, before: TouchRow | None, row: TouchRow | None) -> None:
         if row is before:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pipeline import flow
 from pipeline.lookup import keys
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pipeline.lookup.draft import Draft
     from pipeline.records.control import ReadValue
     from pipeline.stage_io import Record
-
-AUDIT: Final = "touches.audit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,7 @@ def kept_topics(read: CopyReaders) -> dict[str, KeptTopic]:
         flow.DELIVERIES: KeptTopic(take=take_delivery),
         flow.DEAD_LETTERS: KeptTopic(take=take_letter(read.dead_letter), trim=trim_letters),
         flow.UNCONFIRMED: KeptTopic(take=take_unconfirmed, trim=trim_unconfirmed),
-        AUDIT: KeptTopic(take=take_audit(read.audit), trim=trim_audit),
+        flow.AUDIT: KeptTopic(take=take_audit(read.audit), trim=trim_audit),
         flow.CONTROL: KeptTopic(take=take_order, of_keys=(keys.ORDER,)),
         flow.SUPPRESSIONS: KeptTopic(
             take=take_entry(read.suppression), of_keys=(keys.ENTRY, keys.ENTRY_OFFSET, keys.ENTRY_OF)

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Never
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
-from pipeline.kafka.cluster import CommandFailed
+from pipeline.kafka.cluster import CommandFailed, reach
 from pipeline.lookup.copying import Copying, Portion
 from pipeline.lookup.freshness import Mark
 from pipeline.lookup.topics_found import CopyOutdated, TopicFinder
@@ -19,10 +20,12 @@ from pipeline.records.registry import RegistryAway
 from pipeline.stage_io import Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from pipeline.kafka.cluster import Cluster
     from pipeline.lookup.topics_found import TopicsFound
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +40,10 @@ MARK_S: Final = 0.25
 """How often the ends are looked at."""
 ANSWER_S: Final = 10.0
 """Seconds that Kafka may take to tell the ends."""
-LOOK_S: Final = 5.0
-"""How often topics are looked for."""
+LOOK_S: Final = 1.0
+"""How often topics are looked for: for so long the copy may not notice that one was deleted and created anew."""
+GONE_S: Final = 5.0
+"""How long a topic of the copy must not be seen until it counts as deleted."""
 KEEP_S: Final = 60.0
 """How often positions are written although no record came, and old rows are looked for in topics."""
 
@@ -74,6 +79,7 @@ class Projector:
         self._told = why
 
     async def _read(self) -> None:
+        await reach(self._cluster)
         finder = TopicFinder(self._cluster, self._copying.topics)
         async with _closing(finder), self._consumer("read_committed") as kafka, self._consumer() as whole:
             found = await finder.find()
@@ -132,7 +138,7 @@ class Projector:
             self._gone_since = None
             return
         self._gone_since = self._gone_since or time.monotonic()
-        if time.monotonic() < self._gone_since + LOOK_S:
+        if time.monotonic() < self._gone_since + GONE_S:
             raise CopyOutdated(f"{', '.join(sorted(gone))} cannot be seen")
 
     def _logical(self, tp: TopicPartition) -> tuple[str, int]:
@@ -169,7 +175,7 @@ class Projector:
         """Take a portion in, as soon as its schemas can be read. Decoding has a thread: it may wait for a registry."""
         while True:
             try:
-                draft = await asyncio.to_thread(self._copying.draft, portion) if portion.records else None
+                draft = await _in_thread(partial(self._copying.draft, portion)) if portion.records else None
             except RegistryAway as error:
                 self._tell(str(error))
                 await asyncio.sleep(AGAIN_S)
@@ -190,6 +196,16 @@ class Projector:
         async with asyncio.timeout(ANSWER_S):
             starts = await whole.beginning_offsets(partitions)
         self._copying.tidy({self._logical(tp): start for tp, start in starts.items()})
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Return what `work` returns. Who is cancelled meanwhile waits for its end: the store must not be closed under it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 @asynccontextmanager
