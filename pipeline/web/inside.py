@@ -57,8 +57,22 @@ class Inside:
         return self._copy.lookup
 
     async def run(self) -> None:
-        """Keep the copy up to date until it is cancelled. Raises CommandFailed when its folder cannot be used any more."""
-        await self._check_key()
+        """Keep the copy up to date until it is cancelled.
+
+        Raises CommandFailed when its folder cannot be used any more, or `privacy.key` is not the one in use.
+        """
+        tasks = [asyncio.create_task(self._check_key()), asyncio.create_task(self._follow())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _follow(self) -> None:
         try:
             await self._copy.projector.run()
         except (StoreFailed, OSError) as error:

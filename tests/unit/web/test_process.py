@@ -20,6 +20,7 @@ from faust.cli.faust import cli
 
 from pipeline.domain.token import token_hash
 from pipeline.kafka.cluster import CommandFailed
+from pipeline.kafka.control import ControlLog
 from pipeline.settings import load
 from pipeline.settings.web import Listen
 from pipeline.web import command
@@ -168,3 +169,14 @@ async def test_what_is_told_comes_from_the_copy_and_needs_its_token(tmp_path):
         assert "pipeline_copy_lag_records" in metrics
         answer = await fetch(port, "/api/v1/orders", **mine)
         assert answer[0] == 200, "what the copy has is told while Kafka is away"
+
+
+async def test_another_privacy_key_than_that_of_the_workers_ends_it(tmp_path, monkeypatch):
+    async def read_control(_cluster, _complain):
+        return ControlLog(fingerprint="that of another key")
+
+    monkeypatch.setattr("pipeline.web.inside.read_control", read_control)
+    async with running(deps_of(tmp_path).listening(ANY, "")) as (_, task):
+        async with asyncio.timeout(30):
+            with pytest.raises(CommandFailed, match=r"privacy\.key is not the one"):
+                await task
