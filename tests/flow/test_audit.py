@@ -137,7 +137,7 @@ def keep_adding(servers: list[str], prefix: str) -> None:
 async def test_kills_leave_no_effect_without_record_and_no_record_without_effect(room: ControlRoom):
     servers = room.cluster.connection["bootstrap_servers"]
     start = multiprocessing.get_context("spawn").Process
-    workers = [start(target=keep_adding, args=(servers, room.cluster.topic_prefix)) for _ in range(3)]
+    workers = [start(target=keep_adding, args=(servers, room.cluster.topic_prefix)) for _ in range(2)]
     for each in workers:
         each.start()
     async with asyncio.timeout(120):
