@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.lab.local.kafka import LocalKafka
 from tests.mutants_secured import SECURED
+from tests.mutants_watching import WATCHING
 
 ROOT = Path(__file__).parents[1]
 ENGINE = "tests/flow/test_engine.py"
@@ -378,6 +379,7 @@ MUTANTS = [
         "tests/unit/agents/test_throttle_log.py",
     ),
     *SECURED,
+    *WATCHING,
 ]
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".data", ".*_cache", "__pycache__", ".hypothesis")

@@ -79,9 +79,9 @@ def test_what_is_mounted_is_there_and_what_is_asked_is_a_port(kind: str, name: s
     for container in spec["containers"]:
         assert {each["name"] for each in container["volumeMounts"]} == volumes
         ports = {each["name"] for each in container["ports"]}
-        probes = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
-        assert {each["port"] for each in probes.values()} <= ports
-        assert [each["path"] for each in probes.values()] == ["/live", "/live", "/ready"]
+        probes = [container[probe] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+        assert [each["httpGet"]["path"] for each in probes] == ["/live", "/live", "/ready"]
+        assert {each["httpGet"]["port"] for each in probes} <= ports
         for service in (each for each in manifests() if each["kind"] == "Service"):
             if service["spec"]["selector"].items() <= workload["template"]["metadata"]["labels"].items():
                 assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
@@ -133,3 +133,13 @@ def test_each_worker_has_its_own_volume_where_the_image_keeps_its_data():
     [data] = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == claim["metadata"]["name"]]
     assert f"VOLUME {data}" in dockerfile()
     assert container["args"] == services("docker-compose.yml", {})["worker"]["command"]
+
+
+def test_a_web_process_listens_where_its_ports_are_and_keeps_its_copy_where_it_may_write():
+    web = configured().web
+    [container] = named("Deployment", "web")["spec"]["template"]["spec"]["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert ports == {"private": web.listen.port, "public": web.public_listen.port}
+    assert {each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")} >= {
+        str(Path(web.copy_dir).parent)
+    }

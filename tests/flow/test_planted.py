@@ -17,6 +17,7 @@ import httpx
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.records.single_object import encode
 from tests.harness.judge import CHANNELS
@@ -234,7 +235,9 @@ async def test_nothing_planted_is_found_in_logs_statuses_errors_and_metrics(
         assert await stack.follow(stack.all_ended, deadline_s=90)
         await stack.wait_for_work(0)
         told = await ask(tmp_path / "worker-0.toml")
-        metrics += httpx.get(f"http://127.0.0.1:{stack.ports[0]}/metrics").text
+        after = httpx.get(f"http://127.0.0.1:{stack.ports[0]}/metrics").text
+        _demand_true_gauges(after)
+        metrics += after
         assert await stack.stop_gently(0) == 0
         callbacks = {each["extra"]["status_callback"] for each in stack.accepted() if each["provider"] == "twilio"}
     finally:
@@ -271,6 +274,22 @@ def _demand_a_whole_run(stack: Stack, log: str, metrics: str, told: dict[str, st
     assert all(text for line, text in told.items() if line != "unconfirmed list"), told
     states = {status["state"] for story in stack.stories.values() for status in story}
     assert {"accepted", "sent", "failed", "retrying"} <= states
+
+
+def _demand_true_gauges(metrics: str) -> None:
+    """After a kill the gauges are there, and the worker knows when each lane last sent, although it has sent nothing since."""
+    found = {
+        (sample.name, sample.labels.get("channel")): sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+    }
+    for channel in CHANNELS:
+        assert found["pipeline_last_sent_timestamp_seconds", channel] > 1_700_000_000
+        assert found["pipeline_window_open", channel] == 1
+        assert found["pipeline_oldest_due_seconds", channel] == 0
+    assert found["pipeline_deferred", None] >= 0
+    assert found["pipeline_input_lag_records", None] >= 0
+    assert found["process_start_time_seconds", None] > 1_700_000_000
 
 
 def _demand_objects(log: bytes) -> None:

@@ -257,3 +257,13 @@ async def test_steps_that_take_long_are_halved_until_they_do_not_and_grow_again(
     slow_ones = [size for size in sizes[1:] if size and size <= 250]
     assert slow_ones[:5] == [250, 125, 62, 31, 15]
     assert max(sizes[-4:]) > 60
+
+
+async def test_records_that_wait_unread_are_those_behind_the_inbox_and_in_it(running):
+    assert running.behind(10) == running.behind(None) == 0
+    assert running.behind(25) == 15
+    running.deliver(batch(10, 15, [10, 12]))
+    assert running.behind(25) == 12, "two in the inbox, ten behind it"
+    await until(lambda: running.applied == 15)
+    assert running.behind(25) == 10
+    assert running.behind(12) == 0, "an end that is out of date"

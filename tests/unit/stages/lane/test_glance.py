@@ -80,6 +80,14 @@ def test_the_window_is_that_of_the_touch_whose_turn_it_is():
     assert look(rig).is_open
 
 
+def test_the_oldest_touch_may_have_the_next_turn_behind_many_that_came_later():
+    rig = Rig(policy(in_flight=1))
+    first = [work(f"a{n}", campaign="a", accepted_ms=T0 + n) for n in range(2)]
+    rig.step(*first, *(work(f"b{n}", campaign=f"b{n}", accepted_ms=T0 + 100 + n) for n in range(20)))
+    rig.now_ms += 1_000
+    assert look(rig).oldest_due_ms == T0 + 1
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 5, 9]), st.integers(0, 4)), min_size=1, max_size=60))
 def test_it_is_the_oldest_of_all_that_wait_whatever_the_order_of_service(arrivals):
