@@ -151,6 +151,12 @@ def test_rules_and_dashboards_name_only_metrics_that_exist():
     assert {name: unknown for name, each in expressions().items() if (unknown := named_in(each) - known)} == {}
 
 
+def test_every_metric_is_explained():
+    told = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    bare = {re.sub(r"_(bucket|count|sum)$", "", name) for name in every_name() - COMING}
+    assert {name for name in bare if name.startswith("pipeline_") and name not in told} == set()
+
+
 def test_a_name_that_does_not_exist_would_be_seen():
     assert named_in('sum by (channel) (rate(pipeline_a_total{x=~"b|c"}[5m] offset 1d)) > 0.5 or time() - up') == {
         "pipeline_a_total",
