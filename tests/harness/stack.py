@@ -327,8 +327,8 @@ class Stack:
         self.demand_privacy()
 
     def demand_privacy(self) -> None:
-        """Look for the addresses and texts of `touch` in everything that the workers have logged."""
-        for log in self.folder.glob("worker-*.log"):
+        """Look for the addresses and texts of `touch` in everything that workers and web processes have logged."""
+        for log in [*self.folder.glob("worker-*.log"), *self.folder.glob("web*.log")]:
             found = [line[:300] for line in log.read_bytes().splitlines() if PERSONAL.search(line)]
             assert not found, f"{log.name} tells who is written to, or what: {found[:3]}"
 
