@@ -18,6 +18,7 @@ from pipeline.console.suppressions.work import add, lift, missing_lanes
 from pipeline.console.unconfirmed.view import members_of as resolved_members
 from pipeline.console.unconfirmed.work import OperatorAnswer, record
 from pipeline.domain.audit import Acted, Role, Who
+from pipeline.domain.instant import instant_ms
 from pipeline.domain.order import ALL, Action, Order, Target
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.suppression import SuppressionReason
@@ -252,7 +253,7 @@ def _note(note: str) -> str:
 
 def _end(until: str | int | None, acted: Acted, target: Target, now_ms: int, remembered_ms: int) -> int | None:
     try:
-        said_ms = until_ms(until, now_ms) if isinstance(until, str) else until
+        said_ms = until_ms(until, now_ms) if isinstance(until, str) else None if until is None else instant_ms(until)
         return end_of(acted, target, said_ms, now_ms, remembered_ms)
     except ValueError as error:
         raise Problem(Code.BAD_REQUEST, f"until: {error}") from None

@@ -30,6 +30,8 @@ LONGEST_PAGE: Final = 100
 MOST_LOOKS: Final = 100
 """A page for which more had to be left out is shorter, and has a next one."""
 _HASH_DIGITS: Final = 32
+_DIGITS: Final = 18
+"""Of an offset, at most."""
 
 
 class WaitsFor(Protocol):
@@ -239,6 +241,6 @@ def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _offset_of(after: str | None) -> int | None:
     if after is None:
         return None
-    if not (after.isascii() and after.isdecimal()):
+    if not (after.isascii() and after.isdecimal() and len(after) <= _DIGITS):
         raise Problem(Code.BAD_REQUEST, "after is none that this list gave")
     return int(after)
