@@ -69,6 +69,13 @@ SECURED = [
         "tests/unit/engine/test_topic_ids.py",
     ),
     (
+        "the watch of topics ends nobody",
+        "pipeline/engine/topic_ids.py",
+        "            except TopicReplaced as error:\n                app.die(error)",
+        "            except TopicReplaced:\n                return",
+        "tests/unit/engine/test_topic_ids.py",
+    ),
+    (
         "a deleted topic is not noticed",
         "pipeline/engine/topic_ids.py",
         "self._missing = gone",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
@@ -98,3 +100,28 @@ async def test_a_broker_that_knows_no_topic_proves_nothing(kafka: FakeKafka):
     kafka.topics = {}
     for _ in range(3):
         await watch.look(OPENED)
+
+
+@pytest.mark.parametrize("away", [None, KafkaConnectionError()])
+async def test_the_watch_ends_the_worker_and_a_broker_that_is_away_ends_nobody(
+    kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, away: Exception | None
+):
+    monkeypatch.setattr(topic_ids, "LOOK_EVERY_S", 0)
+    app: Any = SimpleNamespace(
+        should_stop=False, opened_topics=OPENED, engine_config=SimpleNamespace(connection={}), ended=[]
+    )
+
+    def die(error: BaseException) -> None:
+        app.ended.append(error)
+        app.should_stop = True
+
+    app.die, kafka.error, kafka.topics = die, away, {"in": OTHER_ID}
+    watching = asyncio.create_task(topic_ids.watch_topic_ids(app))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert app.ended == [] or away is None
+    kafka.error = None
+    async with asyncio.timeout(60):
+        await watching
+    assert [type(error) for error in app.ended] == [TopicReplaced]
+    assert kafka.opened == kafka.closed
