@@ -13,7 +13,7 @@ from pipeline.lookup import keys
 if TYPE_CHECKING:
     from pipeline.lookup.draft import Rows
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of all rows; a copy with another one is read anew."""
 
 

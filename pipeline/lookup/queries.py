@@ -10,6 +10,7 @@ from pipeline.lookup.control_queries import ControlQueries
 from pipeline.lookup.draft import campaign_touches, count_of, touch_key
 from pipeline.lookup.letter_queries import LetterQueries
 from pipeline.lookup.paging import PAGE, BadCursor, Listing, Page, chosen
+from pipeline.lookup.touch_index import MINUTE_MS
 from pipeline.lookup.touch_row import decode_touch, summary, timeline
 
 if TYPE_CHECKING:
@@ -157,3 +158,15 @@ class LookupCopy(LetterQueries, ControlQueries):
                 for channel, state in (keys.names(key[size:]),)
             ],
         }
+
+    def sends(self, since_ms: int) -> list[dict[str, Any]]:
+        """Return how many touches were sent in each minute from that of `since_ms` on, the oldest first.
+
+        Members: `minute` (its first epoch ms) `channel` `sender` `touches`; minutes without any are left out.
+        """
+        size, first = keys.INSTANT_BYTES, keys.instant(since_ms - since_ms % MINUTE_MS)
+        return [
+            {"minute": int.from_bytes(key[:size]), "channel": channel, "sender": sender, "touches": count_of(value)}
+            for key, value in self._rows.rows(keys.SENT, first)
+            for channel, sender in (keys.names(key[size:]),)
+        ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pipeline.domain.story import State
 from pipeline.lookup import keys
 
 if TYPE_CHECKING:
     from pipeline.lookup.touch_row import Latest, TouchRow
 
 HOUR_MS: Final = 3_600_000
+MINUTE_MS: Final = 60_000
 
 
 def index_of(touch_id: str, row: TouchRow, said: Latest | None) -> dict[bytes, bytes]:
@@ -43,6 +45,9 @@ def counts_of(row: TouchRow, said: Latest | None) -> list[bytes]:
         campaign + keys.BY_STATE + channel + state + keys.name(said.reason or ""),
         campaign + keys.BY_HOUR + hour + channel + state,
     ]
+    if said.state == State.SENT and said.sender is not None:
+        minute = keys.instant(said.occurred_at - said.occurred_at % MINUTE_MS)
+        counts.append(keys.SENT + minute + channel + keys.name(said.sender))
     if row.deliveries:
         kinds = {each.kind for each in row.deliveries}
         counts += [campaign + keys.BY_KIND + channel + keys.name(kind) for kind in kinds]

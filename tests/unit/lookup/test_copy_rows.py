@@ -49,6 +49,27 @@ def test_a_delivery_may_come_before_the_status_and_alone_it_is_not_listed():
     assert copy.lookup.campaign("c")["kinds"] == [{"channel": "sms", "kind": "read", "touches": 1}]
 
 
+def test_sends_are_counted_by_the_minute_and_sender_in_which_they_were_told():
+    topics = Topics()
+    minute = T0 - T0 % 60_000
+    for at, (touch_id, state, sender) in enumerate(
+        [
+            ("a", "sent", "main"),
+            ("b", "sent", "main"),
+            ("c", "sent", "second"),
+            ("d", "accepted", "main"),
+            ("e", "sent", None),
+        ]
+    ):
+        topics.add(flow.STATUS, status(touch_id, state=state, sender=sender, occurred_at=minute + 60_000 * (at // 2)))
+    topics.add(flow.STATUS, status("d", state="sent", sender="main", sequence=2, occurred_at=minute + 60_000))
+    lookup = Copy(topics).read_all().lookup
+    said = {"channel": "sms"}
+    second = [{**said, "minute": minute + 60_000, "sender": name, "touches": 1} for name in ("main", "second")]
+    assert lookup.sends(minute + 59_999) == [{**said, "minute": minute, "sender": "main", "touches": 2}, *second]
+    assert lookup.sends(minute + 60_000) == second
+
+
 def test_what_cannot_be_read_is_counted_told_once_a_minute_and_stops_nothing(caplog):
     topics = Topics()
     junk = [None, b"", b"\xc3\x01junk", b"\0\0\0\0\x07", b"[]", b"{", b'{"touch_id": 5}', b"\xff"]
