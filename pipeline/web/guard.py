@@ -41,6 +41,9 @@ NONCE: Final = "nonce"
 """The field of a form."""
 _WHO: Final = web.RequestKey("who", Who)
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_HIDDEN: Final = "null"
+"""The Origin of a form of ours: under `Referrer-Policy: no-referrer` browsers hide it (Fetch, "append a request Origin header")
+and say in Sec-Fetch-Site, which no script can set, where the form came from."""
 _CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -138,6 +141,8 @@ class Guard:
     def _check_origin(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
         if origin is None or request.method in _READS:
+            return
+        if origin == _HIDDEN and request.headers.get("Sec-Fetch-Site") == "same-origin":
             return
         parts = _split(origin)
         if parts is None or parts.scheme not in self._schemes or parts.netloc.lower() != request.host.lower():
