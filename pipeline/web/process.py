@@ -21,7 +21,8 @@ from pipeline.web.inside import Inside
 from pipeline.web.intake import Intake, IntakeNeeds, ended
 from pipeline.web.listeners import Certificate, Listener, bound, runner_of
 from pipeline.web.metrics import WebMetrics
-from pipeline.web.private import private_application
+from pipeline.web.pages.routes import Pages
+from pipeline.web.private import Visiting, private_application
 from pipeline.web.public import public_application
 from pipeline.web.unsubscribe import UnsubscribeRoutes
 
@@ -120,14 +121,30 @@ class WebProcess:
         """Return both listeners, bound. Raises CommandFailed."""
         keys, health = self._deps.settings.web, HealthRoutes(self._metrics, self._not_ready)
         access = Access(keys, self._deps.now_ms)
+        pages = self._pages(inside, access)
         app = private_application(
-            access, [health, inside.api], is_tls=keys.certificate is not None, count=self._metrics.request
+            access,
+            [health, inside.api, pages],
+            is_tls=keys.certificate is not None,
+            told=pages.told,
+            shown=pages.shown,
+            count=self._metrics.request,
         )
         listeners = [Listener("private", bound(keys.listen, "--listen"), runner_of(app))]
         if keys.public_listen is not None:
             app = public_application(self._public_routes(), self._metrics)
             listeners.append(Listener("public", bound(keys.public_listen, "--public-listen"), runner_of(app)))
         return listeners
+
+    def _pages(self, inside: Inside, access: Access) -> Pages:
+        return Pages(
+            answers=inside.answers,
+            actions=inside.actions,
+            visitors=Visiting(access),
+            now_ms=self._deps.now_ms,
+            policies=self._deps.context.policies,
+            sends=inside.lookup.sends,
+        )
 
     def _public_routes(self) -> list[PublicRoutes]:
         """Return the paths of callbacks; and those of unsubscribe links, which are good for ever once they were sent."""
