@@ -62,6 +62,7 @@ def test_sends_are_counted_by_the_minute_and_sender_in_which_they_were_told():
         ]
     ):
         topics.add(flow.STATUS, status(touch_id, state=state, sender=sender, occurred_at=minute + 60_000 * (at // 2)))
+    topics.add(flow.STATUS, status("f", state="accepted", sender="main", occurred_at=minute))
     topics.add(flow.STATUS, status("d", state="sent", sender="main", sequence=2, occurred_at=minute + 60_000))
     lookup = Copy(topics).read_all().lookup
     said = {"channel": "sms"}
