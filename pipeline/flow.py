@@ -38,6 +38,7 @@ LANES = "touches.lanes"
 CALLBACKS = "touches.callbacks"
 DELIVERIES = "touches.deliveries"
 AUDIT = "touches.audit"
+OPT_OUTS = "touches.opt-outs"
 
 DAY_MS = 86_400_000
 STATUS_DAYS = 30
@@ -151,6 +152,15 @@ ROAD: tuple[Stretch, ...] = (
         for_callbacks=True,
     ),
     Stretch(DELIVERIES, "touch_id", "Delivery", "deliveries", settings=_for(STATUS_DAYS), for_callbacks=True),
+    Stretch(
+        OPT_OUTS,
+        "the message's id",
+        "PendingOptOut",
+        "deliveries, opt-outs resolve",
+        partitions=PartitionSetting.ONE,
+        settings=_COMPACTED,
+        for_callbacks=True,
+    ),
     Stretch(DEAD_LETTERS, "the producer's", "DeadLetter", "router", settings=_for(90)),
     Stretch(
         UNCONFIRMED,

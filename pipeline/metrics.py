@@ -164,6 +164,10 @@ class Metrics:
             ["channel"],
             registry=registry,
         )
+        self._pending_opt_outs = Gauge(
+            "pipeline_pending_opt_outs", "Opt-outs of WhatsApp accounts whose number is not known.", registry=registry
+        )
+        self._pending_by_partition: dict[int, int] = {}
         self._silent_by_partition: dict[str, dict[int, int]] = {}
 
     def delivered(self, channel: str, kind: str, count: int = 1) -> None:
@@ -181,8 +185,14 @@ class Metrics:
             counts[partition] = count
             self._silent.labels(channel).set(sum(counts.values()))
 
+    def pending_opt_outs(self, partition: int, count: int) -> None:
+        """Set how many opt-outs of a partition of `touches.callbacks` wait for a number."""
+        self._pending_by_partition[partition] = count
+        self._pending_opt_outs.set(sum(self._pending_by_partition.values()))
+
     def forget_silent(self, partition: int) -> None:
         """Leave a partition out that another worker owns now."""
+        self.pending_opt_outs(partition, 0)
         for channel, counts in self._silent_by_partition.items():
             counts.pop(partition, None)
             self._silent.labels(channel).set(sum(counts.values()))

@@ -398,6 +398,8 @@ def make_context(settings: Settings) -> CommandContext:
         read_audit=ValueReader("audit", registry),
         writer=partial(writer_of, settings, registry, {flow.SUPPRESSIONS: "suppression", flow.AUDIT: "audit"}),
         privacy_key=settings.privacy_key,
+        suppression_covers=settings.suppression_covers,
+        callback_partitions=callback_partitions(settings),
         dedup_for_ms=settings.dedup_for_ms,
         now_s=time.time,
         sender_of=sender_of,
@@ -410,6 +412,12 @@ def make_web_deps(settings: Settings) -> WebDeps:
 
     links = unsubscribe_links(settings)
     return Deps(settings=settings, context=make_context(settings), now_ms=now_ms, unsubscribe=links)
+
+
+def callback_partitions(settings: Settings) -> int | None:
+    """Return the partitions of `touches.callbacks` that count: once some were added, as many as before. None: callbacks are off."""
+    kafka = settings.kafka
+    return (kafka.partitions_before or kafka.partitions) if settings.callback_senders else None
 
 
 async def _add_partitions(settings: Settings, topics: list[RequiredTopic]) -> AsyncIterator[str]:

@@ -13,6 +13,7 @@ from pipeline.agents.router import RouterAgent
 from pipeline.agents.scheduler import SchedulerAgent
 from pipeline.agents.stage_agent import StageAgent
 from pipeline.composer import TemplateComposer
+from pipeline.domain.sender import RevealsNumbers
 from pipeline.domain.work import Channel
 from pipeline.engine.ownership import AgentBinding
 from pipeline.records.callbacks import delivery_value
@@ -142,7 +143,12 @@ class AgentFactory:
             lambda entry: encode_suppression(self.writer(), entry),
             self._dead_letters(),
         )
-        return DeliveriesAgent(stage, self.metrics, number)
+        return DeliveriesAgent(stage, self.metrics, number, self._people_behind)
+
+    async def _people_behind(self, sender: str, lid: str) -> tuple[str, ...]:
+        """Ask the provider for the number behind a WhatsApp account."""
+        asked = self.senders.get((Channel.WHATSAPP, sender))
+        return await asked.people_behind(lid, self.privacy_key) if isinstance(asked, RevealsNumbers) else ()
 
     def _lane(self, channel: Channel, number: int) -> LaneAgent:
         policy = self.channels[channel]

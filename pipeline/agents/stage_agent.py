@@ -9,6 +9,7 @@ from pipeline.stages.step import (
     DeliveryTold,
     FactDropped,
     Forwarded,
+    OptOutPending,
     RepeatDropped,
     StatusWritten,
     UnknownMembers,
@@ -55,19 +56,21 @@ class StageAgent:
                     self._metrics.dead_lettered(dead_reason.value, count)
                 case Forwarded():
                     self._metrics.strays(count)
-                case DeliveryTold() | FactDropped():
+                case DeliveryTold() | FactDropped() | OptOutPending():
                     self._count_fact(what, count)
                 case UnknownMembers():
                     self._metrics.unknown_members(count)
                 case _:
                     assert_never(what)
 
-    def _count_fact(self, what: DeliveryTold | FactDropped, count: int) -> None:
+    def _count_fact(self, what: DeliveryTold | FactDropped | OptOutPending, count: int) -> None:
         match what:
             case DeliveryTold(channel, kind):
                 self._metrics.delivered(channel.value, kind.value, count)
             case FactDropped(channel, why):
                 self._metrics.fact_dropped(channel.value, why, count)
+            case OptOutPending():
+                pass  # a gauge shows how many there are
 
     async def drain(self) -> None:
         """Return at once: no call is ever under way."""

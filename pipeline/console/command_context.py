@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipeline.domain.suppression import Covers
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -45,6 +47,10 @@ class CommandContext:
     """Returns what encodes the entries of touches.suppressions and the records of touches.audit; raises RegistryAway."""
     privacy_key: bytes = field(repr=False)
     """Key of the address hashes; empty: they are unkeyed."""
+    suppression_covers: Covers = Covers.PHONE
+    """What an opt-out by SMS or WhatsApp concerns."""
+    callback_partitions: int | None = None
+    """Partitions of `touches.callbacks` that count; None: no sender's callbacks are on."""
     dedup_for_ms: int
     """Time for which an ended touch is remembered."""
     now_s: Callable[[], float]

@@ -4,6 +4,7 @@ from pipeline.console.check.command import check
 from pipeline.console.dead_letters.command import ListLetters, ReplayLetters, ShowLetter
 from pipeline.console.forecast.command import forecast
 from pipeline.console.hash.command import hash  # noqa: A004 - the command's name
+from pipeline.console.opt_outs.command import ListOptOuts, ResolveOptOut
 from pipeline.console.order.command import cancel, pause, resume
 from pipeline.console.orders.command import orders
 from pipeline.console.produce.command import produce
@@ -24,10 +25,12 @@ __all__ = [
     "ExportSuppressions",
     "ImportSuppressions",
     "ListLetters",
+    "ListOptOuts",
     "ListSuppressions",
     "ListUnconfirmed",
     "RemoveSuppression",
     "ReplayLetters",
+    "ResolveOptOut",
     "ResolveUnconfirmed",
     "ShowLetter",
     "cancel",

@@ -64,12 +64,20 @@ class Callback(Value, frozen=True):
     """Hashes of the numbers whose opt-outs are lifted; None: that of the touch whose message it is about."""
     acts_as: str = ""
     """What makes `entries` and `lifts` act once: the id of the message that asked for them."""
+    lid: str = ""
+    """The WhatsApp account (`…@lid`) that asks for something and hides its number; "": none does."""
+    people: tuple[str, ...] = ()
+    """Hashes of the number behind `lid`, in each way it may be written, once they are learnt."""
+    settles: str = ""
+    """Id of an opt-out of `lid` that an operator has resolved."""
 
     @property
     def place(self) -> str:
         """What it is about, which decides its partition: our message, or else the person who asks for something."""
         if self.message_id:
             return message_place(self.channel, self.message_id)
+        if self.lid:
+            return hidden_place(self.lid)
         asked = [*(each.recipient for each in self.entries), *self.lifts]
         return f"person/{asked[0] if asked else ''}"
 
@@ -96,6 +104,23 @@ class SentTouch(Value, frozen=True):
     def place(self) -> str:
         """What decides its partition."""
         return message_place(self.channel, self.message_id)
+
+
+class PendingOptOut(Value, frozen=True):
+    """An opt-out of a WhatsApp account whose number is not known yet; a record of `touches.opt-outs`."""
+
+    id: str
+    """That of the message."""
+    at_ms: int
+    """When it was taken in, epoch milliseconds."""
+    sender: str
+    """To whom it was written."""
+    lid: str
+
+
+def hidden_place(lid: str) -> str:
+    """Return what stands for a WhatsApp account that hides its number."""
+    return f"lid/{lid}"
 
 
 def message_place(channel: Channel, message_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,14 @@ def nothing_forbids() -> bool:
 
 class CheckFailed(Exception):
     """The account cannot be used; the message is one line: what is wrong and how to fix it."""
+
+
+@runtime_checkable
+class RevealsNumbers(Protocol):
+    """A sender whose provider may know the number behind an account that hides it."""
+
+    async def people_behind(self, lid: str, privacy_key: bytes) -> tuple[str, ...]:
+        """Return the hashes of the number behind an account; () while the provider does not tell."""
 
 
 class Sender(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Never
 
-from pipeline.domain.fact import Callback, FactKind, SentTouch
+from pipeline.domain.fact import Callback, FactKind, PendingOptOut, SentTouch
 from pipeline.domain.value import Value
 from pipeline.records.codec import RecordKind
 from pipeline.records.single_object import UnknownSchema
@@ -27,6 +27,15 @@ class HeldCallbacks(Value, frozen=True):
     callbacks: tuple[Callback, ...]
 
 
+class HiddenPerson(Value, frozen=True):
+    """A WhatsApp account that hides its number."""
+
+    people: tuple[str, ...] = ()
+    """Hashes of its number, once learnt."""
+    pending: tuple[Callback, ...] = ()
+    """What it asked for last, until the number is learnt or an operator resolves it; () or one."""
+
+
 def _no_earlier(record: bytes) -> Never:
     raise UnknownSchema(f"not written by the pipeline: it begins with {record[:10].hex()}")
 
@@ -34,11 +43,15 @@ def _no_earlier(record: bytes) -> Never:
 CALLBACK: Final = RecordKind("callback", b"callb\0", 1, Callback, _no_earlier)
 SENT: Final = RecordKind("sent", b"sent\0\0", 1, SentTouch, _no_earlier)
 TRACKED: Final = RecordKind("tracked", b"track\0", 1, TrackedTouch, _no_earlier)
+HIDDEN: Final = RecordKind("hidden", b"hidden", 1, HiddenPerson, _no_earlier)
+PENDING: Final = RecordKind("pending", b"pendi\0", 1, PendingOptOut, _no_earlier)
 HELD: Final = RecordKind("held", b"held\0\0", 1, HeldCallbacks, _no_earlier)
 
 encode_callback, decode_callback = CALLBACK.encode, CALLBACK.decode
 encode_sent, decode_sent, is_sent = SENT.encode, SENT.decode, SENT.has_written
 encode_tracked, decode_tracked, is_tracked = TRACKED.encode, TRACKED.decode, TRACKED.has_written
+encode_hidden, decode_hidden, is_hidden = HIDDEN.encode, HIDDEN.decode, HIDDEN.has_written
+encode_pending, decode_pending = PENDING.encode, PENDING.decode
 encode_held, decode_held = HELD.encode, HELD.decode
 
 

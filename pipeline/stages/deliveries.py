@@ -6,28 +6,34 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.callback import DeliveryRules
-from pipeline.domain.fact import Callback, Entry, SentTouch, callback_partition
+from pipeline.domain.fact import Callback, Entry, PendingOptOut, SentTouch, callback_partition, hidden_place
 from pipeline.domain.story import Event
 from pipeline.domain.suppression import Scope, Suppression, SuppressionReason
 from pipeline.domain.value import replace
 from pipeline.domain.work import Channel
-from pipeline.flow import CALLBACKS, DELIVERIES, SUPPRESSIONS
+from pipeline.flow import CALLBACKS, DELIVERIES, OPT_OUTS, SUPPRESSIONS
 from pipeline.records.callbacks import (
     HeldCallbacks,
+    HiddenPerson,
     TrackedTouch,
     decode_callback,
     decode_held,
+    decode_hidden,
     decode_sent,
     decode_tracked,
+    encode_callback,
     encode_held,
+    encode_hidden,
+    encode_pending,
     encode_sent,
     encode_tracked,
+    is_hidden,
     is_sent,
     is_tracked,
 )
-from pipeline.stage_io import Output, Overlay, Record, Table
+from pipeline.stage_io import EXPIRY_END, Output, Overlay, Record, Table
 from pipeline.stages.dead_letters import PLAIN, DeadLetterWriter, apply_each, bytes_of
-from pipeline.stages.step import DeliveryTold, FactDropped, StageStep
+from pipeline.stages.step import DeliveryTold, FactDropped, OptOutPending, StageStep
 from pipeline.stages.ttl import TtlSweep, recall, remember
 
 SILENT = b"n"
@@ -36,6 +42,11 @@ MOST_HELD = 100
 """Callbacks kept about one message that is not known: whoever answers a message that none of ours is may do so for ever."""
 LIFTED = (Scope.PHONE, Scope.SMS, Scope.WHATSAPP)
 """Scopes of the opt-outs that a word back lifts."""
+PENDING = b"p"
+"""Row that counts the opt-outs whose number is not known."""
+FOR_EVER_MS = 100 * 365 * 86_400_000
+HIDDEN_FROM, HIDDEN_TO = b"elid/", b"elid0"
+"""Where the rows of accounts that hide their number begin and end."""
 
 DeliveryEncoder = Callable[[SentTouch, Callback, int], bytes]
 """(touch, fact, sequence) → value of `touches.deliveries`."""
@@ -93,8 +104,11 @@ class Deliveries:
         self._dead_letters = dead_letters
         self._ttl = TtlSweep()
 
-    def step(self, batch: Sequence[Record], table: Table, now_ms: int) -> StageStep:
-        """Tell new facts, hold early ones, write suppressions, and forget what is older than configured."""
+    def step(self, batch: Sequence[Record], table: Table, now_ms: int, learnt: Sequence[Callback] = ()) -> StageStep:
+        """Tell new facts, hold early ones, write suppressions, and forget what is older than configured.
+
+        `learnt` are numbers behind accounts of this partition, which the provider was asked for.
+        """
         view = Overlay(table)
         step = apply_each(
             batch,
@@ -102,6 +116,8 @@ class Deliveries:
             lambda record, view, step: self._take(record, view, step, now_ms),
             (lambda record, error, _, step: self._dead_letters.put(step, record, error, now_ms),),
         )
+        for each in learnt:
+            self._hear_hidden(each, view, step, now_ms)
         step.wake_ms = self._ttl.forget(view, now_ms, lambda _, value: self._expire(value, view, step, now_ms))
         step.changes = view.changes
         return step
@@ -121,6 +137,8 @@ class Deliveries:
     def _knows(self, said: SentTouch | Callback, view: Overlay) -> bool:
         """Return whether this partition has heard of a message, or fulfilled a wish of this message."""
         if recall(view, said.place.encode()) is not None:
+            return True
+        if isinstance(said, Callback) and recall(view, _wish_key(said, HIDDEN_WISH)) is not None:
             return True
         return isinstance(said, Callback) and any(
             recall(view, _wish_key(said, name)) is not None for name, _, _ in self._wishes(said, None)
@@ -151,6 +169,8 @@ class Deliveries:
         """Take leave of an expired row, or keep it for longer."""
         if not value:
             return  # a wish
+        if is_hidden(value):
+            return  # its number was learnt, and nothing is pending
         if not is_tracked(value):
             for callback in decode_held(value).callbacks:
                 step.counts[FactDropped(callback.channel, "unmatched")] += 1
@@ -165,11 +185,15 @@ class Deliveries:
     # --- callbacks -------------------------------------------------------------------------------------------------
 
     def _hear(self, callback: Callback, view: Overlay, step: StageStep, now_ms: int) -> None:
+        if callback.lid and not callback.message_id:
+            self._hear_hidden(callback, view, step, now_ms)
+            return
         row = recall(view, callback.place.encode()) if callback.message_id else None
         tracked = decode_tracked(row) if row is not None and is_tracked(row) else None
         touch = None if tracked is None else tracked.touch
         waits = self._act(callback, touch, view, step, now_ms)
         if tracked is not None:
+            self._reveal(callback, tracked.touch, step)
             self._tell(callback, tracked, view, step, now_ms)
         elif callback.kind is not None or waits:
             self._hold(callback, row, view, step, now_ms)
@@ -200,6 +224,50 @@ class Deliveries:
             step.counts[FactDropped(left_out.channel, "unmatched")] += 1
         until_ms = now_ms + self._rules.early_for_ms
         remember(view, early.place.encode(), encode_held(HeldCallbacks(kept)), until_ms)
+
+    # --- WhatsApp accounts that hide their number --------------------------------------------------------------------
+
+    def _reveal(self, callback: Callback, touch: SentTouch, step: StageStep) -> None:
+        """Tell the partition of an account that quotes our message whose message it was."""
+        if not callback.lid or touch.recipient is None:
+            return
+        learnt = learnt_number(callback.lid, callback.sender, (touch.recipient,), callback.received_at_ms)
+        home = callback_partition(learnt.place, self._partitions)
+        step.outputs.append(Output(CALLBACKS, home, learnt.place.encode(), encode_callback(learnt)))
+
+    def _hear_hidden(self, callback: Callback, view: Overlay, step: StageStep, now_ms: int) -> None:
+        row = recall(view, callback.place.encode())
+        person = HiddenPerson() if row is None else decode_hidden(row)
+        if callback.settles:
+            left = tuple(each for each in person.pending if each.acts_as != callback.settles)
+            self._keep_hidden(callback.lid, (person, HiddenPerson(person.people, left)), view, step, now_ms)
+        elif callback.people:
+            for each in person.pending:
+                self._act(_of_people(each, callback.people), None, view, step, now_ms)
+            self._keep_hidden(callback.lid, (person, HiddenPerson(callback.people)), view, step, now_ms)
+        elif recall(view, key := _wish_key(callback, HIDDEN_WISH)) is None:
+            remember(view, key, b"", now_ms + self._rules.remember_for_ms)
+            if person.people:
+                self._act(_of_people(callback, person.people), None, view, step, now_ms)
+            else:
+                after = HiddenPerson((), (callback,))  # the last word counts
+                self._keep_hidden(callback.lid, (person, after), view, step, now_ms)
+
+    def _keep_hidden(
+        self, lid: str, change: tuple[HiddenPerson, HiddenPerson], view: Overlay, step: StageStep, now_ms: int
+    ) -> None:
+        """Keep an account, `change` is before and after: for ever while an opt-out is pending, else while something may be on its way."""
+        _, after = change
+        was, now = ({each.acts_as: each for each in whose.pending if each.entries} for whose in change)
+        forget_ms = now_ms + (FOR_EVER_MS if now else self._rules.early_for_ms)
+        remember(view, hidden_place(lid).encode(), encode_hidden(after), forget_ms)
+        _add(view, PENDING, len(now) - len(was))
+        for name in was.keys() - now.keys():
+            step.outputs.append(Output(OPT_OUTS, 0, name.encode(), None))
+        for name in now.keys() - was.keys():
+            shown = PendingOptOut(name, now[name].received_at_ms, now[name].sender, lid)
+            step.outputs.append(Output(OPT_OUTS, 0, name.encode(), encode_pending(shown)))
+            step.counts[OptOutPending()] += 1
 
     # --- wishes ----------------------------------------------------------------------------------------------------
 
@@ -240,6 +308,10 @@ class Deliveries:
         return Output(SUPPRESSIONS, 0, suppression.key.encode(), self._encode_entry(suppression))
 
 
+HIDDEN_WISH = "hidden"
+"""What a message of an account that hides its number asks for, as a whole."""
+
+
 def _wish_key(callback: Callback, name: str) -> bytes:
     return f"wish/{callback.channel}/{callback.acts_as}/{name}".encode()
 
@@ -251,11 +323,37 @@ def _lifting(recipient: str) -> Iterator[Output]:
         yield Output(SUPPRESSIONS, 0, key.encode(), None)
 
 
+def learnt_number(lid: str, sender: str, people: tuple[str, ...], now_ms: int) -> Callback:
+    """Return what tells the stage the number behind an account: `people` are its hashes."""
+    return Callback(Channel.WHATSAPP, sender, "", now_ms, lid=lid, people=people)
+
+
+def _of_people(callback: Callback, people: tuple[str, ...]) -> Callback:
+    """Return what an account asks for, in the name of the number that is behind it."""
+    entries = tuple(replace(entry, recipient=each) for entry in callback.entries for each in people)
+    return replace(callback, lid="", entries=entries, lifts=people if callback.lifts else ())
+
+
 def _add_silent(view: Overlay, channel: Channel, count: int) -> None:
-    key = SILENT + channel.value.encode()
-    view.put(key, str(int(view.get(key) or b"0") + count).encode())
+    _add(view, SILENT + channel.value.encode(), count)
+
+
+def _add(view: Overlay, key: bytes, count: int) -> None:
+    if count:
+        view.put(key, str(int(view.get(key) or b"0") + count).encode())
 
 
 def silent_touches(table: Table | Overlay) -> dict[Channel, int]:
     """Return how many touches of each channel are silent, by the rows of `table`."""
     return {each: int(table.get(SILENT + each.value.encode()) or b"0") for each in Channel}
+
+
+def pending_opt_outs(table: Table | Overlay) -> int:
+    """Return how many opt-outs wait for a number, by the rows of `table`."""
+    return int(table.get(PENDING) or b"0")
+
+
+def hidden_accounts(table: Table) -> list[tuple[str, str]]:
+    """Return (sender, lid) of each account that asks for something and whose number is not known."""
+    rows = (decode_hidden(value[EXPIRY_END:]) for _, value in table.scan(HIDDEN_FROM, HIDDEN_TO))
+    return [(row.pending[0].sender, row.pending[0].lid) for row in rows if row.pending]

@@ -65,7 +65,21 @@ class FactDropped:
     """`repeated` or `unmatched`."""
 
 
-Counted = StatusWritten | RepeatDropped | DeadLettered | Forwarded | UnknownMembers | DeliveryTold | FactDropped
+@dataclass(frozen=True, slots=True)
+class OptOutPending:
+    """An opt-out was taken in whose number is not known."""
+
+
+Counted = (
+    StatusWritten
+    | RepeatDropped
+    | DeadLettered
+    | Forwarded
+    | UnknownMembers
+    | DeliveryTold
+    | FactDropped
+    | OptOutPending
+)
 
 
 @dataclass(slots=True)

@@ -73,12 +73,11 @@ class WebProcess:
     def __init__(self, deps: WebDeps) -> None:
         self._deps = deps
         settings, cluster = deps.settings, deps.context.cluster
-        kafka = settings.kafka
         self._metrics = WebMetrics()
         is_on = settings.web.public_listen is not None
         needs = IntakeNeeds(
             fingerprint=key_fingerprint(settings.privacy_key),
-            partitions=(kafka.partitions_before or kafka.partitions) if is_on and settings.callback_senders else None,
+            partitions=deps.context.callback_partitions if is_on else None,
             make_writer=deps.context.writer if is_on and deps.unsubscribe is not None else None,
         )
         self._takes = needs.partitions is not None or needs.make_writer is not None

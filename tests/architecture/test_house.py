@@ -73,7 +73,7 @@ def test_every_topic_that_an_agent_writes_is_read_or_public():
     names = [stretch.topic for stretch in flow.ROAD]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     ends = {stretch.topic for stretch in flow.ROAD if stretch.read_by is None}
-    views = {flow.CONTROL, flow.SUPPRESSIONS, flow.LANES, flow.AUDIT}
+    views = {flow.CONTROL, flow.SUPPRESSIONS, flow.LANES, flow.AUDIT, flow.OPT_OUTS}
     assert ends == {flow.STATUS, flow.DELIVERIES, flow.DEAD_LETTERS, flow.UNCONFIRMED, *views}
 
 

@@ -87,6 +87,8 @@ ENTRY_OPTIONS = {
     **dict.fromkeys(["--hash", "--scope", "--reason", "--no-wait"], SCOPE),
 }
 LISTENERS = "test_a_typed_listener_wins_and_the_public_one_can_be_off"
+CALLBACKS_TEST = "test_what_providers_and_recipients_say_is_told_once_and_obeyed"
+DISMISS = "test_a_dismissed_opt_out_suppresses_nobody_and_is_taken_off_the_list"
 BY_HAND = "by hand"
 """It needs a container engine."""
 RULES = "test_the_rules_that_the_docs_show_are_taken_and_do_what_they_say"
@@ -106,6 +108,10 @@ LINES = {
     "faust -A pipeline worker": STRANGER,
     "faust -A pipeline web": "test_callbacks",
     "faust -A pipeline web --listen 127.0.0.1:6081 --copy-dir /var/lib/touch/copy-2": "test_a_copy_is_one_process_s_own",
+    "faust -A pipeline web": CALLBACKS_TEST,
+    "faust -A pipeline opt-outs list": CALLBACKS_TEST,
+    'faust -A pipeline opt-outs resolve 3EB0C7 --address +12125550001 --note "found in the chat"': CALLBACKS_TEST,
+    'faust -A pipeline opt-outs resolve 3EB0C7 --dismiss --note "a test of ours"': DISMISS,
     "faust -A pipeline worker [-l info] [--datadir DIR] [--web-port N]": FOLDER,
     "faust -A pipeline produce": STRANGER,
     "faust -A pipeline produce touches.ndjson": STRANGER,
@@ -204,6 +210,8 @@ OPTIONS = {
         "--loglevel": "test_the_log_level_is_the_one_that_was_typed_and_info_without",
     },
     "web": {"--listen": LISTENERS, "--public-listen": LISTENERS, "--copy-dir": "test_a_copy_is_one_process_s_own"},
+    "opt-outs list": {},
+    "opt-outs resolve": {"--address": CALLBACKS_TEST, "--dismiss": DISMISS, "--note": CALLBACKS_TEST, "--by": DISMISS},
     "repartition": {},
     "check": {},
     "version": {},

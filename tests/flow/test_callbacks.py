@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import random
+import sys
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +36,7 @@ from tests.harness.callbacks import (
     waha,
     waha_event,
 )
-from tests.harness.stack import touch
+from tests.harness.stack import ROOT, touch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -140,6 +143,7 @@ async def test_what_providers_and_recipients_say_is_told_once_and_obeyed(callbac
     await every_fact_is_told_once(stack)
     await nothing_forged_is_written(stack)
     await words_clicks_and_bounces_suppress(stack)
+    await an_opt_out_without_a_number_waits_for_it(stack)
     assert [await stack.stop_web(number) for number in (0, 1)] == [0, 0]
 
 
@@ -266,6 +270,39 @@ async def words_clicks_and_bounces_suppress(stack: CallbackStack) -> None:
     assert await stack.post(INBOUND_PATH, twilio(INBOUND_PATH, start)) == 200
     assert await stack.post(INBOUND_PATH, twilio(INBOUND_PATH, stop)) == 200, "an old STOP, replayed"
     await until(entries, lambda found: found == [1, 1, 1, 1])
+
+
+async def an_opt_out_without_a_number_waits_for_it(stack: CallbackStack) -> None:
+    """STOP of an account that hides its number is pending, and listed, until an operator finds the number."""
+    said = {"id": "false_77@lid_3EB0C7", "from": "77@lid", "fromMe": False, "body": "STOP"}
+    assert await stack.post(WAHA_PATH, waha(waha_event("message", said))) == 200
+    await until(lambda: metric(stack, "pipeline_pending_opt_outs"), lambda found: found == 1)
+    code, out, _ = await command(stack, "--json", "opt-outs", "list")
+    (listed,) = [json.loads(line) for line in out.splitlines()]
+    assert (code, listed["id"], listed["sender"], sorted(listed)) == (0, "3EB0C7", "default", ["at", "id", "sender"])
+    number = touch("whatsapp", 5)["to"]
+    resolve = ("opt-outs", "resolve", "3EB0C7", "--address", number, "--note", "found in the chat")
+    code, out, err = await command(stack, *resolve)
+    assert (code, out) == (0, "3EB0C7 is resolved: the number is suppressed\n"), err
+    await until(lambda: metric(stack, "pipeline_pending_opt_outs"), lambda found: found == 0)
+    code, out, err = await command(stack, *resolve)
+    assert (code, out, err) == (1, "", "there is no pending opt-out 3EB0C7\n")
+    await stack.produce([touch("whatsapp", 205, to=number)])
+    assert await stack.follow(stack.all_ended, deadline_s=60)
+    ended = stack.stories["whatsapp-205"][-1]
+    assert (ended["state"], ended["reason"], ended["error"]) == ("suppressed", "opt_out", "found in the chat")
+
+
+async def command(stack: CallbackStack, *typed: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "faust", "-A", "pipeline", *typed),
+        cwd=ROOT,
+        env={**os.environ, "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
 
 
 async def test_without_its_topics_or_kafka_it_answers_503_and_goes_on_by_itself(

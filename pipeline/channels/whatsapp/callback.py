@@ -23,6 +23,7 @@ _NUMBER: Final = re.compile(r"([0-9]{5,15})(?::[0-9]+)?@(?:c\.us|s\.whatsapp\.ne
 """A chat id with a number, perhaps with a device."""
 _PERSON: Final = re.compile(r"[0-9]+(?::[0-9]+)?@(?:c\.us|s\.whatsapp\.net|lid)")
 """Not a group, a channel or a broadcast."""
+_HIDDEN: Final = re.compile(r"(\d{1,32})(?::\d+)?@lid")
 _RENUMBERED: Final = (
     (re.compile(r"55(\d\d)([6-9]\d{7})"), r"55\g<1>9\2"),
     (re.compile(r"55(\d\d)9([6-9]\d{7})"), r"55\1\2"),
@@ -56,14 +57,17 @@ def _message(said: Any, sender: str, rules: CallbackRules, now_ms: int, at_ms: i
         return []
     quoted, people = _quoted(said), _people(said, rules.privacy_key)
     entries, lifts = _asked(text_at(said, "body"), people or (None,), rules)
-    acts_as = _others_id(id_at(said, "id"))
+    acts_as, lid = _others_id(id_at(said, "id")), _lid(text_at(said, "from"))
     found = [] if quoted is None else [_callback(sender, now_ms, at_ms, message_id=quoted, kind=FactKind.REPLIED)]
+    if lid and people:
+        found.append(_callback(sender, now_ms, at_ms, lid=lid, people=people))
     if not acts_as or not (entries or lifts):
         return found
     if people:
         return [*found, _callback(sender, now_ms, at_ms, entries=entries, lifts=lifts, acts_as=acts_as)]
-    # Whoever wrote is known only by the message that is quoted.
-    return [replace(each, entries=entries, lifts=lifts, acts_as=acts_as) for each in found]
+    # Whoever wrote will be known by the message that is quoted, by asking WAHA, or by an operator.
+    wish = _callback(sender, now_ms, at_ms, entries=entries, lifts=lifts, acts_as=acts_as, lid=lid)
+    return [*(replace(each, lid=lid) for each in found), wish] if lid else found
 
 
 def _asked(
@@ -106,9 +110,23 @@ def _hmac(key: str, body: bytes) -> bytes:
 def _people(said: Any, privacy_key: bytes) -> tuple[str, ...]:
     """Return the hashes of the number that wrote, in each way it may be written; () where WAHA tells none."""
     for address in (text_at(said, "from"), text_at(said, "_data", "key", "remoteJidAlt")):
-        if (found := _NUMBER.fullmatch(address)) is not None:
-            return tuple(address_hash(Channel.WHATSAPP, f"+{each}", privacy_key) for each in _spellings(found[1]))
+        if people := people_of(address, privacy_key):
+            return people
     return ()
+
+
+def people_of(address: str, privacy_key: bytes) -> tuple[str, ...]:
+    """Return the hashes of the number in a chat id, in each way it may be written; () for one without a number."""
+    found = _NUMBER.fullmatch(address)
+    if found is None:
+        return ()
+    return tuple(address_hash(Channel.WHATSAPP, f"+{each}", privacy_key) for each in _spellings(found[1]))
+
+
+def _lid(address: str) -> str:
+    """Return the chat id of an account that hides its number, without its device; "" for another one."""
+    found = _HIDDEN.fullmatch(address)
+    return f"{found[1]}@lid" if found is not None else ""
 
 
 def _spellings(number: str) -> list[str]:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
 from pipeline.channels.whatsapp import payload, resolve, setup, verdict
+from pipeline.channels.whatsapp.callback import people_of
 from pipeline.channels.words import http_words
 from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
 from pipeline.domain.sender_policy import OWN_IDS
@@ -92,6 +93,15 @@ class WahaSender:
             return await self._ask_chat(asked, known_ids)
         except Unreached as error:
             return AskLater(f"the look-up was not answered: {error}")
+
+    async def people_behind(self, lid: str, privacy_key: bytes) -> tuple[str, ...]:
+        """Return the hashes of the number behind an account (`…@lid`); () while WAHA does not tell. Source: WAHA, "LIDs"."""
+        session = quote(self._account.session, safe="")
+        try:
+            answer = await self._wire.get(f"/api/{session}/lids/{quote(lid, safe='')}")
+        except Unreached:
+            return ()
+        return people_of(answer.text("pn"), privacy_key) if answer.is_accepted else ()
 
     async def check(self) -> str:
         """Return the session's state. Raises CheckFailed."""

@@ -527,15 +527,25 @@ def test_an_answer_that_quotes_us_is_a_reply():
 
 def test_a_hidden_number_is_found_beside_it_or_by_the_message_that_is_quoted():
     hidden = {"id": "false_99@lid_3AFF00", "from": "99@lid"}
-    (said,) = of_waha(
-        waha("message", message("STOP", **hidden, _data={"key": {"remoteJidAlt": "12125550123:4@s.whatsapp.net"}}))
-    )
-    assert said.entries[0].recipient == phone("+12125550123")
-    (said,) = of_waha(waha("message", message("STOP", **hidden, replyTo={"id": "3EB0AB12CD"})))
-    assert (said.message_id, said.kind, said.acts_as) == ("3EB0AB12CD", FactKind.REPLIED, "3AFF00")
-    assert said.entries[0].recipient is None
-    (said,) = of_waha(waha("message", message("START", **hidden, replyTo={"id": "3EB0AB12CD"})))
-    assert said.lifts == (None,)
+    beside = {"_data": {"key": {"remoteJidAlt": "12125550123:4@s.whatsapp.net"}}}
+    learnt, said = of_waha(waha("message", message("STOP", **hidden, **beside)))
+    assert (said.entries[0].recipient, said.lid) == (phone("+12125550123"), "")
+    assert (learnt.lid, learnt.people, learnt.place) == ("99@lid", (phone("+12125550123"),), "lid/99@lid")
+    (learnt,) = of_waha(waha("message", message("hello", **{**hidden, "from": "99:3@lid"}, **beside)))
+    assert (learnt.lid, learnt.people) == ("99@lid", (phone("+12125550123"),))
+    quoting = {"replyTo": {"id": "3EB0AB12CD"}}
+    reply, said = of_waha(waha("message", message("STOP", **hidden, **quoting)))
+    assert (reply.message_id, reply.kind, reply.lid, reply.entries) == ("3EB0AB12CD", FactKind.REPLIED, "99@lid", ())
+    assert (said.message_id, said.acts_as, said.lid, said.entries[0].recipient) == ("", "3AFF00", "99@lid", None)
+    _, said = of_waha(waha("message", message("START", **hidden, **quoting)))
+    assert (said.lifts, said.lid) == ((None,), "99@lid")
+
+
+def test_an_opt_out_without_a_number_and_without_a_quote_is_kept():
+    hidden = {"id": "false_99@lid_3AFF00", "from": "99@lid"}
+    (said,) = of_waha(waha("message", message("STOP", **hidden)))
+    assert (said.place, said.acts_as, said.entries[0].note) == ("lid/99@lid", "3AFF00", "STOP")
+    assert of_waha(waha("message", message("hello", **hidden))) == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pipeline.web import command as _web  # noqa: F401 - as above
 make_ours()
 GROUPS = {
     "dead-letters": ["list", "show", "replay"],
+    "opt-outs": ["list", "resolve"],
     "suppressions": ["add", "remove", "list", "export", "import"],
     "unconfirmed": ["list", "resolve"],
 }
@@ -26,6 +27,7 @@ OURS = [
     "dead-letters",
     "forecast",
     "hash",
+    "opt-outs",
     "orders",
     "pause",
     "produce",

@@ -112,6 +112,18 @@ WRONG = [
     ("privacy.key", '[privacy]\nkey = "short"', "not shown", "32 to 64 bytes in UTF-8 (it has 5)"),
     ("privacy.key", f'[privacy]\nkey = "{"ä" * 33}"', "not shown", "32 to 64 bytes in UTF-8 (it has 66)"),
     ("privacy.key", "[privacy]\nkey = 5", "not shown", "text of 32"),
+    (
+        "unsubscribe.enabled",
+        '[web]\npublic_url = "https://x.example"\n[unsubscribe]\nenabled = true',
+        "true, but no privacy.key",
+        "both or none",
+    ),
+    (
+        "unsubscribe.enabled",
+        f'[unsubscribe]\nenabled = true\n[privacy]\nkey = "{"k" * 32}"',
+        "true, but no web.public_url",
+        "links begin with it",
+    ),
     ("suppression.covers", '[suppression]\ncovers = "email"', '"email"', '"phone" or "channel"'),
     ("channels.whatsapp.senders[0].enabled", WAHA + "enabled = 1", "1", "true or false"),
     ("channels.sms.retry", '[channels.sms]\nretry = { first = "1h" }', 'first = "1h"', "first not over most"),
