@@ -20,6 +20,7 @@ from pipeline.domain.unsubscribe import UnsubscribeLinks
 from pipeline.domain.work import Channel
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics
+from pipeline.kafka.cluster import Cluster, partition_counts
 from pipeline.lab.local.kafka import LocalKafka
 from pipeline.records.single_object import decode
 from tests.harness.callbacks import (
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 COPIES = 5
 LINKS = UnsubscribeLinks("", KEY.encode())
-CALLBACK_TOPICS = (flow.CALLBACKS, flow.DELIVERIES, flow.SUPPRESSIONS)
+CALLBACK_TOPICS = (flow.CALLBACKS, flow.DELIVERIES, flow.SUPPRESSIONS, flow.OPT_OUTS)
 
 
 @pytest.fixture
@@ -84,8 +85,8 @@ async def records(stack: CallbackStack, logical: str) -> AsyncIterator[Any]:
     await consumer.start()
     try:
         name = f"{stack.prefix}{logical}"
-        await consumer.topics()
-        consumer.assign([TopicPartition(name, each) for each in consumer.partitions_for_topic(name)])
+        count = (await partition_counts(Cluster({"bootstrap_servers": stack.servers})))[name]
+        consumer.assign([TopicPartition(name, each) for each in range(count)])
         async for record in consumer:
             yield record
     finally:
@@ -104,14 +105,12 @@ async def deliveries(stack: CallbackStack, count: int) -> list[dict[str, Any]]:
 
 
 async def ends(stack: CallbackStack) -> dict[TopicPartition, int]:
+    counts = await partition_counts(Cluster({"bootstrap_servers": stack.servers}))
+    names = {f"{stack.prefix}{each}" for each in CALLBACK_TOPICS} & counts.keys()
     consumer = AIOKafkaConsumer(bootstrap_servers=stack.servers)
     await consumer.start()
     try:
-        await consumer.topics()
-        names = [f"{stack.prefix}{each}" for each in CALLBACK_TOPICS]
-        partitions = [
-            TopicPartition(name, number) for name in names for number in consumer.partitions_for_topic(name) or ()
-        ]
+        partitions = [TopicPartition(name, number) for name in names for number in range(counts[name])]
         return dict(await consumer.end_offsets(partitions))
     finally:
         await consumer.stop()
@@ -203,6 +202,7 @@ async def post_all(stack: CallbackStack, calls: list[Any]) -> None:
 
 async def nothing_forged_is_written(stack: CallbackStack) -> None:
     before = await ends(stack)
+    assert {tp.topic.removeprefix(stack.prefix) for tp in before} == set(CALLBACK_TOPICS)
     body = resend_event("bounced", "e-1", bounce={"type": "Permanent"}, to=["ann@example.com"])
     other = twilio(STATUS_PATH, {"MessageSid": "SM1", "AccountSid": "AC9", "MessageStatus": "delivered"})
     inbound = {"MessageSid": "SM2", "AccountSid": "AC0", "From": "+12125550001", "Body": "STOP"}

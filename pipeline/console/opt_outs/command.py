@@ -9,7 +9,7 @@ import click
 from faust.cli.base import argument, cli, option
 
 from pipeline.console.command import DONE, FAILED, Subcommand, complain
-from pipeline.console.operator import BY_OPTION, NOTE_OPTION, system_user
+from pipeline.console.operator import BY_OPTION, NOTE_OPTION, operator
 from pipeline.console.opt_outs.work import pending_opt_outs_of, resolve_opt_out
 from pipeline.console.order.work import current_orders
 from pipeline.console.status.view import time_of
@@ -119,6 +119,6 @@ class ResolveOptOut(_OptOutsCommand):
             complain(f"there is no pending opt-out {opt_out_id}")
             return FAILED
         whom = None if address is None else address_hash(*address, context.privacy_key)
-        await resolve_opt_out(context, found[opt_out_id], whom, by=by or system_user(), note=note)
+        await resolve_opt_out(context, found[opt_out_id], whom, operator(by), note=note)
         click.echo(f"{opt_out_id} is {'dismissed' if whom is None else 'resolved: the number is suppressed'}")
         return DONE

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from aiokafka.errors import KafkaError
-
+from pipeline.domain.audit import Acted
 from pipeline.domain.fact import Callback, PendingOptOut, callback_partition
 from pipeline.domain.suppression import Suppression, SuppressionReason
 from pipeline.domain.work import Channel
 from pipeline.flow import CALLBACKS, OPT_OUTS, SUPPRESSIONS
-from pipeline.kafka.cluster import CommandFailed, unreached
+from pipeline.kafka.audit import Auditor
 from pipeline.kafka.suppressions import tombstone_headers
 from pipeline.kafka.topic import TopicSource, read_topic
-from pipeline.kafka.transaction import SHORT_S, open_transactional, transaction
+from pipeline.kafka.transaction import Outgoing, open_short_writer
 from pipeline.records.callbacks import decode_pending, encode_callback
 from pipeline.records.control import encode_suppression
 from pipeline.records.published import UndecodableValue
-from pipeline.stage_io import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from pipeline.console.command_context import CommandContext
+    from pipeline.domain.audit import Who
 
 
 async def pending_opt_outs_of(context: CommandContext, complain: Callable[[str], None]) -> list[PendingOptOut]:
@@ -52,47 +49,30 @@ async def pending_opt_outs_of(context: CommandContext, complain: Callable[[str],
 
 
 async def resolve_opt_out(
-    context: CommandContext, pending: PendingOptOut, address_hash: str | None, *, by: str, note: str
+    context: CommandContext, pending: PendingOptOut, address_hash: str | None, who: Who, *, note: str
 ) -> None:
-    """Suppress `address_hash`, or nobody (None), and take the opt-out off the list, all at once.
+    """Suppress `address_hash`, or nobody (None), take the opt-out off the list, and record who did it, all at once.
 
     Raises CommandFailed when Kafka is away; nothing is written then.
     """
-    outputs = resolution(context, pending, address_hash, by=by, note=note)
-    cluster, name = context.cluster, f"pipeline-opt-outs-{uuid.uuid4().hex}"
-    try:
-        async with (
-            open_transactional(cluster, name, timeout_ms=SHORT_S * 1000) as producer,
-            transaction(producer, SHORT_S),
-        ):
-            sent = [
-                await producer.send(
-                    cluster.topic_name(each.topic),
-                    each.value,
-                    each.key,
-                    partition=each.partition,
-                    headers=list(each.headers),
-                )
-                for each in outputs
-            ]
-            await asyncio.gather(*sent)
-    except TimeoutError as error:
-        raise CommandFailed(f"Kafka at {cluster.servers} did not answer in time; it may have been written") from error
-    except (KafkaError, OSError) as error:
-        raise await unreached(cluster, error) from error
+    records = resolution(context, pending, address_hash, who, note=note)
+    async with open_short_writer(context.cluster, *{each.topic for each in records}) as write:
+        await write(records)
 
 
 def resolution(
-    context: CommandContext, pending: PendingOptOut, address_hash: str | None, *, by: str, note: str
-) -> list[Output]:
+    context: CommandContext, pending: PendingOptOut, address_hash: str | None, who: Who, *, note: str
+) -> list[Outgoing]:
     """Return the records that resolve an opt-out; callbacks must be on."""
     assert context.callback_partitions is not None
     now_ms = context.now_ms()
     settled = Callback(Channel.WHATSAPP, pending.sender, "", now_ms, lid=pending.lid, settles=pending.id)
     at = callback_partition(settled.place, context.callback_partitions)
+    writer, headers = context.writer(), tombstone_headers({"by": who.name, "note": note})
     outputs = [
-        Output(CALLBACKS, at, settled.place.encode(), encode_callback(settled)),
-        Output(OPT_OUTS, 0, pending.id.encode(), None, tombstone_headers({"by": by, "note": note})),
+        Outgoing(CALLBACKS, settled.place.encode(), encode_callback(settled), partition=at),
+        Outgoing(OPT_OUTS, pending.id.encode(), None, headers, partition=0),
+        Auditor(writer, who, now_ms).record(Acted.RESOLVE, pending.id, note),
     ]
     if address_hash is None:
         return outputs
@@ -101,8 +81,8 @@ def resolution(
         address_hash=address_hash,
         reason=SuppressionReason.OPT_OUT,
         note=note,
-        by=by,
+        by=who.name,
         at_ms=now_ms,
     )
-    value = encode_suppression(context.writer(), entry)
-    return [Output(SUPPRESSIONS, 0, entry.key.encode(), value), *outputs]
+    value = encode_suppression(writer, entry)
+    return [Outgoing(SUPPRESSIONS, entry.key.encode(), value, partition=0), *outputs]

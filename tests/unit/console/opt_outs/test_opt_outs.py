@@ -7,11 +7,12 @@ from dataclasses import replace
 import click
 import pytest
 
+from pipeline.console.operator import operator
 from pipeline.console.opt_outs.command import ListOptOuts, ResolveOptOut
 from pipeline.console.opt_outs.work import resolution
 from pipeline.domain.fact import PendingOptOut, callback_partition
 from pipeline.domain.suppression import Covers
-from pipeline.flow import CALLBACKS, OPT_OUTS, SUPPRESSIONS
+from pipeline.flow import AUDIT, CALLBACKS, OPT_OUTS, SUPPRESSIONS
 from pipeline.records.callbacks import decode_callback
 from pipeline.records.control import decode_suppression
 from pipeline.records.published import ValueReader
@@ -37,7 +38,7 @@ def context_of(folder, more='webhook_secrets = "t"'):
 
 
 def resolved(context, address_hash):
-    return {each.topic: each for each in resolution(context, PENDING, address_hash, by="bob", note="why")}
+    return {each.topic: each for each in resolution(context, PENDING, address_hash, operator("bob"), note="why")}
 
 
 def settle(rig, outputs):
@@ -59,7 +60,9 @@ def test_resolving_suppresses_the_number_as_an_opt_out_and_settles_it(tmp_path):
 
 def test_a_dismissed_opt_out_suppresses_nobody_and_is_taken_off_the_list(tmp_path):
     found = resolved(context_of(tmp_path), None)
-    assert found.keys() == {CALLBACKS, OPT_OUTS}
+    assert found.keys() == {CALLBACKS, OPT_OUTS, AUDIT}
+    audit = ValueReader("audit")(found[AUDIT].value)
+    assert (audit["by"], audit["action"], audit["target"], audit["note"]) == ("bob", "resolve", "3A01", "why")
     assert dict(found[OPT_OUTS].headers) == {"by": b"bob", "note": b"why"}
     rig = Rig()
     rig.take(stop())
