@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -37,6 +36,8 @@ TAKES_S: Final = 5.0
 """Seconds that Kafka may take."""
 AGAIN_S: Final = 1.0
 """Seconds between two attempts to reach Kafka."""
+GOODBYE_S: Final = 1.0
+"""Seconds that the connection has to end by itself."""
 STALLED_S: Final = 10.0
 """Seconds without any acknowledgement, while some are due, after which the connection is made anew."""
 
@@ -206,7 +207,9 @@ class WrongPrivacyKey(CommandFailed):
 
 
 async def ended(task: asyncio.Task[None]) -> None:
-    """Cancel `task` and wait for its end."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    """Cancel `task` and wait for its end, not for what it still says to Kafka: all requests are answered. Raises what it has raised."""
+    for _ in range(2):
+        task.cancel()
+        await asyncio.wait([task], timeout=GOODBYE_S)
+    if task.done() and not task.cancelled():
+        task.result()
