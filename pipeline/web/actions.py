@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.console.dead_letters.replay import replay
 from pipeline.console.dead_letters.work import DeadLetters
 from pipeline.console.operator import until_ms
+from pipeline.console.opt_outs.work import pending_opt_outs_of, resolve_opt_out
 from pipeline.console.order.target import checked_target, sender_fault
 from pipeline.console.order.view import members_of
 from pipeline.console.order.work import Giving, current_orders, end_of, forgotten, give, is_paused
@@ -17,6 +18,8 @@ from pipeline.console.suppressions.rows import ImportDefaults, entry_of
 from pipeline.console.suppressions.work import add, lift, missing_lanes
 from pipeline.console.unconfirmed.view import members_of as resolved_members
 from pipeline.console.unconfirmed.work import OperatorAnswer, record
+from pipeline.domain.address import BadAddress
+from pipeline.domain.address_hash import AddressKind, address_hash, read_address
 from pipeline.domain.audit import Acted, Role, Who
 from pipeline.domain.instant import instant_ms
 from pipeline.domain.order import ALL, Action, Order, Target
@@ -181,9 +184,18 @@ class Actions:
     async def resolve_opt_out(
         self, who: Who, opt_out_id: str, *, note: str, address: str | None = None, is_dismissed: bool = False
     ) -> dict[str, Any]:
-        """Raise Problem `not_found`: open opt-outs are not kept yet."""
-        del who, opt_out_id, note, address, is_dismissed
-        raise Problem(Code.NOT_FOUND, "open opt-outs are not in this version yet")
+        """Resolve a pending opt-out by its number, or take it off the list; returns it as `Answers.opt_outs` does."""
+        await self._rights.demand(who, Role.OPERATOR, Acted.RESOLVE, opt_out_id, note)
+        if (address is None) is not is_dismissed:
+            raise Problem(Code.BAD_REQUEST, "exactly one of address and dismiss is needed")
+        context = await self._rights.context()
+        whom = None if address is None else _phone_hash(address, context.privacy_key)
+        known = [] if context.callback_partitions is None else await pending_opt_outs_of(context, log.warning)
+        found = next((each for each in known if each.id == opt_out_id), None)
+        if found is None:
+            raise Problem(Code.NOT_FOUND, "there is no such pending opt-out")
+        await resolve_opt_out(context, found, whom, who, note=_note(note))
+        return {"id": found.id, "at": found.at_ms, "sender": found.sender}
 
     def asking(self, who: Who, acted: Acted, target: str) -> AbstractAsyncContextManager[None]:
         """Read inside what is asked for: what cannot be read is refused, to a role that may not act as that."""
@@ -212,6 +224,16 @@ class Actions:
                     await asyncio.sleep(_LOOKS_S)
         except TimeoutError:
             raise Problem(Code.KAFKA_AWAY, "what was written last cannot be read now") from None
+
+
+def _phone_hash(address: str, privacy_key: bytes) -> str:
+    try:
+        kind, number = read_address(address)
+    except BadAddress as error:
+        raise Problem(Code.BAD_REQUEST, f"address: {error}") from None
+    if kind is not AddressKind.PHONE:
+        raise Problem(Code.BAD_REQUEST, "address must be a phone number")
+    return address_hash(kind, number, privacy_key)
 
 
 def _entry(entry: Mapping[str, Any], defaults: ImportDefaults) -> Suppression:

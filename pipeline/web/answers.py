@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pipeline.console.opt_outs.work import pending_opt_outs_of
 from pipeline.console.order.view import ShownOrder, members_of
 from pipeline.console.orders.work import OrderState, missing_lanes, state_of
 from pipeline.domain.address import BadAddress
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from pipeline.lookup.queries import LookupCopy, Page
     from pipeline.records.lane_report import LaneReport
     from pipeline.web.rights import Rights
+
+log = logging.getLogger(__name__)
 
 LONGEST_PAGE: Final = 100
 """Most rows of a list."""
@@ -195,10 +199,18 @@ class Answers:
                 break
         return rows, after
 
+    @told
     async def opt_outs(self, *, limit: int = LONGEST_PAGE, after: str | None = None) -> dict[str, Any]:
-        """Raise Problem `not_found`: open opt-outs are not kept yet."""
-        del limit, after
-        raise Problem(Code.NOT_FOUND, "open opt-outs are not in this version yet")
+        """Return `opt_outs` (`id`, `at`, `sender`) that are pending, and `next`. They are read from Kafka: there are few."""
+        asked_ms, context = self._context.now_ms(), self._context
+        pending = [] if context.callback_partitions is None else await pending_opt_outs_of(context, log.warning)
+        rows = [{"id": each.id, "at": each.at_ms, "sender": each.sender} for each in reversed(pending)]
+        begin = 0
+        if after is not None:
+            begin = 1 + next((at for at, row in enumerate(rows) if row["id"] == after), len(rows))
+        shown = rows[begin : begin + limit]
+        following = shown[-1]["id"] if begin + limit < len(rows) else None
+        return {"opt_outs": shown, "next": following, "as_of": asked_ms}
 
     async def audit(self, *, limit: int = LONGEST_PAGE, after: str | None = None) -> dict[str, Any]:
         """Return `audit` (Audit), `next`. That the role allows it is checked before, with `may_audit`."""

@@ -11,6 +11,7 @@ from pipeline.domain.audit import Acted
 from pipeline.domain.order import ALL
 from pipeline.flow import CONTROL, SUPPRESSIONS
 from pipeline.web.bodies import (
+    OptOutBody,
     OrderBody,
     Query,
     ReplayBody,
@@ -54,6 +55,7 @@ class Api:
             "/suppressions": self._suppressions,
             "/dead-letters": self._dead_letters,
             "/unconfirmed": self._unconfirmed,
+            "/opt-outs": self._opt_outs,
             "/audit": self._audit,
         }
         for path, tell in tells.items():
@@ -63,6 +65,7 @@ class Api:
         app.router.add_delete(ROOT + "/suppressions/{key}", self._lift)
         app.router.add_post(ROOT + "/dead-letters/{partition}/{offset}/replay", self._replay)
         app.router.add_post(ROOT + "/unconfirmed/{id}/resolve", self._resolve)
+        app.router.add_post(ROOT + "/opt-outs/{id}/resolve", self._resolve_opt_out)
 
     # --- what is told --------------------------------------------------------------------------------------------
 
@@ -114,6 +117,9 @@ class Api:
         query = Query(request, ("all", "unmask", *PAGED))
         unmasked_for, is_all = who_of(request) if query.flag("unmask") else None, query.flag("all")
         return await self._answers.unconfirmed(unmasked_for=unmasked_for, is_all=is_all, **query.page())
+
+    async def _opt_outs(self, request: web.Request) -> Told:
+        return await self._answers.opt_outs(**Query(request, PAGED).page())
 
     async def _audit(self, request: web.Request) -> Told:
         await self._answers.may_audit(who_of(request))
@@ -171,6 +177,17 @@ class Api:
         return as_json(
             await self._actions.resolve(
                 who, touch_id, resolution=body.resolution, provider_message_id=body.provider_message_id
+            )
+        )
+
+    async def _resolve_opt_out(self, request: web.Request) -> web.Response:
+        who, opt_out_id = who_of(request), request.match_info["id"]
+        async with self._actions.asking(who, Acted.RESOLVE, opt_out_id):
+            Query(request, ())
+            body = await read_body(request, OptOutBody)
+        return as_json(
+            await self._actions.resolve_opt_out(
+                who, opt_out_id, note=body.note, address=body.address, is_dismissed=body.dismiss
             )
         )
 

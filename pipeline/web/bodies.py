@@ -90,6 +90,14 @@ class ResolveBody(Struct, frozen=True, forbid_unknown_fields=True):
     provider_message_id: str | None = None
 
 
+class OptOutBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose opt-out it is: one of `address` and `dismiss` is needed."""
+
+    note: Annotated[str, Meta(min_length=1, max_length=500)]
+    address: Annotated[str | None, Meta(description="The person's number with its +.")] = None
+    dismiss: bool = False
+
+
 async def read_body(request: web.Request, kind: type[BodyT]) -> BodyT:
     """Return the body as a `kind`; no body is an empty object. Raises Problem `bad_request`, `too_large`, `bad_type`."""
     try:

@@ -13,7 +13,7 @@ from pipeline.domain.dead_letter import DeadReason
 from pipeline.domain.story import State
 from pipeline.records import schemas
 from pipeline.web.answers import LONGEST_PAGE
-from pipeline.web.bodies import OrderBody, ReplayBody, ResolveBody, SuppressionBody
+from pipeline.web.bodies import OptOutBody, OrderBody, ReplayBody, ResolveBody, SuppressionBody
 from pipeline.web.problem import Code
 
 Schema = dict[str, Any]
@@ -24,7 +24,7 @@ _YES_NO: Final[Schema] = {"type": "boolean"}
 _INSTANT: Final[Schema] = {"type": "integer", "description": "Epoch milliseconds."}
 _PLAIN: Final = {"string": _TEXT, "long": _WHOLE, "int": _WHOLE, "boolean": _YES_NO, "null": {"type": "null"}}
 _BYTES: Final[Schema] = {"type": "string", "contentEncoding": "base64"}
-_BODIES: Final = (OrderBody, SuppressionBody, ReplayBody, ResolveBody)
+_BODIES: Final = (OrderBody, SuppressionBody, ReplayBody, ResolveBody, OptOutBody)
 _REF: Final = "#/components/schemas/{name}"
 
 
@@ -111,6 +111,7 @@ def _shapes() -> dict[str, Schema]:
         ),
         "DeadLetter": _object(**{**letter, **masked}, partition=_WHOLE, offset=_WHOLE),
         "Unconfirmed": _object(**_unconfirmed_members()),
+        "OptOut": _object(id=_TEXT, at=_INSTANT, sender=_TEXT),
         "Waits": _object(
             why=_one_of(*WHY),
             until=_or_null(_INSTANT),
@@ -288,6 +289,10 @@ def _work_paths() -> Schema:
         },
         "/unconfirmed/{id}/resolve": {
             "post": _post("Record what became of a touch", "ResolveBody", _named("Unconfirmed"), _in_path("id"))
+        },
+        "/opt-outs": {"get": _page("Opt-outs whose number is not known", "opt_outs", _named("OptOut"))},
+        "/opt-outs/{id}/resolve": {
+            "post": _post("Say whose opt-out it is", "OptOutBody", _named("OptOut"), _in_path("id"))
         },
     }
 

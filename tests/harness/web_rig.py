@@ -15,6 +15,7 @@ from pipeline.console.order.view import ShownOrder
 from pipeline.console.order.work import Giving
 from pipeline.domain.audit import Role, Who
 from pipeline.domain.dead_letter import DeadLetter, DeadReason
+from pipeline.domain.fact import PendingOptOut
 from pipeline.domain.order import Action, Order, PlacedOrder, Target
 from pipeline.domain.policy import ChannelPolicy
 from pipeline.domain.sender_policy import SenderPolicy
@@ -34,6 +35,7 @@ from pipeline.secret import Secret
 from pipeline.settings.users import UserKeys
 from pipeline.settings.web import Listen, WebKeys
 from pipeline.web import actions as acting
+from pipeline.web import answers as answering
 from pipeline.web import rights as righting
 from pipeline.web.access import Access
 from pipeline.web.actions import Actions
@@ -265,6 +267,7 @@ def command_context(cluster: Cluster) -> CommandContext:
         read_audit=ValueReader("audit"),
         writer=lambda: single_object,
         privacy_key=b"",
+        callback_partitions=4,
         dedup_for_ms=86_400_000,
         now_s=lambda: T0 / 1000,
         sender_of=nothing,
@@ -336,6 +339,14 @@ def web_rig(monkeypatch: pytest.MonkeyPatch, *users: str) -> WebRig:
         rig.done.append((touch_id, who))
         return LEFT, True
 
+    async def pending_opt_outs_of(_context: Any, _complain: Any) -> list[PendingOptOut]:
+        rig.check()
+        return [PendingOptOut("3A/0", T0, "wa", "9@lid"), PendingOptOut("3A/1", T0 + 1, "wa", "99@lid")]
+
+    async def resolve_opt_out(_context: Any, pending: PendingOptOut, whom: str | None, who: Who, *, note: str) -> None:
+        rig.check()
+        rig.done.append((pending.id if whom is None else f"{pending.id} {whom} {note}", who))
+
     async def write_audit(_cluster: Any, records: Any) -> None:
         rig.check()
         rig.audits.extend(records)
@@ -354,8 +365,12 @@ def web_rig(monkeypatch: pytest.MonkeyPatch, *users: str) -> WebRig:
             return self.who.name, str(action), target, str(result)
 
     for module, made in (
-        (acting, (current_orders, give, add, lift, missing_lanes, replay, record)),
+        (
+            acting,
+            (current_orders, give, add, lift, missing_lanes, replay, record, pending_opt_outs_of, resolve_opt_out),
+        ),
         (righting, (write_audit,)),
+        (answering, (pending_opt_outs_of,)),
     ):
         for each in made:
             monkeypatch.setattr(module, each.__name__, each)

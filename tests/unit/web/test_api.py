@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.console.operator import system_user
+from pipeline.domain.address_hash import address_hash
 from pipeline.domain.audit import Door, Role, Who
 from pipeline.web.guard import HEADERS, LARGEST_BODY
 from tests.harness.web_rig import COMPLAINT, ENTRY, LEFT, PAUSE, T0, TOKENS, WebRig, web_rig
@@ -73,6 +74,10 @@ REQUESTS = {
     ),
     "replay": Asked("POST", "/dead-letters/0/7/replay", None, Role.OPERATOR, 200, "replay 0/7"),
     "resolve": Asked("POST", "/unconfirmed/u%2F1/resolve", {"resolution": "sent"}, Role.OPERATOR, 200, "resolve u/1"),
+    "opt-outs": Asked("GET", "/opt-outs"),
+    "resolve an opt-out": Asked(
+        "POST", "/opt-outs/3A%2F1/resolve", {"dismiss": True, "note": "n"}, Role.OPERATOR, 200, "resolve 3A/1"
+    ),
     "audit": Asked("GET", "/audit", None, Role.ADMIN, 200, "unmask touches.audit"),
     "unmasked dead letters": Asked(
         "GET", "/dead-letters?unmask=true", None, Role.ADMIN, 200, "unmask touches.dead-letters"
@@ -190,6 +195,10 @@ async def test_kafka_away_is_503_and_nothing_is_done(rig: WebRig, name: str):
         (Asked("POST", "/unconfirmed/nothing/resolve", {"resolution": "sent"}), 404, "not_found"),
         (Asked("POST", "/unconfirmed/u%2F1/resolve", {"resolution": "not_sent"}), 409, "conflict"),
         (Asked("POST", "/unconfirmed/u%2F1/resolve", {"resolution": "ask"}), 400, "bad_request"),
+        (Asked("POST", "/opt-outs/nothing/resolve", {"dismiss": True, "note": "n"}), 404, "not_found"),
+        (Asked("POST", "/opt-outs/3A%2F1/resolve", {"note": "n"}), 400, "bad_request"),
+        (Asked("POST", "/opt-outs/3A%2F1/resolve", {"address": "a@example.com", "note": "n"}), 400, "bad_request"),
+        (Asked("POST", "/opt-outs/3A%2F1/resolve", {"dismiss": True}), 400, "bad_request"),
         (Asked("POST", "/orders", {**ORDER, "action": "resume"}), 409, "conflict"),
         (Asked("POST", "/orders", {**ORDER, "more": 1}), 400, "bad_request"),
         (Asked("POST", "/orders", {**ORDER, "target": {"more": "x"}}), 400, "bad_request"),
@@ -356,3 +365,19 @@ async def test_without_users_this_machine_is_admin_and_no_other_name_is_answered
         assert (status, body["code"]) == (403, "forbidden"), host
     for host in ("localhost:1", "127.0.0.2", "[::1]:6080"):
         assert (await ask(rig, REQUESTS["touches"], None, Host=host))[0] == 200, host
+
+
+async def test_pending_opt_outs_are_listed_in_pages_newest_first(rig: WebRig) -> None:
+    _, body, _ = await ask(rig, Asked("GET", "/opt-outs?limit=1"))
+    assert ([each["id"] for each in body["opt_outs"]], body["next"]) == (["3A/1"], "3A/1")
+    assert sorted(body["opt_outs"][0]) == ["at", "id", "sender"]
+    _, body, _ = await ask(rig, Asked("GET", f"/opt-outs?limit=1&after={quote(body['next'], safe='')}"))
+    assert ([each["id"] for each in body["opt_outs"]], body["next"]) == (["3A/0"], None)
+
+
+async def test_an_opt_out_is_resolved_by_its_number(rig: WebRig) -> None:
+    said = {"address": "+12125550001", "note": "found in the chat"}
+    status, body, _ = await ask(rig, Asked("POST", "/opt-outs/3A%2F1/resolve", said))
+    assert (status, body["id"], body["sender"]) == (200, "3A/1", "wa")
+    [(done, who)] = rig.done
+    assert (done, who.name) == (f"3A/1 {address_hash('phone', '+12125550001')} found in the chat", "ada")
