@@ -106,7 +106,6 @@ LINES = {
     "faust -A pipeline check": STRANGER,
     "faust -A pipeline repartition": "test_partitions_are_added_on_purpose_and_what_was_accepted_before_is_recognised",
     "faust -A pipeline worker": STRANGER,
-    "faust -A pipeline web": "test_callbacks",
     "faust -A pipeline web --listen 127.0.0.1:6081 --copy-dir /var/lib/touch/copy-2": "test_a_copy_is_one_process_s_own",
     "faust -A pipeline web": CALLBACKS_TEST,
     "faust -A pipeline opt-outs list": CALLBACKS_TEST,
