@@ -142,6 +142,7 @@ class AgentFactory:
             lambda touch, fact, sequence: delivery_value(self.writer(), touch, fact, sequence),
             lambda entry: encode_suppression(self.writer(), entry),
             self._dead_letters(),
+            before=self.homes.before,
         )
         return DeliveriesAgent(stage, self.metrics, number, self._people_behind)
 

@@ -98,7 +98,11 @@ class Deliveries:
         encode: DeliveryEncoder,
         encode_entry: SuppressionEncoder,
         dead_letters: DeadLetterWriter = PLAIN,
+        *,
+        before: int | None = None,
     ) -> None:
+        """Work on one of `partitions`; `before`: how many there were before some were added."""
+        self._before = before or partitions
         self._rules, self._partitions = rules, partitions
         self._encode, self._encode_entry = encode, encode_entry
         self._dead_letters = dead_letters
@@ -232,8 +236,8 @@ class Deliveries:
         if not callback.lid or touch.recipient is None:
             return
         learnt = learnt_number(callback.lid, callback.sender, (touch.recipient,), callback.received_at_ms)
-        home = callback_partition(learnt.place, self._partitions)
-        step.outputs.append(Output(CALLBACKS, home, learnt.place.encode(), encode_callback(learnt)))
+        at = callback_partition(learnt.place, self._before)  # what came earlier is kept there
+        step.outputs.append(Output(CALLBACKS, at, learnt.place.encode(), encode_callback(learnt)))
 
     def _hear_hidden(self, callback: Callback, view: Overlay, step: StageStep, now_ms: int) -> None:
         row = recall(view, callback.place.encode())

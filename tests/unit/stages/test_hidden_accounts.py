@@ -10,8 +10,8 @@ from pipeline.domain.value import replace
 from pipeline.domain.work import Channel
 from pipeline.flow import CALLBACKS, OPT_OUTS
 from pipeline.records.callbacks import decode_callback, decode_pending
-from pipeline.stages.deliveries import hidden_accounts, learnt_number, pending_opt_outs
-from tests.unit.stages.test_deliveries import DAY, T0, Rig
+from pipeline.stages.deliveries import Deliveries, hidden_accounts, learnt_number, pending_opt_outs
+from tests.unit.stages.test_deliveries import DAY, RULES, T0, Rig
 
 LID, NUMBER, OTHER = "99@lid", "cd" * 16, "ef" * 16
 STOP = Entry(Scope.PHONE, SuppressionReason.OPT_OUT, BY_RECIPIENT, "STOP")
@@ -121,3 +121,12 @@ def test_after_partitions_were_added_it_is_kept_where_it_is_at_home():
     at_home = Rig(partitions=8, number=home)
     at_home.take(decode_callback(forwarded.value))
     assert pending_opt_outs(at_home.table) == 1
+
+
+def test_what_is_learnt_is_told_where_the_account_was_kept_before_partitions_were_added():
+    touch = SentTouch("t-1", "c", "l", Channel.WHATSAPP, "wa", "3EB0", T0, 0, NUMBER)
+    grown = Rig(partitions=8, number=callback_partition(touch.place, 8))
+    grown.stage = Deliveries(RULES, 8, lambda *_: b"told", lambda _: b"entry", before=3)
+    grown.take(touch, Callback(Channel.WHATSAPP, "wa", "3EB0", T0, FactKind.REPLIED, lid=LID))
+    told = [each for each in grown.outputs if each.topic == CALLBACKS]
+    assert [each.partition for each in told] == [callback_partition(f"lid/{LID}", 3)]
