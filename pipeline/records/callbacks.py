@@ -40,12 +40,12 @@ def _no_earlier(record: bytes) -> Never:
     raise UnknownSchema(f"not written by the pipeline: it begins with {record[:10].hex()}")
 
 
-CALLBACK: Final = RecordKind("callback", b"callb\0", 1, Callback, _no_earlier)
+CALLBACK: Final = RecordKind("callback", b"callb\0", 2, Callback, _no_earlier)
 SENT: Final = RecordKind("sent", b"sent\0\0", 1, SentTouch, _no_earlier)
 TRACKED: Final = RecordKind("tracked", b"track\0", 1, TrackedTouch, _no_earlier)
 HIDDEN: Final = RecordKind("hidden", b"hidden", 1, HiddenPerson, _no_earlier)
 PENDING: Final = RecordKind("pending", b"pendi\0", 1, PendingOptOut, _no_earlier)
-HELD: Final = RecordKind("held", b"held\0\0", 1, HeldCallbacks, _no_earlier)
+HELD: Final = RecordKind("held", b"held\0\0", 2, HeldCallbacks, _no_earlier)
 
 encode_callback, decode_callback = CALLBACK.encode, CALLBACK.decode
 encode_sent, decode_sent, is_sent = SENT.encode, SENT.decode, SENT.has_written

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.domain.fact import Callback, Entry, FactKind, SentTouch
+from pipeline.domain.fact import Callback, Entry, FactKind, PendingOptOut, SentTouch
 from pipeline.domain.story import Event, Reason, State
 from pipeline.domain.suppression import Scope, SuppressionReason
 from pipeline.domain.value import Value
@@ -37,16 +37,20 @@ SENT = SentTouch("t", "c", "l", Channel.SMS, "main", "SM1", 1, 5, "ab12", {"m": 
 ENTRY = Entry(Scope.PHONE, SuppressionReason.OPT_OUT, "recipient", "STOP", "ab12")
 CALLBACK = Callback(
     *(Channel.EMAIL, "main", "e-1", 1, FactKind.BOUNCED, 2, "Permanent/General", "500", "no such user"),
-    *((ENTRY,), ("ab12", None), "e-1"),
+    *((ENTRY,), ("ab12", None), "e-1", "99@lid", ("ab12", "cd34"), "3A01"),
 )
 SAMPLES |= {
     "callback": CALLBACK,
     "sent": SENT,
     "tracked": callbacks.TrackedTouch(SENT, (FactKind.READ,), True),
     "held": callbacks.HeldCallbacks((CALLBACK,)),
+    "hidden": callbacks.HiddenPerson(("ab12",), (CALLBACK,)),
+    "pending": PendingOptOut("3A01", 1, "main", "99@lid"),
 }
 KINDS = {"work": codec.WORK, "claim": codec.CLAIM, "event": codec.EVENT, "scheduled": codec.SCHEDULED}
-KINDS |= {name: getattr(callbacks, name.upper()) for name in ("callback", "sent", "tracked", "held")}
+KINDS |= {
+    name: getattr(callbacks, name.upper()) for name in ("callback", "sent", "tracked", "held", "hidden", "pending")
+}
 
 
 def layout(kind: Any) -> Any:
@@ -81,8 +85,20 @@ def test_every_field_of_the_sample_differs_from_its_default(name):
 def test_what_a_published_version_wrote_is_read(path):
     name, told = path.stem.partition(".")[0], json.loads(path.read_text())
     found = KINDS[name].decode(bytes.fromhex(told["record"]))
-    for field in told["layout"]:
-        assert getattr(found, field) == getattr(SAMPLES[name], field)
+    assert_same(found, SAMPLES[name], told["layout"])
+
+
+def assert_same(found: Any, sample: Any, told: Any) -> None:
+    """Compare as far as an earlier layout goes, also inside of it."""
+    if isinstance(told, dict):
+        for field, inner in told.items():
+            assert_same(getattr(found, field), getattr(sample, field), inner)
+    elif isinstance(told, list) and told[0] == "tuple" and isinstance(told[1], dict):
+        assert len(found) == len(sample)
+        for mine, theirs in zip(found, sample, strict=True):
+            assert_same(mine, theirs, told[1])
+    else:
+        assert found == sample
 
 
 if (
