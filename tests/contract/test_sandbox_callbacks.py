@@ -331,7 +331,10 @@ async def test_a_message_to_us_is_called_back(receiver: Receiver):
 async def test_a_person_without_a_number_is_known_as_far_as_the_rule_says(receiver: Receiver, lid: str, is_known: bool):
     await receiver.control("inbound", provider="waha", **{"from": "+12125550001"}, text="STOP", lid=lid)
     await receiver.calls()
-    assert bool(receiver.told) is is_known
+    assert any(entry.recipient for each in receiver.told for entry in each.entries) is is_known
+    assert {each.lid for each in receiver.told if any(entry.recipient is None for entry in each.entries)} == (
+        set() if is_known else {"1000555212100@lid"}
+    )
     answer = await receiver.http.get("/waha/api/default/lids/1000555212100@lid", headers={"X-Api-Key": "k"})
     assert answer.json()["pn"] == (None if lid == "hidden" else "12125550001@c.us")
 
@@ -342,11 +345,13 @@ async def test_a_recipient_answers_as_the_rule_says(receiver: Receiver):
     await receiver.send("twilio", "autumn sale")
     await receiver.send("twilio", "spring")
     await receiver.calls()
-    asked = [each for each in receiver.told if each.entries]
-    assert [(each.channel, each.kind) for each in sorted(asked, key=lambda each: each.channel)] == [
-        (Channel.SMS, None),
-        (Channel.WHATSAPP, "replied"),
+    told = sorted(receiver.told, key=lambda each: (each.channel, bool(each.entries)))
+    assert [(each.channel, each.kind, len(each.entries)) for each in told if each.entries or each.lid] == [
+        (Channel.SMS, None, 1),
+        (Channel.WHATSAPP, "replied", 0),
+        (Channel.WHATSAPP, None, 1),
     ]
+    assert len({each.lid for each in told if each.channel is Channel.WHATSAPP and each.lid}) == 1
 
 
 async def test_the_callback_lines_that_the_docs_show_do_what_they_say(receiver: Receiver):
