@@ -57,7 +57,7 @@ from pipeline.stages.forward import Homes
 from pipeline.web import command as _web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from pipeline.domain.sender import Sender
     from pipeline.web.process import WebDeps
@@ -159,13 +159,19 @@ class Worker:
 
         control = Control(
             Orders(skipped, now_ms, self.settings.dedup_for_ms),
-            Entries(open_entries, ValueReader("suppression", self.registry), skipped),
+            self._make_entries(open_entries, skipped),
             self.settings.privacy_key,
             now_ms,
         )
         forces = control.forces
         self.metrics.watch_orders(lambda: len(forces.pending()), forces.oldest_s, lambda: control.entries.counts)
         return control
+
+    def _make_entries(self, open_store: Callable[[], RocksStore], skipped: SkippedRecords) -> Entries:
+        read = ValueReader("suppression", self.registry, fetches=False)
+        if self.registry is None:
+            return Entries(open_store, read, skipped)
+        return Entries(open_store, read, skipped, self.registry.fetch)
 
     def _create(self) -> Application:
         app = create_application(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
 from pipeline.domain.address_hash import address_hash
 from pipeline.domain.order import escaped_id
-from pipeline.engine.agent import NotReady
+from pipeline.engine.agent import FetchFirst
 from pipeline.flow import CONTROL, SUPPRESSIONS
 from pipeline.records.control import PRIVACY_KEY, decode_order, decode_suppression, suppression_datum, suppression_of
 from pipeline.records.published import UndecodableValue
-from pipeline.records.registry import RegistryAway
+from pipeline.records.registry import RegistryAway, SchemaNotHere
 from pipeline.stages.control import OrderBook
 
 if TYPE_CHECKING:
@@ -131,10 +132,20 @@ class Orders:
 class Entries:
     """Keeps `touches.suppressions` in a store: one row for each address hash and each lead."""
 
-    def __init__(self, open_store: Callable[[], EntryStore], read: ReadValue, skipped: SkippedRecords) -> None:
-        """`open_store` is called when the reading begins: not before this process has its data folder for itself."""
+    def __init__(
+        self,
+        open_store: Callable[[], EntryStore],
+        read: ReadValue,
+        skipped: SkippedRecords,
+        fetch: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`open_store` is called when the reading begins: not before this process has its data folder for itself.
+
+        `read` raises SchemaNotHere; `fetch` gets that schema, blocks meanwhile, and raises RegistryAway.
+        """
         self._open_store = open_store
         self._read_value = read
+        self._fetch_schema = fetch
         self._skipped = skipped
         self.counts: Counter[tuple[str, str]] = Counter()
         """Entries by (scope, reason)."""
@@ -159,14 +170,14 @@ class Entries:
         self.offset = self.read = 0
 
     def apply(self, records: Sequence[Record], next_offset: int) -> bool:
-        """Take entries in; return whether any is new, or lifted. Raises NotReady while a schema cannot be fetched."""
+        """Take entries in; return whether any is new, or lifted. Raises FetchFirst when a writer's schema is not here yet."""
         before, counts_before, rows = self.offset, self.counts.copy(), dict[bytes, dict[str, Any]]()
         try:
             for record in records:
                 self._take(record, rows)
-        except RegistryAway as away:
+        except SchemaNotHere as missing:
             self.offset, self.counts = before, counts_before
-            raise NotReady(str(away)) from None
+            raise FetchFirst(str(missing), partial(self._fetch, missing.schema_id)) from None
         changes: list[tuple[bytes, bytes | None]] = [
             (key, orjson.dumps(entries) if entries else None) for key, entries in rows.items()
         ]
@@ -190,6 +201,13 @@ class Entries:
             if (value := self._store.get(key)) is not None:
                 found += [suppression_of(each, at_ms=0) for each in orjson.loads(value).values()]
         return found
+
+    def _fetch(self, schema_id: int) -> str | None:
+        try:
+            self._fetch_schema(schema_id)
+        except RegistryAway as away:
+            return str(away)
+        return None
 
     def _recall(self) -> None:
         value = self._store.get(COUNTS)

@@ -10,7 +10,7 @@ import click
 from faust.cli.base import option
 
 from pipeline.domain.audit import Door, Who
-from pipeline.domain.instant import NotAnInstant, instant_ms
+from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
 from pipeline.records.control import LONGEST_BY, LONGEST_NOTE
 from pipeline.settings.key_path import InvalidValue
 from pipeline.settings.kinds import duration_ms
@@ -47,18 +47,20 @@ def typed_timeout_s(_ctx: click.Context, _param: click.Parameter, value: str | N
 
 def until_ms(text: str, now_ms: int) -> int:
     """Return the instant that `text` names: `now`, a duration from now, or ISO 8601 with offset. Raises ValueError."""
-    if text == NOW:
-        return now_ms
     try:
-        return instant_ms(now_ms + duration_ms(text))
-    except InvalidValue:
-        pass
-    except NotAnInstant:
-        raise ValueError(f"{text!r} from now is further ahead than can be meant") from None
-    try:
-        return instant_ms(text)
+        at = now_ms if text == NOW else _typed_ms(text, now_ms)
     except NotAnInstant:
         raise ValueError(f'{text!r} is neither a duration such as "10m" nor an instant with its offset') from None
+    if at > FARTHEST_MS:
+        raise ValueError(f"{text!r} is further ahead than can be meant")
+    return at
+
+
+def _typed_ms(text: str, now_ms: int) -> int:
+    try:
+        return now_ms + duration_ms(text)
+    except InvalidValue:
+        return instant_ms(text)
 
 
 def _text(longest: int) -> Callable[[click.Context, click.Parameter, str | None], str | None]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
+from pipeline.domain.instant import FARTHEST_MS
 from pipeline.domain.story import Reason
 from pipeline.domain.work import Channel
 
@@ -128,7 +129,10 @@ def escaped_id(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A pause or a cancel. Of several records under one key the latest counts. Instants are epoch milliseconds."""
+    """A pause or a cancel. Of several records under one key the latest counts. Instants are epoch milliseconds.
+
+    Raises ValueError for a cancel of all, and for an instant after 2200.
+    """
 
     action: Action
     target: Target
@@ -140,6 +144,13 @@ class Order:
     at_ms: int
     until_ms: int | None = None
     """Pause: when it ends by itself (None: when it is resumed); not after `at`: it is resumed. Cancel: which touches it takes."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no command writes."""
+        if self.action is Action.CANCEL and self.target.is_all:
+            raise ValueError("all is for pauses: a cancel names what it ends")
+        if not all(0 <= each <= FARTHEST_MS for each in (self.at_ms, self.until_ms or 0)):
+            raise ValueError("an instant of an order must be before 2200")
 
     @property
     def key(self) -> str:

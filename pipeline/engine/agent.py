@@ -76,3 +76,12 @@ class Agent(Protocol[StepT]):
 
 class NotReady(Exception):
     """An agent cannot decide about its records now; it gets them again after a second, or sooner when it wakes."""
+
+
+class FetchFirst(NotReady):
+    """What is read cannot be decided about before something was fetched, which takes its time."""
+
+    def __init__(self, what: str, fetch: Callable[[], str | None]) -> None:
+        """`fetch` blocks, for a thread; it returns None, or why it could not be done now."""
+        super().__init__(what)
+        self.fetch = fetch

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, UnsupportedCodecError
 
-from pipeline.engine.agent import NotReady
+from pipeline.engine.agent import FetchFirst, NotReady
 from pipeline.engine.store import reason_to_wipe
 from pipeline.engine.topic_ids import read_topic_ids
 from pipeline.stage_io import Record
@@ -50,7 +50,7 @@ class Keeper(Protocol):
     def apply(self, records: Sequence[Record], next_offset: int) -> bool:
         """Take in records and the position behind them; return whether anything is known now that was not.
 
-        Raises NotReady: it gets the same records again.
+        Raises NotReady, or FetchFirst: it gets the same records again.
         """
 
     def skip(self, offset: int, error: str) -> None:
@@ -177,8 +177,11 @@ class Views:
             try:
                 has_moved = keeper.apply(records, position)
             except NotReady as error:
+                why = await asyncio.to_thread(error.fetch) if isinstance(error, FetchFirst) else str(error)
+                if why is None:
+                    continue
                 if not is_told:
-                    log.warning("%s is read no further for now: %s", topic, error)
+                    log.warning("%s is read no further for now: %s", topic, why)
                 is_told = True
                 await asyncio.sleep(AGAIN_S)
             else:

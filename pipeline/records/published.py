@@ -31,20 +31,24 @@ class UndecodableValue(Exception):
 class ValueReader:
     """Decodes the values of one topic. Instants come as epoch milliseconds, or as an older writer gave them."""
 
-    def __init__(self, name: str, registry: Registry | None = None) -> None:
-        """Decode records of schema `name` ("status", "dead_letter", "touch"); Confluent framing needs a `registry`."""
+    def __init__(self, name: str, registry: Registry | None = None, *, fetches: bool = True) -> None:
+        """Decode records of schema `name` ("status", "dead_letter", "touch"); Confluent framing needs a `registry`.
+
+        With `fetches` it asks the registry for a schema that it does not know yet, and blocks meanwhile, 5 s at most.
+        """
         self._name = name
         self._registry = registry
+        self._fetches = fetches
 
     def __call__(self, value: bytes | None) -> dict[str, Any]:
-        """Return the record. Raises UndecodableValue, or RegistryAway when a schema cannot be fetched (5 s at most)."""
+        """Return the record. Raises UndecodableValue; RegistryAway when a schema cannot be fetched, or SchemaNotHere."""
         if not value:
             raise UndecodableValue("no value")
         try:
             if value.startswith(MARKER):
                 return decode(self._name, value)
             datum = self._confluent(value) if value.startswith(CONFLUENT) else orjson.loads(value)
-        except RegistryAway:
+        except (RegistryAway, SchemaNotHere):
             raise
         except Exception as error:
             raise UndecodableValue(f"no {self._name}: {error}") from error
@@ -59,6 +63,8 @@ class ValueReader:
         try:
             writer = self._registry.writer(schema_id)
         except SchemaNotHere:
+            if not self._fetches:
+                raise
             self._registry.fetch(schema_id)
             writer = self._registry.writer(schema_id)
         return schemaless_reader(BytesIO(value[CONFLUENT_BYTES:]), writer, schemas.current(self._name).parsed)

@@ -21,7 +21,7 @@ from pipeline.console.unconfirmed.work import OperatorAnswer, record
 from pipeline.domain.address import BadAddress
 from pipeline.domain.address_hash import AddressKind, address_hash, read_address
 from pipeline.domain.audit import Acted, Role, Who
-from pipeline.domain.instant import instant_ms
+from pipeline.domain.instant import FARTHEST_MS, instant_ms
 from pipeline.domain.order import ALL, Action, Order, Target
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.suppression import SuppressionReason
@@ -273,9 +273,14 @@ def _note(note: str) -> str:
     return note
 
 
+def _instant_ms(until: str | int | None, now_ms: int) -> int | None:
+    if isinstance(until, str):
+        return until_ms(until, now_ms)
+    return None if until is None else instant_ms(until, latest_ms=FARTHEST_MS)
+
+
 def _end(until: str | int | None, acted: Acted, target: Target, now_ms: int, remembered_ms: int) -> int | None:
     try:
-        said_ms = until_ms(until, now_ms) if isinstance(until, str) else None if until is None else instant_ms(until)
-        return end_of(acted, target, said_ms, now_ms, remembered_ms)
+        return end_of(acted, target, _instant_ms(until, now_ms), now_ms, remembered_ms)
     except ValueError as error:
         raise Problem(Code.BAD_REQUEST, f"until: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from pipeline.domain.instant import FARTHEST_MS
 from pipeline.domain.order import Action, Order, Target
 from pipeline.domain.suppression import Scope, Suppression, SuppressionReason
 from pipeline.stages.control import OrderBook
@@ -29,7 +30,7 @@ class Ordered:
     def resume(self, target: str) -> Order:
         return self.put("pause", target, at_ms=5, until_ms=5)
 
-    def cancel(self, target: str, until_ms: int = 2**52) -> Order:
+    def cancel(self, target: str, until_ms: int = FARTHEST_MS) -> Order:
         return self.put("cancel", target, until_ms=until_ms)
 
     def forget(self, key: str) -> None:

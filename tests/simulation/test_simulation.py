@@ -21,7 +21,7 @@ def simulate(*words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1_500,  # a busy machine lives through three histories a second
     )
 
 

@@ -50,7 +50,7 @@ def notes(forecast: Forecast) -> Iterator[str]:
         yield f"not yet accepted: {forecast.not_accepted:,} records of touches; they are not in the forecast"
     for lane in forecast.lanes:
         if lane.outage is not None:
-            yield f"{lane_name(lane)} is paused ({printable(lane.outage)}): assumed to be at work again at the end of its pause"
+            yield f"{lane_name(lane)} is held by outage ({printable(lane.outage)}): assumed to be at work again at its next probe"
     assumed = [lane for lane in forecast.lanes if not lane.is_measured]
     if assumed:
         names = ", ".join(f"{lane_name(lane)} {lane.latency_ms} ms" for lane in assumed)
@@ -190,7 +190,7 @@ def _lane(lane: LaneOutlook, pauses: Sequence[Order]) -> dict[str, Any]:
         "sender": lane.sender,
         "waiting": lane.waiting,
         "held_by": lane.held_by,
-        "paused": lane.outage,
+        "outage": lane.outage,
         "orders": [order.key for order in _holding(lane, pauses)],
         "call_ms": lane.latency_ms,
         "call_ms_is_measured": lane.is_measured,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pipeline.domain.order import Target
     from pipeline.kafka.control import ControlLog
 
+COUNT_S = 0.5
+"""How much longer than until it is in force the line waits for the number of touches; JSON has it if it can be had."""
 OPTIONS: list[Any] = [
     *TARGET_OPTIONS,
     NOTE_OPTION,
@@ -72,9 +74,10 @@ class _OrderCommand(Command):
             patience_s=patience,
             is_dry=typed["is_dry"],
             forgotten=forgotten(log, order, context.dedup_for_ms),
-            is_counted=self.json or typed["is_dry"],
             who=who,
             acted=self.acted,
+            is_counted=True,
+            count_s=None if self.json or typed["is_dry"] else COUNT_S,
         )
         shown = await _give(context, order, how)
         return await self.tell(context, shown, is_waited_for=patience is not None and not typed["is_dry"])

@@ -62,8 +62,13 @@ def done_line(shown: ShownOrder, what: str) -> str:
     order = shown.order
     is_open = order.until_ms is None or order.until_ms == order.at_ms
     until = "" if is_open else f", until {time_of(order.until_ms)}"
-    touches = "" if shown.touches is None else f"; {shown.touches:,} touches of it have not ended"
-    return f"{order.key} {what}{until}{touches}"
+    return f"{order.key} {what}{until}{_touches(shown.touches)}"
+
+
+def _touches(count: int | None) -> str:
+    if count is None:
+        return ""
+    return f"; {count:,} touches of it have not ended" if count else "; no touch that has not ended matches it yet"
 
 
 def named_line(order: Order) -> str:

@@ -46,6 +46,8 @@ class Giving:
     who: Who
     acted: Acted
     """What is recorded: a resume is a pause that ends now."""
+    count_s: float | None = None
+    """How long to wait, once it is in force, for the number of the touches concerned; None: until they are counted."""
 
 
 async def current_orders(context: CommandContext, complain: Callable[[str], None]) -> ControlLog:
@@ -130,7 +132,7 @@ async def give(
     Raises CommandFailed when Kafka is away, RegistryAway.
     """
     lanes = lanes_of(order.target, context.policies)
-    counting = asyncio.ensure_future(_count(context, order.target)) if how.is_counted else None
+    counting = asyncio.ensure_future(_count(context, order.target) if how.is_counted else _uncounted())
     try:
         offset = None if how.is_dry else await _write(context, order, how)
         missing = lanes
@@ -143,18 +145,22 @@ async def give(
                 progress=progress,
                 complain=complain,
             )
-        touches = None if counting is None else await counting
+        counted, _ = await asyncio.wait([counting], timeout=how.count_s)
+        touches = counting.result() if counted else None
     finally:
-        if counting is not None:
-            counting.cancel()
-            with suppress(asyncio.CancelledError):
-                await counting
+        counting.cancel()
+        with suppress(asyncio.CancelledError):
+            await counting
     return ShownOrder(order=order, offset=offset, missing=missing, touches=touches)
 
 
 async def _write(context: CommandContext, order: Order, how: Giving) -> int:
     audit = Auditor(context.writer(), how.who, order.at_ms).record(how.acted, order.key, order.note)
     return await write_order(context.cluster, order, audit, how.forgotten)
+
+
+async def _uncounted() -> None:
+    """Count nothing."""
 
 
 async def _count(context: CommandContext, target: Target) -> int | None:

@@ -23,7 +23,7 @@ from pipeline.console.suppressions.target import (
     lanes_of_scopes,
     recipient_of,
 )
-from pipeline.console.suppressions.view import json_of, line_of
+from pipeline.console.suppressions.view import imported_json, imported_line, json_of, line_of
 from pipeline.console.suppressions.work import Imported, add, import_file, lift, missing_lanes
 from pipeline.domain.suppression import Scope, Suppression, SuppressionReason
 from pipeline.kafka.suppressions import SuppressionLog
@@ -307,9 +307,6 @@ class ImportSuppressions(_SuppressionsCommand):
         missing: list[str] = []
         if done.offset is not None:
             missing = await self.in_force(context, done.scopes, done.offset, patience)
-        click.echo(
-            f"{done.new:,} entries added; {done.known:,} were there already"
-            + (f"; {done.broken:,} lines skipped" if done.broken else "")
-        )
+        click.echo(imported_json(done, missing) if self.json else imported_line(done))
         code = _code(missing, patience)
         return FAILED if done.broken else code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -105,8 +106,15 @@ class Fleet:
             self._freeze(process, number, harm.longest_freeze_s * self.world.dice.random())
 
     def harm_connecting(self, process: Process) -> None:
-        """With some probability, freeze a worker that has claimed a call: its lane goes to another one, with an order."""
-        share, dice = self.scenario.harm.freezes_connecting, self.world.dice
+        """With some probability, freeze a worker that is about to call: its lane goes to another one, with an order."""
+        self._harm_calling(process, self.scenario.harm.freezes_connecting)
+
+    def harm_claiming(self, process: Process) -> None:
+        """With some probability, the same for one that commits a claim, and learns of that when it wakes."""
+        self._harm_calling(process, self.scenario.harm.freezes_claiming)
+
+    def _harm_calling(self, process: Process, share: float) -> None:
+        dice = self.world.dice
         if not self.is_harmed or not share or process.is_frozen or dice.random() >= share:
             return
         self.freezes += 1
@@ -141,7 +149,8 @@ class SimulatedWorker:
         self._news = asyncio.Event()
         control = self._control()
         senders: dict[tuple[Channel, str], Sender] = {
-            key: OverheardSender(self._sender(*key), control) for key in fleet.scenario.accounts
+            key: OverheardSender(self._sender(*key), control, partial(fleet.harm_claiming, self.process))
+            for key in fleet.scenario.accounts
         }
         factory = AgentFactory(
             channels=as_restarted(fleet.scenario, world.dice),

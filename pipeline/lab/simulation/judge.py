@@ -71,7 +71,7 @@ def judge(scenario: Scenario, reader: StatusReader, providers: Providers, operat
         *_limit_faults(scenario, providers),
         *_pause_faults(scenario, providers),
         *_window_faults(scenario, store),
-        *order_faults(operator, scenario.harm.skew_ms),
+        *order_faults(operator, scenario.harm.skew_ms, providers.latest_ms),
     ]
 
 

@@ -54,8 +54,8 @@ class Providers:
         self.world = world
         self.latest_ms = 0
         """How long after its caller had seen its connection break a request arrived, at most."""
-        self.on_written: Callable[[], None] = lambda: None
-        """Called when the body of a request that sends is written."""
+        self.on_written: Callable[[], Callable[[], None]] = lambda: _nothing
+        """Called when the body of a request that sends is written; what it returns, when that arrives."""
         self.on_connect: Callable[[Process], None] = lambda _: None
         """Called before a process connects to send."""
         self._process = Process(world, "providers")
@@ -133,13 +133,12 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("refused")
         assert isinstance(request.stream, httpx.AsyncByteStream)
         body = b"".join([part async for part in request.stream])
-        if request.method == "POST":
-            self._providers.on_written()
+        arrived = self._providers.on_written() if request.method == "POST" else _nothing
         answer: asyncio.Future[web.Response | None] = self._process.create_future()
         if self._world.story is not None:
             self._world.tell(f"{self._process.name}: {request.method} {request.url.path} is written", body[:300])
         if not fate.is_lost:
-            self._world.later(fate.there_s, self._arrive, request, body, fate, answer)
+            self._world.later(fate.there_s, self._arrive, request, body, fate, answer, arrived)
         if fate.reset_s is not None:
             self._world.later(fate.reset_s, self._process.post, _settle, answer, None)
         response = await answer
@@ -148,8 +147,14 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
         return httpx.Response(response.status, headers=list(response.headers.items()), content=_body(response))
 
     def _arrive(
-        self, request: httpx.Request, body: bytes, fate: Fate, answer: asyncio.Future[web.Response | None]
+        self,
+        request: httpx.Request,
+        body: bytes,
+        fate: Fate,
+        answer: asyncio.Future[web.Response | None],
+        on_arrival: Callable[[], None],
     ) -> None:
+        on_arrival()
         if fate.reset_s is not None:
             self._providers.latest_ms = max(self._providers.latest_ms, round((fate.there_s - fate.reset_s) * 1000) + 1)
 
@@ -163,6 +168,10 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
                 self._world.later(fate.back_s, self._process.post, _settle, answer, response)
 
         self._providers.serve(_Request(request.url, request.headers, body), request.method, request.url.path, come_back)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _body(response: web.Response) -> bytes:

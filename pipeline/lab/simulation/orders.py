@@ -62,8 +62,9 @@ class Obeyed:
     over_offset: int | None = None
 
 
-class Begun(NamedTuple):
-    """A request whose body was written."""
+@dataclass(slots=True)
+class Begun:
+    """A request whose body was written. Instants are seconds since the beginning."""
 
     at_s: float
     claim: Claim
@@ -71,9 +72,12 @@ class Begun(NamedTuple):
     control_offset: int
     """How far the worker knew orders, and entries."""
     suppressions_offset: int
+    arrived_s: float | None = None
+    """When it reached the provider; None: it never did."""
 
 
-class Sending(NamedTuple):
+@dataclass(slots=True)
+class Sending:
     """A request that may be written."""
 
     claim: Claim
@@ -179,13 +183,18 @@ class Operator:
         pause = Order(Action.PAUSE, Target(is_all=True), note="why", by="me", at_ms=at_ms, until_ms=at_ms + 15_000)
         self._world.later(at_s - self._world.now_s, self.say, Said(at_s, pause))
 
-    def wrote(self) -> None:
-        """Note that the body of a request is written."""
-        if (sent := SENDING.get()) is not None:
-            known = sent.control
-            self.begun.append(
-                Begun(self._world.now_s, sent.claim, sent.is_replay, known.control_offset, known.suppressions_offset)
-            )
+    def wrote(self) -> Callable[[], None]:
+        """Note that the body of a request is written; return what notes that it has arrived."""
+        sent = SENDING.get()
+        assert sent is not None, "only claims are sent"
+        known = sent.control
+        begun = Begun(self._world.now_s, sent.claim, sent.is_replay, known.control_offset, known.suppressions_offset)
+        self.begun.append(begun)
+
+        def arrived() -> None:
+            begun.arrived_s = self._world.now_s
+
+        return arrived
 
     def _news(self, topic: str) -> None:
         if topic == LANES:
@@ -219,19 +228,22 @@ def _in_force(report: LaneReport, what: Order | Suppression) -> int:
     return report.control_in_force if isinstance(what, Order) else report.suppressions_in_force
 
 
-def order_faults(operator: Operator, skew_ms: int) -> Iterator[str]:
-    """Yield what is wrong: a call that began against an order or entry that was in force, or known; one never in force."""
+def order_faults(operator: Operator, skew_ms: int, latest_ms: int) -> Iterator[str]:
+    """Yield what is wrong: an order or entry never in force; a call against one that was in force, or known, or came to be.
+
+    `latest_ms` is how long after its caller had seen its connection break a request arrived, at most.
+    """
     for each in operator.obeyed:
         if each.in_force_s is None:
             yield f"{each.what.key}: never in force"
         for begun in operator.begun:
-            why = _why_wrong(each, begun)
+            why = _why_wrong(each, begun, latest_ms / 1000)
             against = why and [work for work in begun.claim.works if _is_against(each.what, work, begun, skew_ms)]
             if against:
                 yield f"{against[0].touch_id}: a call began at {begun.at_s:.3f}, against {each.what.key}, {why}"
 
 
-def _why_wrong(obeyed: Obeyed, begun: Begun) -> str | None:
+def _why_wrong(obeyed: Obeyed, begun: Begun, late_s: float) -> str | None:
     """Return why a call should not have begun if what is ordered concerns it; None: it was free to begin."""
     known = begun.control_offset if isinstance(obeyed.what, Order) else begun.suppressions_offset
     over_s, over_offset = obeyed.over_s, obeyed.over_offset
@@ -239,6 +251,8 @@ def _why_wrong(obeyed: Obeyed, begun: Begun) -> str | None:
         return f"which was in force at {obeyed.in_force_s:.3f}"
     if obeyed.offset < known and (over_offset is None or known <= over_offset):
         return "which its worker knew"
+    if obeyed.in_force_s is not None and begun.at_s < obeyed.in_force_s < (begun.arrived_s or 0.0) - late_s:
+        return f"and arrived at {begun.arrived_s:.3f}, when it was in force since {obeyed.in_force_s:.3f}"
     return None
 
 
@@ -339,6 +353,8 @@ class OverheardSender:
 
     inner: Sender
     control: Control
+    on_claim: Callable[[], None]
+    """Called when a request is made for a claim, whose commit follows."""
     replays: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -357,6 +373,7 @@ class OverheardSender:
         self, works: Sequence[Work], claim_id: str, lease_until_ms: int, window_closes_ms: int | None
     ) -> Request:
         """Return the request."""
+        self.on_claim()
         return self.inner.request(works, claim_id, lease_until_ms, window_closes_ms)
 
     async def call(self, claim: Claim, may_begin: LastLook = nothing_forbids) -> Verdict:

@@ -48,6 +48,8 @@ class Harm:
     rebalances: bool
     freezes_connecting: float
     """Share of requests before whose body the worker freezes, for longer than its session; then something is ordered."""
+    freezes_claiming: float
+    """Share of claims after whose commit, before their calls, the same happens: a call's timeout begins with the call."""
     skew_ms: int
     """No clock differs from true time by more; all jump within it."""
 
@@ -90,7 +92,7 @@ def draw(seed: int) -> Scenario:
     may_stay_unconfirmed = dice.random() < 0.1
     if may_stay_unconfirmed:
         channels = {channel: replace(policy, resolve_for_ms=15_000) for channel, policy in channels.items()}
-    workers, touches, harm = dice.choice([1, 2, 2, 3]), _touches(dice, used), _harm(dice)
+    workers, touches, harm = dice.choice([1, 2, 2, 3]), _touches(dice, used), _harm(seed, dice)
     # What was accepted is listed before anybody asks, however the asker's clock jumps meanwhile.
     listing_delay_ms = dice.choice([0, resolve_after_ms - LATEST_MS - 2 * harm.skew_ms])
     return Scenario(
@@ -223,7 +225,7 @@ def _touch(dice: random.Random, channel: Channel, number: int, person: int, text
     return touch
 
 
-def _harm(dice: random.Random) -> Harm:
+def _harm(seed: int, dice: random.Random) -> Harm:
     return Harm(
         lasts_s=dice.choice([10.0, 30.0]),
         kills=dice.choice([0.0, 0.002, 0.008]),
@@ -235,5 +237,6 @@ def _harm(dice: random.Random) -> Harm:
         broker_away=dice.random() < 0.2,
         rebalances=dice.random() < 0.4,
         freezes_connecting=dice.choice([0.0, 0.0, 0.2]),
+        freezes_claiming=random.Random(f"claiming {seed}").choice([0.0, 0.0, 0.2]),
         skew_ms=dice.choice([0, 0, 1_000]),
     )

@@ -146,6 +146,16 @@ def _last_look() -> Iterator[Any]:
     yield patch.object(LaneOrders, "may_begin", lambda _, __: True)
 
 
+def _calls_of_a_dead_owner() -> Iterator[Any]:
+    """A lane says that it obeys although a call of the owner before may still begin."""
+    yield patch.object(force, "calls_at_large", lambda _, __: {})
+
+
+def _seen_in_the_claim() -> Iterator[Any]:
+    """A lane says that it obeys what it has seen, whatever its open claims had not."""
+    yield patch.object(force, "_in_force", lambda looked, _: looked._replace(in_force=looked.seen))
+
+
 def _early_facts() -> Iterator[Any]:
     """A fact that comes before its touch's `sent` is dropped."""
     yield patch.object(deliveries.Deliveries, "_hold", lambda *_: None)
@@ -175,6 +185,8 @@ SAFEGUARDS: dict[str, Callable[[], Iterator[Any]]] = {
     "returns": _returns,
     "view of a new owner": _view_of_a_new_owner,
     "last look": _last_look,
+    "calls of a dead owner": _calls_of_a_dead_owner,
+    "seen in the claim": _seen_in_the_claim,
     "early facts": _early_facts,
     "told facts": _told_facts,
 }

@@ -28,7 +28,7 @@ from pipeline.records.single_object import encode
 from pipeline.records.writing import json_object, single_object
 
 IDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
-INSTANTS = st.integers(10**12, 10**13)
+INSTANTS = st.integers(10**12, 7 * 10**12)
 read = ValueReader("suppression")
 
 orders = st.builds(
@@ -85,11 +85,15 @@ def order_value(**changed) -> bytes:
         order_value(action="stop"),
         order_value(target="campaign=spring;"),
         order_value(target=""),
+        order_value(action="cancel", target="all"),
+        order_value(at=-1),
+        order_value(until=2**62),
     ],
 )
 def test_what_is_no_order_is_refused(value):
-    with pytest.raises(UndecodableValue):
-        decode_order(b"pause:campaign=spring", value)
+    for key in (b"pause:campaign=spring", b"cancel:all"):
+        with pytest.raises(UndecodableValue):
+            decode_order(key, value)
 
 
 @pytest.mark.parametrize("key", [None, b"", PRIVACY_KEY, b"pause:campaign=autumn", b"cancel:campaign=spring", b"\xff"])

@@ -129,7 +129,7 @@ def test_tables_picture_and_notes():
         "",
         *picture(known()),
         "",
-        "whatsapp main is paused (HTTP 503 ?[31m): assumed to be at work again at the end of its pause",
+        "whatsapp main is held by outage (HTTP 503 ?[31m): assumed to be at work again at its next probe",
         "duration of a call, assumed: whatsapp main 200 ms",
     ]
 
@@ -166,7 +166,7 @@ def test_as_json_everything_is_there():
         "suppressed": 0,
         "done_at": "2026-11-25T10:00:00Z",
         "held_by": "closed window",
-        "paused": "HTTP 503 \x1b[31m",
+        "outage": "HTTP 503 \x1b[31m",
         "orders": [],
         "call_ms": 200,
         "call_ms_is_measured": False,

@@ -40,7 +40,7 @@ def test_anything_else_is_no_until(text: str):
         until_ms(text, NOW_MS)
 
 
-@pytest.mark.parametrize("text", ["99999999d", "3000000d"])
+@pytest.mark.parametrize("text", ["99999999d", "3000000d", "9999-12-31T23:59:59Z"])
 def test_an_until_that_no_calendar_has_is_refused_before_anything_is_written(text: str):
     with pytest.raises(ValueError, match="further ahead than can be meant"):
         until_ms(text, NOW_MS)
@@ -97,3 +97,8 @@ def test_the_line_that_ends_a_command_says_until_when_and_how_many():
         "pause:campaign=%C3%BC is in force, until 2027-01-15T08:00:00.001Z; 1,234 touches of it have not ended"
     )
     assert json.loads(json_of(shown, state="in_force"))["state"] == "in_force"
+
+
+def test_the_line_says_that_nothing_matches_yet():
+    shown = ShownOrder(order=ORDER, offset=0, missing=[], touches=0)
+    assert done_line(shown, "is in force").endswith(" is in force; no touch that has not ended matches it yet")
