@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.cancelled import CAMPAIGNS, cancel_one_of_ten
 from bench.site import MIB, Site, now_ms, say, shown
 from pipeline.lab.local.kafka import LocalKafka
 from tests.harness.judge import Judgement
@@ -130,12 +131,13 @@ def later(count: int) -> Iterator[dict[str, Any]]:
         yield touch(
             "sms",
             n,
+            campaign_id=f"c{n % CAMPAIGNS}",
             not_before=first_ms + n * 7919 % (12 * HOURS_MS),
             body=f"Hello, this is your reminder number {n}: your appointment is on Tuesday at ten. Reply C to cancel it.",
         )
 
 
-async def deferred(site: Site, table: Table, count: int) -> float:
+async def deferred(site: Site, table: Table, count: int, parts: list[str]) -> float:
     """Defer `count` touches and measure; return how many a second were taken in."""
     before = await warm_up(site)
     say(f"producing {count:,} touches for later, with {before / MIB:,.0f} MiB")
@@ -145,9 +147,15 @@ async def deferred(site: Site, table: Table, count: int) -> float:
     await site.wait("deferred", count, lambda: site.metric("pipeline_touches_total", state="deferred"))
     await site.wait_until_applied()
     rate = count / (time.monotonic() - began)
-    await costs(site, table, count, f"{count:,} deferred", before=before, began=began)
-    await wake_up(site, table)
-    await restarts(site, table, f"{count:,} deferred")
+    if "deferred" in parts:
+        await costs(site, table, count, f"{count:,} deferred", before=before, began=began)
+        await wake_up(site, table)
+        await restarts(site, table, f"{count:,} deferred")
+    if "cancel" in parts:
+        if "deferred" not in parts:
+            await wake_up(site, table)
+        for row in await cancel_one_of_ten(site, count):
+            table.add(*row)
     return rate
 
 
@@ -237,11 +245,11 @@ async def waiting(site: Site, table: Table, count: int) -> None:
 
 
 async def measure(kafka: LocalKafka, folder: Path, table: Table, told: argparse.Namespace) -> None:
-    if "deferred" in told.parts or "opening" in told.parts:
+    if {"deferred", "opening", "cancel"} & set(told.parts):
         site = Site(kafka, folder / "deferred")
         site.start_sandbox()
         try:
-            rate = await deferred(site, table, told.touches)
+            rate = await deferred(site, table, told.touches, told.parts)
             if "opening" in told.parts:
                 await opening(site, table, told.opening, 1_000_000, rate=rate, kills=0)
                 await opening(site, table, told.opening, 2_000_000, rate=rate, kills=2)
@@ -261,7 +269,10 @@ def main() -> None:
     parser.add_argument("--touches", type=int, default=1_000_000, help="deferred, and waiting (default: 1000000)")
     parser.add_argument("--opening", type=int, default=None, help="due in one second (default: a tenth of --touches)")
     parser.add_argument(
-        "--parts", nargs="+", choices=("deferred", "opening", "waiting"), default=("deferred", "opening", "waiting")
+        "--parts",
+        nargs="+",
+        choices=("deferred", "cancel", "opening", "waiting"),
+        default=("deferred", "opening", "waiting"),
     )
     told = parser.parse_args()
     told.opening = told.opening or max(told.touches // 10, 1)

@@ -34,6 +34,8 @@ ENTRIES: Final = b"e"
 """Prefix of a row of entries: all that there are for one address hash or one lead, by their keys."""
 COUNTS: Final = b"n"
 """Key of the row that counts the entries by scope and reason, and has the version."""
+MOST_KNOWN: Final = 10_000
+"""Recipients remembered as being without an entry: each touch is looked at three times, mostly within seconds."""
 LINE_MS: Final = 60_000
 """Least time between two lines about records that are skipped."""
 
@@ -147,6 +149,8 @@ class Entries:
         self._read_value = read
         self._fetch_schema = fetch
         self._skipped = skipped
+        self._without: set[tuple[str, str]] = set()
+        """(address hash, lead) of recipients for whom there is no entry now."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """Entries by (scope, reason)."""
         self.offset = 0
@@ -166,6 +170,7 @@ class Entries:
     def forget(self) -> None:
         """Empty the store."""
         self._store.wipe()
+        self._without.clear()
         self.counts.clear()
         self.offset = self.read = 0
 
@@ -185,6 +190,8 @@ class Entries:
             counts = [[scope, reason, count] for (scope, reason), count in self.counts.items() if count]
             changes.append((COUNTS, orjson.dumps({"offset": self.offset, "counts": counts})))
         self._store.write(changes, next_offset)
+        if changes:
+            self._without.clear()
         self.read = next_offset
         return self.offset != before
 
@@ -194,12 +201,16 @@ class Entries:
 
     def of(self, address: str, lead_id: str) -> list[Suppression]:
         """Return the entries for an address, by its hash, and for a lead."""
-        if not self.counts:
+        if not self.counts or (address, lead_id) in self._without:
             return []
         found = []
         for key in (_row_of_address(address), _row_of_lead(lead_id)):
             if (value := self._store.get(key)) is not None:
                 found += [suppression_of(each, at_ms=0) for each in orjson.loads(value).values()]
+        if not found:
+            if len(self._without) >= MOST_KNOWN:
+                self._without.clear()
+            self._without.add((address, lead_id))
         return found
 
     def _fetch(self, schema_id: int) -> str | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pipeline.domain.instant import NotAnInstant, instant_ms
+from pipeline.domain.instant import FARTHEST_MS, NotAnInstant, instant_ms
 from pipeline.domain.order import Action, Order, Target
 from pipeline.domain.rules import is_name, is_touch_id
 from pipeline.domain.suppression import UNKNOWN_BY, Scope, Suppression, SuppressionReason
@@ -51,8 +51,8 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
             Target.parse(datum["target"]),
             note=datum["note"][:LONGEST_NOTE],
             by=datum["by"][:LONGEST_BY],
-            at_ms=datum["at"],
-            until_ms=datum["until"],
+            at_ms=_meant_ms(datum["at"]),
+            until_ms=None if datum["until"] is None else _meant_ms(datum["until"]),
         )
     except ValueError as error:
         raise UndecodableValue(f"no order: {error}") from error
@@ -144,6 +144,11 @@ def _text(datum: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} must be text")
     return value
+
+
+def _meant_ms(instant_ms: int) -> int:
+    """Return an instant of an order, within what can be reckoned with: whoever wrote it beyond meant for ever."""
+    return min(max(instant_ms, 0), FARTHEST_MS)
 
 
 def _check_key(key: bytes | None, expected: str) -> None:

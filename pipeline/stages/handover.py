@@ -10,11 +10,16 @@ from pipeline.records import decode_scheduled, decode_work
 from pipeline.stage_io import Overlay
 from pipeline.stages.control import ControlView, stop_of
 from pipeline.stages.dead_letters import STOPS
-from pipeline.stages.passes import LATEST_MS, REST_MS, SLICE, next_pass_ms
+from pipeline.stages.passes import LATEST_MS, next_pass_ms
 from pipeline.stages.step import STEP_BYTES
 
 SWEPT: Final = b"v"
 """Key of the row that has the offsets of both topics before which every row has been looked at."""
+SLICE: Final = 200
+"""Rows looked at per step, at most."""
+REST_MS: Final = 50
+"""Between two slices: the passes of eight partitions in one process look at a million rows in about a minute, and leave half of
+it to the touches that are due meanwhile."""
 LEAD_MS: Final = 500
 """A lane that does not know the order yet would defer the touch again: it learns of it at about the same time."""
 
@@ -35,6 +40,7 @@ class Handover:
         """Since when there is something new to look for."""
         self._next: bytes | None = None
         """Key from which the pass under way goes on; None: there is none under way."""
+        self._rests_until_ms = 0
         self._began_ms = 0
         self._due_ms = 0
         """When the next pass may begin at the earliest."""
@@ -60,7 +66,7 @@ class Handover:
     def found(self, view: Overlay, now_ms: int) -> list[Row]:
         """Return the rows of this step's slice that must go back at once."""
         self.wake_ms = None
-        if self._is_silent or (self._next is None and not self._begins(view, now_ms)):
+        if self._is_silent or self._rests(now_ms) or (self._next is None and not self._begins(view, now_ms)):
             return []
         found: list[Row] = []
         looked, room, start, self._next = 0, STEP_BYTES, self._next or self._first, None
@@ -73,8 +79,15 @@ class Handover:
                 found.append((key, value))
         if self._next is None:
             self._finish(view, now_ms)
-        self.wake_ms = now_ms + REST_MS
+        self.wake_ms = self._rests_until_ms = now_ms + REST_MS
         return found
+
+    def _rests(self, now_ms: int) -> bool:
+        """Return whether it is too soon after the last slice; a clock that was set back makes no rest longer."""
+        if not now_ms < self._rests_until_ms <= now_ms + REST_MS:
+            return False
+        self.wake_ms = self._rests_until_ms
+        return True
 
     def _begins(self, view: Overlay, now_ms: int) -> bool:
         """Return whether a pass begins now: something is new, and the last one is long enough ago."""

@@ -66,6 +66,8 @@ async def test_an_order_that_lanes_do_not_obey_stands_and_ends_with_1(room: Cont
     assert code == 1
     assert out.startswith("pause:channel=sms is committed, not in force yet")
     assert err == "the order stands, but these lanes do not obey yet: sms/b\n"
+    async with Lanes(room, "sms/b", one_short=True):
+        assert (await room.run("pause", "--channel", "sms", *NOTE, "--timeout", "2s"))[0] == 1
     assert list(await orders(room)) == ["pause:channel=sms"]
 
 

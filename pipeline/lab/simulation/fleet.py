@@ -148,13 +148,9 @@ class SimulatedWorker:
         self.process = Process(world, str(number), fleet.harm)
         self._news = asyncio.Event()
         control = self._control()
-        senders: dict[tuple[Channel, str], Sender] = {
-            key: OverheardSender(self._sender(*key), control, partial(fleet.harm_claiming, self.process))
-            for key in fleet.scenario.accounts
-        }
         factory = AgentFactory(
             channels=as_restarted(fleet.scenario, world.dice),
-            senders=senders,
+            senders=self._senders(control),
             metrics=METRICS,
             dedup_for_ms=DEDUP_FOR_MS,
             templates=Path("templates"),
@@ -200,6 +196,10 @@ class SimulatedWorker:
     def _draw_skew(self) -> int:
         most = self._fleet.scenario.harm.skew_ms
         return self._world.dice.randint(-most, most)
+
+    def _senders(self, control: Control) -> dict[tuple[Channel, str], Sender]:
+        on_claim = partial(self._fleet.harm_claiming, self.process)
+        return {key: OverheardSender(self._sender(*key), control, on_claim) for key in self._fleet.scenario.accounts}
 
     def _sender(self, channel: Channel, name: str) -> Sender:
         policy, account = self._fleet.scenario.channels[channel], self._fleet.scenario.accounts[channel, name]

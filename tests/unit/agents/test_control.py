@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.agents.control import Control, Entries, Orders, SkippedRecords
@@ -75,3 +77,17 @@ def test_garbage_among_orders_is_skipped_and_the_others_count():
     ]
     known.orders.apply(records, 3)
     assert (known.skipped, known.control.control_offset, len(known.orders.book)) == ([CONTROL] * 2, 3, 1)
+
+
+def test_an_entry_that_comes_after_a_look_is_known_at_the_next():
+    known = Known()
+    known.registry.fetch(7)
+    other = replace(ENTRY, lead_id="bob")
+    value = Confluent({"suppression": 7})("suppression", suppression_datum(other))
+    known.entries.apply([record(SUPPRESSIONS, 0, other.key.encode(), value)], 1)
+    for _ in range(2):
+        assert known.entries.of("hash", "ann") == []
+    known.suppress(1, 7)
+    assert known.entries.of("hash", "ann") == [ENTRY]
+    known.entries.apply([Record(SUPPRESSIONS, 0, 2, T0, ENTRY.key.encode(), b"")], 3)
+    assert known.entries.of("hash", "ann") == []

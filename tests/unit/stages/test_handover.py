@@ -88,6 +88,22 @@ def test_a_million_rows_are_looked_at_in_slices(monkeypatch):
     assert len(kept.back) == 50
 
 
+def test_between_two_slices_a_step_for_others_looks_at_no_rows(monkeypatch):
+    monkeypatch.setattr(handover, "SLICE", 10)
+    kept = Kept()
+    kept.defer(*(work(f"{n}", campaign="c") for n in range(30)))
+    kept.orders.cancel("campaign=c")
+    kept.step()
+    kept.now_ms += 600
+    first = kept.step()
+    assert (len(kept.back), first.wake_ms) == (10, kept.now_ms + handover.REST_MS)
+    kept.now_ms += 1
+    assert kept.step().wake_ms == first.wake_ms
+    kept.now_ms += handover.REST_MS
+    kept.step()
+    assert len(kept.back) == 20
+
+
 def test_a_pass_that_a_crash_cut_off_begins_again_and_one_that_is_done_does_not(monkeypatch):
     monkeypatch.setattr(handover, "SLICE", 10)
     looked = []
