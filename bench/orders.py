@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING
 
 from bench.deferred import Table
 from bench.site import Site, now_ms, say
+from pipeline.domain.audit import Acted, Door, Who
 from pipeline.domain.order import Action, Order, Target
+from pipeline.kafka.audit import Auditor
 from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.control import write_order
 from pipeline.kafka.lanes import read_lanes, wait_for_lanes
 from pipeline.lab.local.kafka import LocalKafka
+from pipeline.records.writing import single_object
 from tests.harness.stack import touch
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ class Operator:
         target = Target(touch=f"nobody-{self._count}")
         at_ms = now_ms()
         order = Order(Action.CANCEL, target, note="bench", by="bench", at_ms=at_ms, until_ms=at_ms)
-        offset = await write_order(self._cluster, order)
+        audit = Auditor(single_object, Who("bench", None, Door.CLI), at_ms).record(Acted.CANCEL, order.key)
+        offset = await write_order(self._cluster, order, audit)
         began = time.monotonic()
         missing = await wait_for_lanes(
             self._cluster,

@@ -1,65 +1,14 @@
-"""Orders and suppressions through kills, freezes and restarts: what was answered `done` holds (contract, 1.9)."""
+"""Orders and suppressions with real workers: told, obeyed, taken back, and kept over a restart of everything."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from tests.harness.judge import CHANNELS
-from tests.harness.reporting import LONG
-from tests.harness.stack import ROOT, Stack, touch
-
-ROUNDS = 40 if LONG else 6
-SMS = "+15005550006"
-
-
-@dataclass
-class Done:
-    """What a command said, and when it returned by the clock of the stand-in provider's machine."""
-
-    code: int
-    said: dict[str, Any]
-    at_ms: int
-    took_s: float
-    error: str
-
-
-async def command(stack: Stack, *words: str) -> Done:
-    """Run a command of `faust -A pipeline` as an operator does."""
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "faust", "-A", "pipeline", "--json", *words),
-        cwd=ROOT,
-        env={**os.environ, "PIPELINE_CONFIG": str(stack.folder / "worker-0.toml")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    lines = [line for line in out.decode().splitlines() if line.startswith("{")]
-    said = json.loads(lines[-1]) if lines else {}
-    return Done(process.returncode or 0, said, time.time_ns() // 1_000_000, time.monotonic() - began, err.decode())
-
-
-async def order(stack: Stack, *words: str) -> Done:
-    done = await command(stack, *words, "--note", "test")
-    assert done.code == 0, (words, done.said, done.error)
-    return done
-
-
-def arrived_after(stack: Stack, at_ms: int) -> list[dict[str, Any]]:
-    return [
-        each for provider in ("waha", "resend", "twilio") for each in stack.arrivals(provider) if each["at_ms"] > at_ms
-    ]
+from tests.harness.operators import arrived_after, command, order
+from tests.harness.stack import Stack, touch
 
 
 def ends(stack: Stack, *touch_ids: str) -> list[tuple[str, str | None]]:
@@ -112,66 +61,6 @@ async def test_an_entry_and_a_providers_refusal_suppress_the_next_touch(stack: S
     assert await stack.follow(stack.all_ended, deadline_s=40)
     assert ends(stack, "sms-again", "whatsapp-1") == [("suppressed", "opt_out")] * 2
     assert not arrived_after(stack, done.at_ms + 60_000)
-
-
-async def test_no_call_begins_after_a_pause_was_answered_through_kills_freezes_and_restarts(stack: Stack) -> None:
-    dice = random.Random(16)
-    stack.rule(delay_ms=100, delay_after_ms=100)
-    for number in range(2):
-        stack.start(number)
-    await stack.wait_for_topics()
-    await stack.wait_for_work(0, 1)
-    touches = (touch(channel, number) for number in range(10**6) for channel in CHANNELS)
-    is_over = asyncio.Event()
-    producing = asyncio.create_task(stack.produce(touches, per_s=40, until=is_over.is_set))
-    faults: list[str] = []
-    took: list[float] = []
-    try:
-        for _ in range(ROUNDS):
-            await asyncio.sleep(1)
-            harm = asyncio.create_task(_harm(stack, dice))
-            done = await order(stack, "pause", "--all", "--timeout", "120s")
-            took.append(done.took_s)
-            await asyncio.sleep(3)
-            faults += [f"{each} after {done.at_ms}" for each in arrived_after(stack, done.at_ms)]
-            await harm
-            await asyncio.sleep(2)
-            faults += [f"{each} after {done.at_ms}" for each in arrived_after(stack, done.at_ms)]
-            await order(stack, "resume", "--all", "--timeout", "120s")
-    finally:
-        is_over.set()
-        await producing
-
-    async def supervise() -> None:
-        stack.restart_the_dead()
-
-    print(f"{ROUNDS} pauses of all, in force after {min(took):.1f} to {max(took):.1f} s; {stack.kills} kills")
-    assert faults == []
-    stack.behave()
-    assert await stack.follow(stack.all_ended, deadline_s=180, meanwhile=supervise)
-    counts = stack.judge()
-    assert all(found["sent"] == found["touches"] for found in counts.values()), counts
-
-
-async def _harm(stack: Stack, dice: random.Random) -> None:
-    """Kill, freeze or restart one worker, or all."""
-    await asyncio.sleep(2 * dice.random())
-    number = dice.randrange(2)
-    match dice.randrange(4):
-        case 0:
-            stack.kill(number)
-        case 1:
-            stack.send(number, signal.SIGSTOP)
-            await asyncio.sleep(15)
-            stack.send(number, signal.SIGCONT)
-            await asyncio.sleep(3)
-            stack.restart_the_dead()
-        case 2:
-            await stack.stop_gently(number)
-            stack.start(number)
-        case _:
-            stack.kill(0)
-            stack.kill(1)
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
