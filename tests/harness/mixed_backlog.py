@@ -32,7 +32,20 @@ from pipeline.sandbox.rules import Rules
 from pipeline.secret import Secret
 from pipeline.stage_io import Output
 
-CALM = Harm(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, broker_away=False, rebalances=False, freezes_connecting=0.0, skew_ms=0)
+CALM = Harm(
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    broker_away=False,
+    rebalances=False,
+    freezes_connecting=0.0,
+    freezes_claiming=0.0,
+    skew_ms=0,
+)
 LONGEST_S = 40 * 3600.0
 TABLES = {stretch.topic: stretch.table for stretch in ROAD}
 MINUTE = 60
