@@ -8,6 +8,7 @@ import os
 import random
 import sys
 from collections import Counter, defaultdict
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -40,7 +41,7 @@ from tests.harness.callbacks import (
 from tests.harness.stack import ROOT, touch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
 COPIES = 5
@@ -77,7 +78,7 @@ def facts_of(message: dict[str, Any]) -> dict[str, tuple[str, Signed]]:
             }
 
 
-async def records(stack: CallbackStack, logical: str) -> AsyncIterator[Any]:
+async def records(stack: CallbackStack, logical: str) -> AsyncGenerator[Any, None]:
     """Yield the committed records of a topic, for ever."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=stack.servers, isolation_level="read_committed", auto_offset_reset="earliest"
@@ -96,8 +97,8 @@ async def records(stack: CallbackStack, logical: str) -> AsyncIterator[Any]:
 async def deliveries(stack: CallbackStack, count: int) -> list[dict[str, Any]]:
     """Return the first `count` deliveries."""
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(60):
-        async for record in records(stack, flow.DELIVERIES):
+    async with asyncio.timeout(60), aclosing(records(stack, flow.DELIVERIES)) as told:
+        async for record in told:
             found.append(decode("delivery", record.value))
             if len(found) == count:
                 break
@@ -287,6 +288,8 @@ async def an_opt_out_without_a_number_waits_for_it(stack: CallbackStack) -> None
     await until(lambda: metric(stack, "pipeline_pending_opt_outs"), lambda found: found == 0)
     code, out, err = await command(stack, *resolve)
     assert (code, out, err) == (1, "", "there is no pending opt-out 3EB0C7\n")
+    name = 'pipeline_suppressions{reason="opt_out",scope="phone"}'
+    await until(lambda: metric(stack, name), lambda found: found == 2)
     await stack.produce([touch("whatsapp", 205, to=number)])
     assert await stack.follow(stack.all_ended, deadline_s=60)
     ended = stack.stories["whatsapp-205"][-1]
