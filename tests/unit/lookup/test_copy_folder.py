@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from pipeline.lookup import keys
 from pipeline.lookup.draft import campaign_touches
 from pipeline.lookup.store import CopyFolder
 from tests.harness.lookup import DAY_MS, T0, Copy, Topics
+
+ROOT = Path(__file__).parents[3]
 
 
 def status(touch_id: str, **more: object) -> dict[str, object]:
@@ -42,21 +46,29 @@ def test_a_folder_that_everybody_could_read_is_closed(tmp_path):
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_kill_at_any_moment_loses_no_record_and_counts_none_twice(tmp_path):
+def told_twice() -> Topics:
     topics = filled(2_000)
     for number in range(2_000):
         topics.add(flow.STATUS, status(f"t{number}", state="sent", sequence=2, provider_message_id=f"m{number}"))
-    reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:  # pragma: no cover - ends by the kill
-        copy = Copy(topics, CopyFolder(tmp_path / "copy").open())
-        for each in range(400):
-            copy.take(copy.portion(10))
-            os.write(writes, b"." * (each == 150))
-        signal.pause()
-    os.read(reads, 1)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    return topics
+
+
+def copy_until_killed(folder: str) -> None:
+    """Copy a few records at a time, and say when half of it is done."""
+    copy = Copy(told_twice(), CopyFolder(Path(folder)).open())
+    for each in range(400):
+        copy.take(copy.portion(10))
+        if each == 150:
+            print("half", flush=True)
+    signal.pause()
+
+
+def test_a_kill_at_any_moment_loses_no_record_and_counts_none_twice(tmp_path):
+    topics = told_twice()
+    code = f"from {__name__} import copy_until_killed as run; run({str(tmp_path / 'copy')!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout.readline() == b"half\n"
+        process.kill()
     held = CopyFolder(tmp_path / "copy")
     store = held.open()
     copy = Copy(topics, store)
