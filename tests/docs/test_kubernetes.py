@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -13,12 +14,6 @@ from pipeline.settings import Settings, load
 from tests.docs.test_containers import dockerfile, services
 
 ROOT = Path(__file__).parents[2]
-STAMP = ROOT / ".venv" / ".installed"
-if STAMP.exists() and STAMP.stat().st_mtime < (ROOT / "pyproject.toml").stat().st_mtime:
-    # Installed before the dependency came. CI installs anew, so that there it cannot be missing.
-    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="make setup installs it")
-else:
-    import kubernetes_validate
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.29", "1.37")
 """The oldest and the newest Kubernetes that the manifests are held to."""

@@ -401,6 +401,13 @@ class FakeAnswers:
         }
         return {"unconfirmed": [] if self.is_empty else [row], "next": None}
 
+    async def opt_outs(self, *, limit=100, after=None):
+        self._check()
+        return {
+            "opt_outs": [] if self.is_empty else [{"id": "o/1 <b>", "at": NOW - 60_000, "sender": "main"}],
+            "next": None,
+        }
+
     async def may_audit(self, who):
         if who.role is not Role.ADMIN:
             raise Problem(Code.FORBIDDEN, "The audit is for administrators.")
@@ -468,6 +475,11 @@ class FakeActions:
         demand(who, Role.OPERATOR)
         self.done.append(("resolve", who.name, touch_id, resolution, provider_message_id))
         return {"touch_id": touch_id}
+
+    async def resolve_opt_out(self, who, opt_out_id, *, note, address=None, is_dismissed=False):
+        demand(who, Role.OPERATOR)
+        self.done.append(("resolve_opt_out", who.name, opt_out_id, note, address, is_dismissed))
+        return {"id": opt_out_id}
 
 
 class FakeVisitors:

@@ -36,6 +36,8 @@ PAGES = {
     "dead-letter": "/dead-letters/1/99?unmask=1",
     "unconfirmed": "/unconfirmed",
     "unconfirmed-one": "/unconfirmed/t-unknown",
+    "opt-outs": "/opt-outs",
+    "opt-out": "/opt-outs/x",
     "audit": "/audit?after=244",
 }
 FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"

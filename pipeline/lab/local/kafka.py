@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import signal
 import socket
@@ -225,8 +226,15 @@ def _java() -> str:
 def _classpath() -> str:
     """Kafka's jars; resolved once per environment (the first time downloads about 120 MB), then kept beside it."""
     kept = Path(sys.prefix) / f"kafka-{KAFKA.rsplit(':', 1)[1]}.classpath"
-    if kept.exists() and all(Path(jar).exists() for jar in kept.read_text().split(":")):
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two that fetch at once would find each other's half
+        if not kept.exists() or not all(Path(jar).exists() for jar in kept.read_text().split(":")):
+            kept.write_text(_fetched())
         return kept.read_text()
+
+
+def _fetched() -> str:
+    """Fetch Kafka. Raises KafkaFailed."""
     import jgo  # noqa: PLC0415 - only the `local` extra has it, and only the first start needs it
 
     print(f"fetching {KAFKA} (once, about half a minute)", file=sys.stderr, flush=True)  # noqa: T201
@@ -235,9 +243,7 @@ def _classpath() -> str:
         found = jgo.build(KAFKA).all_jars
     except Exception as error:  # jgo has no family of errors of its own
         raise KafkaFailed(_not_fetched(error)) from error
-    classpath = ":".join(dict.fromkeys(str(jar) for jar in found))
-    kept.write_text(classpath)
-    return classpath
+    return ":".join(dict.fromkeys(str(jar) for jar in found))
 
 
 def _not_fetched(error: Exception) -> str:

@@ -30,6 +30,7 @@ MENU: Final = (
     ("/orders", "Orders"),
     ("/suppressions", "Suppressions"),
     ("/unconfirmed", "Unconfirmed"),
+    ("/opt-outs", "Opt-outs"),
     ("/dead-letters", "Dead letters"),
     ("/audit", "Audit"),
 )

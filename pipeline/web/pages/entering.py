@@ -173,3 +173,43 @@ async def resolve(desk: Desk, request: web.Request) -> web.StreamResponse:
             raise
         return _resolve_form(desk, request, touch_id, wrong=problem.detail, status=problem.code.status)
     return see_other("/unconfirmed")
+
+
+async def opt_out(desk: Desk, request: web.Request) -> web.StreamResponse:
+    """An open opt-out, and the form that names its number or dismisses it."""
+    return _opt_out_form(desk, request, request.match_info["id"])
+
+
+def _opt_out_form(desk: Desk, request: web.Request, name: str, *, wrong: str = "", status: int = 200) -> web.Response:
+    _check_may_act(desk, request)
+    return desk.page(
+        request,
+        "confirm.html",
+        "Whose opt-out is this?",
+        status=status,
+        shown=[("Opt-out", name)],
+        what="With the number, the person is not written to any more. Without one, dismiss it only if it was no opt-out.",
+        action=path_of("opt-outs", name),
+        carried={},
+        fields=[{"name": "address", "label": "The number, with + and country code (empty: dismiss)"}],
+        choices=[],
+        wants_note=True,
+        button="Resolve",
+        back="/opt-outs",
+        wrong=wrong,
+    )
+
+
+async def resolve_opt_out(desk: Desk, request: web.Request) -> web.StreamResponse:
+    """Resolve an open opt-out."""
+    form, name = await desk.form(request), request.match_info["id"]
+    address = form.get("address", "").strip() or None
+    try:
+        await desk.actions.resolve_opt_out(
+            desk.visitors.who(request), name, note=form.get("note", ""), address=address, is_dismissed=address is None
+        )
+    except Problem as problem:
+        if problem.code not in _TOLD_IN_FORM:
+            raise
+        return _opt_out_form(desk, request, name, wrong=problem.detail, status=problem.code.status)
+    return see_other("/opt-outs")

@@ -28,7 +28,7 @@ EXPLAINED: Final[dict[tuple[str, str | None], Explanation]] = {
     ),
     ("sent", None): Explanation(
         "The provider accepted it. provider_message_id is WAHA's bare id, Resend's e-mail id, Twilio's SID; it is absent if Resend says only that it had the request before.",
-        "For delivery, use the provider's webhooks.",
+        "What became of it afterwards stands in touches.deliveries.",
     ),
     ("failed", "invalid"): Explanation(
         "The touch breaks a rule; error names the field. The raw record is in touches.dead-letters, except if the fault showed only in the lane: a window and a legal calendar that are never open together for this person, or a from that no sender has any more. An error that begins with internal error is a bug: quarantined records.",

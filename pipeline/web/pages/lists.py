@@ -1,4 +1,4 @@
-"""Orders, suppressions, dead letters, unconfirmed touches, and the audit: lists, a hundred rows at most."""
+"""Orders, suppressions, dead letters, unconfirmed touches, open opt-outs, and the audit: lists, a hundred rows at most."""
 
 from __future__ import annotations
 
@@ -205,6 +205,19 @@ async def unconfirmed(desk: Desk, request: web.Request) -> web.StreamResponse:
         "Unconfirmed",
         as_of=answer.get("as_of"),
         unconfirmed=[{"resolution": None, "error": None, **each} for each in answer["unconfirmed"]],
+        next=answer["next"],
+    )
+
+
+async def opt_outs(desk: Desk, request: web.Request) -> web.StreamResponse:
+    """Opt-outs of which no number is known."""
+    answer = await desk.answers.opt_outs(after=request.query.get("after"))
+    return desk.page(
+        request,
+        "opt_outs.html",
+        "Opt-outs",
+        as_of=answer.get("as_of"),
+        opt_outs=answer["opt_outs"],
         next=answer["next"],
     )
 

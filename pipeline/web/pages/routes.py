@@ -35,6 +35,8 @@ _GET: Final[dict[str, Handler]] = {
     r"/dead-letters/{partition:\d{1,9}}/{offset:\d{1,18}}": lists.dead_letter,
     "/unconfirmed": lists.unconfirmed,
     "/unconfirmed/{id}": entering.unconfirmed_one,
+    "/opt-outs": lists.opt_outs,
+    "/opt-outs/{id}": entering.opt_out,
     "/audit": lists.audit,
 }
 _POST: Final[dict[str, Handler]] = {
@@ -43,6 +45,7 @@ _POST: Final[dict[str, Handler]] = {
     "/suppressions/lift": entering.lift,
     r"/dead-letters/{partition:\d{1,9}}/{offset:\d{1,18}}": entering.replay,
     "/unconfirmed/{id}": entering.resolve,
+    "/opt-outs/{id}": entering.resolve_opt_out,
 }
 _STATIC: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import jsonschema
 import pytest
 
 from pipeline.console.operator import system_user
@@ -133,7 +134,6 @@ async def test_nothing_is_answered_without_a_credential(rig: WebRig, name: str):
 
 
 async def test_what_the_answers_are_is_what_the_document_says(rig: WebRig):
-    jsonschema = pytest.importorskip("jsonschema")
     _, document, _ = await ask(rig, REQUESTS["openapi"])
     assert document["openapi"].startswith("3.1")
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}

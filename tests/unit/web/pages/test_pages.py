@@ -37,9 +37,18 @@ PAGES = [
     "/dead-letters/1/99?unmask=1",
     "/unconfirmed",
     "/unconfirmed/" + quote(HOSTILE, safe=""),
+    "/opt-outs",
+    "/opt-outs/" + quote("o/1 <b>", safe=""),
     "/audit",
 ]
-ACTS = ["/orders/new", "/suppressions/new", "/suppressions/lift", "/dead-letters/0/100", "/unconfirmed/t-unknown"]
+ACTS = [
+    "/orders/new",
+    "/suppressions/new",
+    "/suppressions/lift",
+    "/dead-letters/0/100",
+    "/unconfirmed/t-unknown",
+    "/opt-outs/x",
+]
 
 
 class Found(HTMLParser):
@@ -221,11 +230,15 @@ async def test_each_act_does_what_it_says(client, actions):
     assert (await act("/suppressions/lift", key=f"phone:{ANN}:opt_out", note="asked")) == f"/suppressions?hash={ANN}"
     await act("/dead-letters/2/98", new_id="")
     await act("/unconfirmed/t-unknown", resolution="sent", provider_message_id="SM1")
+    await act("/opt-outs/" + quote("o/1 <b>", safe=""), address="+12125550001", note="found")
+    await act("/opt-outs/x", address="", note="no opt-out")
     assert actions.done == [
         ("suppress", "bea", {"lead_id": "ann b", "note": "by phone", "reason": "manual"}),
         ("lift", "bea", f"phone:{ANN}:opt_out", "asked"),
         ("replay", "bea", 2, 98, None),
         ("resolve", "bea", "t-unknown", "sent", "SM1"),
+        ("resolve_opt_out", "bea", "o/1 <b>", "found", "+12125550001", False),
+        ("resolve_opt_out", "bea", "x", "no opt-out", None, True),
     ]
 
 
@@ -268,7 +281,8 @@ async def test_without_kafka_what_needs_it_says_so_and_the_rest_goes_on(client, 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/campaigns", "/lanes", "/orders", "/suppressions", "/dead-letters", "/unconfirmed", "/audit"]
+    "path",
+    ["/", "/campaigns", "/lanes", "/orders", "/suppressions", "/dead-letters", "/unconfirmed", "/opt-outs", "/audit"],
 )
 async def test_a_pipeline_that_has_nothing_yet_has_pages(path):
     async with TestClient(TestServer(console(FakeAnswers(is_empty=True)))) as client:
