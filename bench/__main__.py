@@ -49,6 +49,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--saturated", action="store_true", help="one Resend account at its limit for a minute, in place of the cost"
     )
+    parser.add_argument("--callbacks", action="store_true", help="the sandbox calls back, and a web process takes that")
     parser.add_argument("--topics", action="store_true", help="also records and bytes per touch of each topic")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write each run to FILE, one object a line")
     return parser.parse_args(words)
@@ -89,8 +90,17 @@ async def main() -> None:
                 print(await idle(kafka, folder, channel), flush=True)
                 continue
             cost = await measure(
-                kafka, folder, channel, count, mode=mode, workers=wanted.workers, provider=wanted.provider
+                kafka,
+                folder,
+                channel,
+                count,
+                mode=mode,
+                workers=wanted.workers,
+                provider=wanted.provider,
+                callbacks=wanted.callbacks,
             )
+            if cost.web_us is not None:
+                print(f"  web process: {cost.web_us:,.0f} µs of CPU per {channel} touch")
             print(row(cost), *([topics(cost)] if wanted.topics else []), sep="\n", flush=True)
             if wanted.json is not None:
                 with wanted.json.open("a", encoding="utf-8") as out:

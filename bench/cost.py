@@ -16,6 +16,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from tests.harness.called import CalledStack
 from tests.harness.stack import Stack, touch
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Cost:
     provider_us: float | None
     mib: float
     topics: dict[str, tuple[float, float]] = field(default_factory=dict)
+    web_us: float | None = None
+    """Of the web process; None: callbacks are off."""
 
 
 class Provider:
@@ -111,10 +114,22 @@ def log_bytes(kafka: LocalKafka, prefix: str) -> Counter[str]:
 
 
 async def measure(
-    kafka: LocalKafka, folder: Path, channel: str, count: int, *, mode: Mode, workers: int, provider: str | None
+    kafka: LocalKafka,
+    folder: Path,
+    channel: str,
+    count: int,
+    *,
+    mode: Mode,
+    workers: int,
+    provider: str | None,
+    callbacks: bool = False,
 ) -> Cost:
-    """Send `count` touches of a channel and return what one cost. Raises AssertionError if one was lost or sent twice."""
-    stack = Stack(kafka.bootstrap_servers, f"b{uuid.uuid4().hex[:8]}.", folder, sms="in_flight = 50")
+    """Send `count` touches of a channel and return what one cost. Raises AssertionError if one was lost or sent twice.
+
+    With `callbacks` the sandbox calls back about each, and it has ended when its delivery is told, too.
+    """
+    kind = CalledStack if callbacks else Stack
+    stack = kind(kafka.bootstrap_servers, f"b{uuid.uuid4().hex[:8]}.", folder, sms="in_flight = 50")
     stand_in = Provider(stack, provider)
     accepted = await stand_in.counts()
     try:
@@ -122,9 +137,12 @@ async def measure(
             stack.start(number)
         await stack.wait_for_topics()
         await stack.wait_for_work(*range(workers))
+        await _start_web(stack)
         start_s = sum(cpu_s(each.pid) for each in stack.workers.values())
         await stack.produce([touch(channel, n) for n in range(WARM)])
         await stack.follow(stack.all_ended, deadline_s=60)
+        await _told(stack, WARM)
+        web_start_s = _web_s(stack)
         if mode == "streaming":
             start_s = sum(cpu_s(each.pid) for each in stack.workers.values())
         touches = [touch(channel, n) for n in range(WARM, WARM + count)]
@@ -142,6 +160,7 @@ async def measure(
             await stack.produce(touches)
         assert await stack.follow(stack.all_ended, deadline_s=60 + count / 20)
         wall_s = time.monotonic() - began - 1.0  # the reader's last look
+        await _told(stack, WARM + count)
         worker_s = sum(cpu_s(each.pid) for each in stack.workers.values()) - start_s
         broker_s, provider_s = cpu_s(kafka.pids[0]) - others[0], stand_in.cpu_s()
         ends_after, bytes_after = await ends(stack), log_bytes(kafka, stack.prefix)
@@ -164,9 +183,32 @@ async def measure(
                 for name, found in sorted(records.items())
                 if found
             },
+            web_us=None if web_start_s is None else ((_web_s(stack) or 0.0) - web_start_s) / count * 1e6,
         )
     finally:
         stack.stop_all()
+
+
+async def _start_web(stack: Stack) -> None:
+    """Start the web process, if callbacks are on."""
+    if isinstance(stack, CalledStack):
+        stack.start_web()
+        await stack.wait_for_web()
+
+
+def _web_s(stack: Stack) -> float | None:
+    """CPU seconds of the web process; None if there is none."""
+    return cpu_s(stack.web.pid) if isinstance(stack, CalledStack) and stack.web is not None else None
+
+
+async def _told(stack: Stack, count: int) -> None:
+    """Wait until the delivery of each touch is told, if callbacks are on."""
+    if not isinstance(stack, CalledStack):
+        return
+    async with asyncio.timeout(120):
+        while len(stack.deliveries) < count:
+            await asyncio.sleep(0.5)
+            await stack.read_deliveries()
 
 
 async def _check(stack: Stack, stand_in: Provider, before: int | None, expected: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.console.banner import half
+from pipeline.sandbox.webhooks import webhooks_of
 from pipeline.settings import Settings, load
 from pipeline.settings.variables import CONFIG_VARIABLE, WITHOUT_FILE
 
@@ -93,6 +94,10 @@ def environment(service: dict[str, Any], environ: dict[str, str]) -> dict[str, s
     return {name: value for name, value in pairs if value is not None}
 
 
+COMPOSE = ROOT / "examples" / "compose"
+"""What is mounted where the containers of docker-compose.yml look for their configuration."""
+
+
 def worker_settings(file: str, environ: dict[str, str], folder: Path = Path("/etc/pipeline")) -> Settings:
     return load(environment(services(file, environ)["worker"], environ), folder)
 
@@ -118,12 +123,32 @@ def test_variables_are_filled_in_as_compose_does(text: str, environ: dict[str, s
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: ",".join(shell) or "nothing")
 def test_compose_up_is_the_sandbox_as_a_whole_whatever_the_shell_has(shell: dict[str, str]):
-    found, plain = worker_settings("docker-compose.yml", shell), worker_settings("docker-compose.yml", {})
+    found = worker_settings("docker-compose.yml", shell, COMPOSE)
+    plain = worker_settings("docker-compose.yml", {}, COMPOSE)
     assert found == plain
     addresses = [each.base_url for each in found.accounts.values()]
     assert addresses == [f"http://sandbox:4010/{name}" for name in ("waha", "resend", "twilio")]
     assert found.kafka.bootstrap_servers == ("kafka:9092",)
     assert half(found) is None
+
+
+def test_the_sandbox_of_compose_calls_the_web_process_back_with_the_senders_secrets():
+    sandbox = environment(services("docker-compose.yml", {})["sandbox"], {})
+    webhooks = webhooks_of(
+        sandbox["SANDBOX_CALLBACKS"], sandbox["SANDBOX_CALLBACKS_VIA"], sandbox["SANDBOX_SECRETS"].split()
+    )
+    web = services("docker-compose.yml", {})["web"]
+    found = load(environment(web, {}), COMPOSE)
+    assert found == worker_settings("docker-compose.yml", {}, COMPOSE)
+    assert webhooks.public_url == found.web.public_url
+    port = found.web.public_listen.port
+    assert (webhooks.via, web["ports"]) == (f"http://web:{port}", [f"127.0.0.1:{port}:{port}"])
+    assert found.callback_senders == found.accounts.keys()
+    assert {account.webhook_secrets[0].reveal() for account in found.accounts.values()} == {
+        each.secret for each in webhooks.of.values()
+    }
+    assert any(found.web.copy_dir.startswith(each.partition(":")[0]) for each in web["tmpfs"])
+    assert str(found.web.listen.port) in str(web["healthcheck"]["test"])
 
 
 def test_compose_up_says_which_variables_of_the_shell_it_left_out_and_no_value():
@@ -216,7 +241,11 @@ def test_the_image_has_the_templates_where_the_worker_looks_for_them():
     assert "COPY templates /etc/pipeline/templates" in dockerfile()
     assert "WORKDIR /etc/pipeline" in dockerfile()
     assert load({}, Path("/etc/pipeline")).templates == Path("/etc/pipeline/templates")
-    assert services("docker-compose.yml", {})["worker"]["volumes"] == ["./templates:/etc/pipeline/templates:ro"]
+    for name in ("worker", "web"):
+        assert services("docker-compose.yml", {})[name]["volumes"] == [
+            "./templates:/etc/pipeline/templates:ro",
+            "./examples/compose/pipeline.toml:/etc/pipeline/pipeline.toml:ro",
+        ]
 
 
 def test_whatever_the_image_copies_is_in_its_context():

@@ -39,6 +39,7 @@ def lines_of(text: str) -> set[str]:
     return {re.split(r"\s{2,}#|\s{3,}", each[0])[0].strip() for each in found if each}
 
 
+TOLD = "test_status_shows_deliveries_behind_the_records_of_a_touch"
 STRANGER = "test_a_stranger_types_readme_s_lines_and_each_does_what_it_says"
 LIST = "test_list_filters_by_reason_and_time"
 SHOW = "test_show_tells_all_and_raw_gives_the_bytes"
@@ -114,7 +115,8 @@ LINES = {
     "faust -A pipeline worker [-l info] [--datadir DIR] [--web-port N]": FOLDER,
     "faust -A pipeline produce": STRANGER,
     "faust -A pipeline produce touches.ndjson": STRANGER,
-    "faust -A pipeline status TOUCH_ID": STRANGER,
+    "faust -A pipeline status TOUCH_ID": TOLD,
+    "faust -A pipeline status t-1": TOLD,
     "faust -A pipeline status --follow t-1": STRANGER,
     "faust -A pipeline forecast": FORESEEN,
     "faust -A pipeline --json forecast": STRANGER,
@@ -186,6 +188,7 @@ LINES = {
         ],
         TARGET,
     ),
+    "curl -i -X POST https://touch.example.com/callbacks/resend/main": "test_what_is_not_authentic_is_403_and_not_taken",
     "make demo": "test_the_demo_shows_all_its_findings_and_leaves_nothing_running",
     "make down": "test_down_tells_of_a_worker_that_had_been_dead_and_where_its_log_is",
 }

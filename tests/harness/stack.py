@@ -123,6 +123,7 @@ class Stack:
     template = CONFIG
     partitions = PARTITIONS
     level = "info"
+    sandbox_options: tuple[str, ...] = ()
 
     def __init__(self, servers: list[str], prefix: str, folder: Path, *, replication: int = 1, **config: str) -> None:
         self.servers, self.prefix, self.folder, self.replication = servers, prefix, folder, replication
@@ -168,7 +169,11 @@ class Stack:
         log = self.folder / "sandbox.log"
         with log.open("wb") as out:
             self._sandbox = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.sandbox", "--port", self.sandbox.rpartition(":")[2] or "0"],
+                [
+                    *(sys.executable, "-m", "pipeline.sandbox"),
+                    *("--port", self.sandbox.rpartition(":")[2] or "0"),
+                    *self.sandbox_options,
+                ],
                 cwd=ROOT,
                 stdout=out,
                 stderr=out,

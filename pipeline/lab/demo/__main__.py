@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from pipeline.kafka.cluster import Cluster, CommandFailed
+from pipeline.lab.demo.afterwards import click, findings_afterwards, script, until_suppressed
 from pipeline.lab.demo.findings import COLUMNS, findings, measure, table_of, why_not
 from pipeline.lab.demo.sandbox_view import accepted_ids
 from pipeline.lab.demo.stack import ROOT, DemoFailed, Stack, alone, stop_leftovers
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 DATA = ROOT / ".data"
 EXAMPLES = ROOT / "examples" / "touches.ndjson"
+AFTERWARDS = ROOT / "examples" / "afterwards.ndjson"
+"""To those who have bounced, answered STOP or clicked meanwhile."""
 GARBAGE = (b"\x00\xff\xfe no touch", b"{broken", b"\xc3\x01 of an unknown schema")
 SETTLE_S = 90.0
 """How long touches may move before the demo gives up."""
@@ -37,7 +40,7 @@ LATER_MS = 120_000
 """A touch deferred for longer than this is not waited for."""
 
 # In a log nobody folds lines, and the table needs its room.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 130)
 
 
 def say(line: str) -> None:
@@ -70,6 +73,7 @@ def up(folder: Path) -> int:
     say(f"""
 All of it is still running:
   worker    {stack.web}/metrics   {stack.web}/ready
+  web       {stack.private_web}   {stack.private_web}/metrics   callbacks: {stack.public_web}
   sandbox   {stack.sandbox}
   Kafka     {stack.kafka}
   logs      {stack.folder}/*.log
@@ -94,20 +98,20 @@ def down(folder: Path) -> int:
 def _stop(stack: Stack) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must leave nothing running
-    say("stopping worker, sandbox and Kafka")
+    say("stopping worker, sandbox, web process and Kafka")
     stack.stop()
 
 
 def _show(stack: Stack) -> int:
-    say(f"producing {EXAMPLES.relative_to(ROOT)}: faust -A pipeline produce")
     tally = Tally()
-    stack.produce(EXAMPLES)
+    script(stack.sandbox)
+    _produce(stack, EXAMPLES)
     asyncio.run(_follow(stack, tally))
     measured, accepted = measure(stack.web), accepted_ids(stack.sandbox)
     console.print()
     console.print(table_of(tally, measured, {channel: len(ids) for channel, ids in accepted.items()}))
     console.print(f"Those that were not sent: {why_not(tally) or 'none'}", markup=False)
-    shown = findings(tally, measured)
+    shown = [*findings(tally, measured), *findings_afterwards(tally)]
     for each in shown:
         say(f"{'✓' if each.proof else '✗'} {each.what}{': ' + each.proof if each.proof else ': NOT SEEN'}")
     disagreements = _disagreements(tally, accepted)
@@ -116,6 +120,11 @@ def _show(stack: Stack) -> int:
     if not disagreements:
         say("✓ the statuses agree with what the sandbox accepted, message by message")
     return 0 if not disagreements and all(each.proof for each in shown) else 1
+
+
+def _produce(stack: Stack, file: Path) -> None:
+    say(f"producing {file.relative_to(ROOT)}: faust -A pipeline produce")
+    stack.produce(file)
 
 
 def _disagreements(tally: Tally, accepted: Mapping[str, frozenset[str]]) -> list[str]:
@@ -137,9 +146,14 @@ async def _follow(stack: Stack, tally: Tally) -> None:
     cluster = Cluster({"bootstrap_servers": [stack.kafka]})
     await _throw_garbage(cluster)
     watching = asyncio.create_task(watch(cluster, tally))
-    expected = _expected_ids()
+    expected = _expected_ids(EXAMPLES)
     try:
         await _until_quiet(stack, tally, expected, watching)
+        say("one recipient has bounced, one has answered STOP, one clicks unsubscribe now: each is written to again")
+        click(stack.sandbox)
+        await until_suppressed(tally)
+        await asyncio.to_thread(_produce, stack, AFTERWARDS)
+        await _until_quiet(stack, tally, expected | _expected_ids(AFTERWARDS), watching)
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -194,10 +208,10 @@ async def _throw_garbage(cluster: Cluster) -> None:
     say(f"  {len(GARBAGE)} records of garbage thrown in")
 
 
-def _expected_ids() -> set[str]:
-    """Return the touch_ids in examples/ that will have a story."""
+def _expected_ids(file: Path) -> set[str]:
+    """Return the touch_ids in a file of examples/ that will have a story."""
     ids = set()
-    for line in EXAMPLES.read_bytes().splitlines():
+    for line in file.read_bytes().splitlines():
         with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
             ids.add(orjson.loads(line)["touch_id"])
     return ids

@@ -20,6 +20,17 @@ bootstrap_servers = ["$kafka"]
 partitions = 4
 lanes = 4
 
+[privacy]
+key = "$privacy_key"
+
+[web]
+listen = "$private_listen"
+public_listen = "$public_listen"
+public_url = "$public_url"
+
+[unsubscribe]
+enabled = true
+
 [channels.whatsapp]
 window  = { opens = "$opens", closes = "$closes", zone = "recipient", fallback_zone = "$home" }
 limit   = { rate = 4, per = "1s" }
@@ -32,6 +43,7 @@ name = "default"
 lane = 0
 base_url = "$sandbox/waha"
 api_key = "demo"
+webhook_secrets = "$waha_secret"
 
 [channels.email]
 limit = { rate = 2, per = "1s" }
@@ -43,6 +55,7 @@ name = "default"
 lane = 1
 base_url = "$sandbox/resend"
 api_key = "re_demo"
+webhook_secrets = "$resend_secret"
 from = ["Demo <demo@example.com>"]
 
 [channels.sms]
@@ -57,17 +70,29 @@ lane = 2
 base_url = "$sandbox/twilio"
 account_sid = "ACdemo"
 auth_token = "demo"
+webhook_secrets = "demo"
 from = "+15005550006"
 """)
 
 
-def config_of(kafka: str, sandbox: str, templates: str, now_s: float) -> str:
-    """Return the configuration as TOML; `now_s` is where the windows are set."""
+WAHA_SECRET, RESEND_SECRET, TWILIO_TOKEN = "demo-hmac-key", "whsec_ZGVtby1zaWduaW5nLXNlY3JldA==", "demo"
+"""What signs the callbacks."""
+PRIVACY_KEY = "the key of the demo, which is no secret"
+
+
+def config_of(kafka: str, sandbox: str, templates: str, now_s: float, *, private_port: int, public_port: int) -> str:
+    """Return the configuration as TOML; `now_s` is where the windows are set, the ports are the web process's."""
     home = datetime.fromtimestamp(now_s, UTC).astimezone(ZoneInfo(HOME))
     return _CONFIG.substitute(
         kafka=kafka,
         sandbox=sandbox,
         templates=templates,
+        privacy_key=PRIVACY_KEY,
+        private_listen=f"127.0.0.1:{private_port}",
+        public_listen=f"127.0.0.1:{public_port}",
+        public_url=f"http://127.0.0.1:{public_port}",
+        waha_secret=WAHA_SECRET,
+        resend_secret=RESEND_SECRET,
         home=HOME,
         opens=f"{home - BEFORE:%H:%M}",
         closes=f"{home + AFTER:%H:%M}",

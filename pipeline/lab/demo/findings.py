@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NUMBERED = ("whatsapp", "sms")
-COLUMNS = ("sent", "deferred", "failed", "expired", "unconfirmed")
+COLUMNS = ("sent", "deferred", "failed", "expired", "unconfirmed", "suppressed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The processes of the demo: Kafka, sandbox, worker. They are started and stopped together, also after an error."""
+"""The processes of the demo: Kafka, sandbox, worker, web process. They are started and stopped together, also after an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from pipeline.lab.demo.config import config_of
+from pipeline.lab.demo.config import RESEND_SECRET, TWILIO_TOKEN, WAHA_SECRET, config_of
 from pipeline.lab.local.kafka import LocalKafka
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 START_S = 60.0
 STOP_S = 30.0
 """A worker answers SIGTERM within request_timeout + 10 s."""
-STOP_ORDER = ("worker", "sandbox")
+STOP_ORDER = ("worker", "sandbox", "web")
 """And Kafka behind them."""
 SANDBOX_SAYS = re.compile(r"sandbox listening on (http://\S+)")
 
@@ -39,13 +39,15 @@ class DemoFailed(Exception):
 
 
 class Stack:
-    """Kafka, sandbox and worker in one folder, which is emptied first: every start is a first start."""
+    """Kafka, sandbox, worker and web process in one folder, which is emptied first: every start is a first start."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder = folder
         self.kafka = ""
         self.sandbox = ""
         self.web = ""
+        """The worker's web server."""
+        self._private_port, self._public_port = _free_port(), _free_port()
         self._say = say
         self._brokers = LocalKafka(folder / "kafka")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -54,6 +56,16 @@ class Stack:
     def config(self) -> Path:
         """The configuration file; commands take it from PIPELINE_CONFIG."""
         return self.folder / "pipeline.toml"
+
+    @property
+    def public_web(self) -> str:
+        """Where the web process takes callbacks and unsubscribe clicks."""
+        return f"http://127.0.0.1:{self._public_port}"
+
+    @property
+    def private_web(self) -> str:
+        """Where the web process serves /live, /ready and /metrics."""
+        return f"http://127.0.0.1:{self._private_port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,14 +77,18 @@ class Stack:
         stop_leftovers(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self._spawn("sandbox", ["pipeline.sandbox", "--port", "0"])
+        secrets = [f"waha={WAHA_SECRET}", f"resend={RESEND_SECRET}", f"twilio={TWILIO_TOKEN}"]
+        options = [word for each in secrets for word in ("--secret", each)]
+        self._spawn("sandbox", ["pipeline.sandbox", "--port", "0", "--callbacks", self.public_web, *options])
         self._say("starting Kafka (the first time it is fetched, about half a minute)")
         self._brokers.start()
         self._remember()
         self.kafka = self._brokers.bootstrap_servers[0]
         self.sandbox = self._sandbox_url()
-        self.config.write_text(config_of(self.kafka, self.sandbox, str(ROOT / "templates"), time.time()))
+        ports = {"private_port": self._private_port, "public_port": self._public_port}
+        self.config.write_text(config_of(self.kafka, self.sandbox, str(ROOT / "templates"), time.time(), **ports))
         self._start_worker()
+        self._start_web()
 
     def stop(self) -> None:
         """Stop everything, the worker first."""
@@ -108,6 +124,12 @@ class Stack:
         self._say("starting the worker: faust -A pipeline worker")
         with httpx.Client(timeout=2) as client:
             self._wait("the worker is not ready", lambda: _is_ready(client, f"{self.web}/ready"))
+
+    def _start_web(self) -> None:
+        self._spawn("web", ["faust", "-A", "pipeline", "web"])
+        self._say("starting the web process: faust -A pipeline web")
+        with httpx.Client(timeout=2) as client:
+            self._wait("the web process is not ready", lambda: _is_ready(client, f"{self.private_web}/ready"))
 
     def _spawn(self, name: str, module: list[str]) -> None:
         with self.log(name).open("ab") as log:

@@ -1,4 +1,4 @@
-"""Counts what became of the touches, from what users can see: statuses, dead letters, metrics."""
+"""Counts what became of the touches, from what users can see: statuses, deliveries, suppressions, dead letters, metrics."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEAD_LETTERS, STATUS = "touches.dead-letters", "touches.status"
+DELIVERIES, SUPPRESSIONS = "touches.deliveries", "touches.suppressions"
 NO_CHANNEL = "unreadable"
 CHANNELS = ("whatsapp", "email", "sms")
 
 
 @dataclass(slots=True)
 class Tally:
-    """The statuses of every touch so far, and every dead letter."""
+    """The statuses of every touch so far, its deliveries, and every suppression and dead letter."""
 
     stories: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     dead_letters: list[Mapping[str, Any]] = field(default_factory=list)
+    deliveries: list[Mapping[str, Any]] = field(default_factory=list)
+    suppressions: list[Mapping[str, Any]] = field(default_factory=list)
     records: int = 0
-    """Seen so far, of both kinds."""
+    """Seen so far, of all kinds."""
 
     def last(self) -> list[Mapping[str, Any]]:
         """Return the latest record of every touch."""
@@ -68,11 +71,13 @@ def channel_of(value: bytes | None) -> str:
 
 
 async def watch(cluster: Cluster, tally: Tally) -> None:
-    """Put every status and dead letter into `tally`, until cancelled."""
+    """Put every status, delivery, suppression and dead letter into `tally`, until cancelled."""
     counts = await partition_counts(cluster)
     topics = {
         cluster.topic_name(STATUS): ValueReader("status"),
         cluster.topic_name(DEAD_LETTERS): ValueReader("dead_letter"),
+        cluster.topic_name(DELIVERIES): ValueReader("delivery"),
+        cluster.topic_name(SUPPRESSIONS): ValueReader("suppression"),
     }
     kafka = AIOKafkaConsumer(
         **cluster.connection,
@@ -87,6 +92,8 @@ async def watch(cluster: Cluster, tally: Tally) -> None:
         while True:
             for partition, records in (await kafka.getmany(timeout_ms=200)).items():
                 for record in records:
+                    if record.value is None:  # an entry that was lifted
+                        continue
                     _add(tally, partition.topic, topics[partition.topic](record.value))
             await asyncio.sleep(0)
     finally:
@@ -95,7 +102,9 @@ async def watch(cluster: Cluster, tally: Tally) -> None:
 
 def _add(tally: Tally, topic: str, record: Mapping[str, Any]) -> None:
     tally.records += 1
-    if topic.endswith(DEAD_LETTERS):
-        tally.dead_letters.append(record)
-    else:
-        tally.stories.setdefault(record["touch_id"], []).append(record)
+    others = {DEAD_LETTERS: tally.dead_letters, DELIVERIES: tally.deliveries, SUPPRESSIONS: tally.suppressions}
+    for name, records in others.items():
+        if topic.endswith(name):
+            records.append(record)
+            return
+    tally.stories.setdefault(record["touch_id"], []).append(record)

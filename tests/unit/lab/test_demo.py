@@ -15,6 +15,7 @@ import requests
 from pipeline.domain.window import Closed, Open, gate, zones_of
 from pipeline.domain.work import Channel
 from pipeline.lab.demo.__main__ import down
+from pipeline.lab.demo.afterwards import findings_afterwards, link_of
 from pipeline.lab.demo.config import config_of
 from pipeline.lab.demo.findings import Measured, findings, why_not
 from pipeline.lab.demo.stack import DemoFailed, _born, alone, stop_leftovers
@@ -31,7 +32,9 @@ NOON = datetime(2026, 11, 24, 17, tzinfo=UTC).timestamp()
 @pytest.mark.parametrize("hours", range(0, 24 * 365, 61))
 def test_whenever_the_demo_is_started_america_is_open_and_tokyo_asleep(tmp_path: Path, hours: int):
     now_s = NOON + hours * 3600
-    (tmp_path / "pipeline.toml").write_text(config_of("127.0.0.1:9092", "http://127.0.0.1:1", "templates", now_s))
+    (tmp_path / "pipeline.toml").write_text(
+        config_of("127.0.0.1:9092", "http://127.0.0.1:1", "templates", now_s, private_port=1, public_port=2)
+    )
     settings = load({"PIPELINE_CONFIG": "pipeline.toml"}, tmp_path)
     for channel in (Channel.WHATSAPP, Channel.SMS):
         window = settings.channels[channel].window
@@ -110,6 +113,35 @@ def test_everything_that_was_seen_has_its_proof():
     assert all(proofs)
     assert "s: retrying → sent (backoff, 500)" in proofs
     assert "d: sms again at 2026-11-24 12:03 UTC" in proofs
+
+
+def test_what_was_told_after_sent_has_its_proof_and_nothing_has_one_without():
+    assert not any(each.proof for each in findings_afterwards(Tally()))
+    tally = tally_of(
+        told("mail-after-bounce", "suppressed", reason="bounced"),
+        told("sms-after-stop", "suppressed", reason="opt_out"),
+        told("mail-after-click", "suppressed", reason="unsubscribed"),
+    )
+    for channel in ("whatsapp", "email", "sms"):
+        _add(tally, "touches.deliveries", {"channel": channel, "kind": "delivered"})
+    _add(tally, "touches.suppressions", {"reason": "opt_out", "by": "recipient"})
+    proofs = [each.proof for each in findings_afterwards(tally)]
+    assert proofs == [
+        "1 by whatsapp, 1 by email, 1 by sms",
+        "mail-after-bounce: suppressed (bounced), by nobody",
+        "sms-after-stop: suppressed (opt_out), by recipient",
+        "mail-after-click: suppressed (unsubscribed), by nobody",
+    ]
+    _add(tally, "touches.status", told("sms-after-stop", "sent"))
+    assert [bool(each.proof) for each in findings_afterwards(tally)] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("headers", "link"),
+    [(None, None), ({}, None), ({"List-Unsubscribe": "<http://127.0.0.1:1/u/x>"}, "http://127.0.0.1:1/u/x")],
+)
+def test_the_link_of_an_email_is_the_one_its_header_names(headers: dict[str, str] | None, link: str | None):
+    assert link_of({"extra": {"headers": headers}}) == link
 
 
 def test_what_an_earlier_run_left_is_stopped_and_strangers_are_not(tmp_path: Path):
