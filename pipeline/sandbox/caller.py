@@ -32,6 +32,8 @@ RETRIES_S: Final = {"resend": (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000), "w
 """Waits before each retry, at Resend as its documentation says and at WAHA by default; Twilio's are in the URL's fragment."""
 TWILIO_RETRY_S: Final = 1
 RETRY_MOST_MS: Final = 60_000
+EARLY_S: Final = 2.0
+"""The longest that the answer of a send waits for callbacks that are to come before it."""
 GOOD: Final = range(200, 300)
 
 
@@ -91,13 +93,13 @@ class Caller:
             self._early.append(task)
 
     async def before_answer(self) -> None:
-        """Wait for the callbacks that are to come before the answer of the request handled now.
+        """Wait for the callbacks that are to come before the answer of the request handled now, `EARLY_S` at most.
 
         To be called by the handler in the same turn of the event loop in which it accepted the messages.
         """
         early, self._early = self._early, []
         if early:
-            await asyncio.wait(early)
+            await asyncio.wait(early, timeout=EARLY_S)
 
     def write(self, said: InboundMessage, plan: CallbackPlan) -> bool:
         """Begin to call back a message to us; return whether its provider calls anything back."""

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-TOUCHES = 1_000 if LONG else 80
-"""Of each channel."""
+KILLS = 20 if LONG else 2
+"""Of the web process, and of a lane's owner."""
 PER_S = 15
 """Over all channels."""
-KILL_S = 2.5
 GOOD = range(200, 300)
 OUTCOMES = {
     "resend": ("clicked", "complained", "bounced", "delayed", "suppressed", "undelivered"),
@@ -50,16 +49,17 @@ def script(stack: CalledStack) -> None:
             stack.rule(**how, probability=share, within_ms=2_000)
 
 
-async def kill_meanwhile(stack: CalledStack, is_over: asyncio.Event, dice: random.Random) -> None:
-    """Kill web process and workers in turn, until it is over."""
-    for turn in range(10**6):
-        await asyncio.sleep(KILL_S * (0.5 + dice.random()))
-        if is_over.is_set():
-            return
-        if turn % 2 == 0:
-            stack.kill_web()
-        else:
-            await stack.kill_owner(CHANNELS[turn // 2 % 3])
+async def kill_both(stack: CalledStack, is_over: asyncio.Event, dice: random.Random) -> None:
+    """Kill web process and workers in turn, each when it is at work again."""
+    for turn in range(KILLS):
+        await stack.wait_for_web()
+        await asyncio.sleep(0.5 + dice.random())
+        stack.kill_web()
+        while not await stack.kill_owner(CHANNELS[turn % 3]):
+            stack.restart_the_dead()
+            await asyncio.sleep(0.5)
+    await stack.wait_for_web()
+    is_over.set()
 
 
 async def all_called(stack: CalledStack, deadline_s: float) -> list[dict[str, Any]]:
@@ -81,13 +81,16 @@ async def test_each_fact_is_told_once_through_repeats_disorder_and_kills(called:
         called.start(number)
     await called.wait_for_topics()
     called.start_web()
-    await called.wait_for_work(0, 1)
+    await called.wait_for_work(0, 1, deadline_s=120)
     await called.wait_for_web()
     is_over = asyncio.Event()
-    killing = asyncio.create_task(kill_meanwhile(called, is_over, dice))
-    await called.produce([touch(channel, n) for n in range(TOUCHES) for channel in CHANNELS], per_s=PER_S, every=6)
-    is_over.set()
-    await killing
+    touches = (touch(channel, n) for n in range(9_999) for channel in CHANNELS)
+    producing = asyncio.create_task(called.produce(touches, per_s=PER_S, every=6, until=is_over.is_set))
+    try:
+        await kill_both(called, is_over, dice)
+    finally:
+        is_over.set()
+        await producing
 
     async def supervise() -> None:
         called.restart_the_dead()
@@ -107,10 +110,7 @@ async def test_each_fact_is_told_once_through_repeats_disorder_and_kills(called:
         f"{len(calls)} callbacks of {len(made)} facts, {called.web_kills} kills of the web process, {called.kills} of"
         f" workers; {len(taken)} facts taken, {len(early)} of them first before `sent`; {len(due)} to be told"
     )
-    assert called.web_kills >= 2
-    assert called.kills >= 1
-    assert len(taken) > 0.9 * len(made)
-    assert len(early) > 0.2 * len(taken)
+    assert early
     counts = called.judge()
     assert all(found["sent"] == found["touches"] for found in counts.values()), counts
     assert called.stop_web() == 0

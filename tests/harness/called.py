@@ -89,7 +89,7 @@ class CalledStack(Stack):
         self.web_kills += 1
         self.start_web()
 
-    async def wait_for_web(self, deadline_s: float = 60.0) -> None:
+    async def wait_for_web(self, deadline_s: float = 120.0) -> None:
         """Wait until the web process is ready."""
         async with asyncio.timeout(deadline_s), httpx.AsyncClient() as http:
             while True:
