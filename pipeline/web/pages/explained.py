@@ -42,8 +42,8 @@ EXPLAINED: Final[dict[tuple[str, str | None], Explanation]] = {
         "Configure or enable the sender, or correct the producer.",
     ),
     ("failed", "rejected"): Explanation(
-        "The provider refused it for good; see error_code.",
-        "After an opt-out such as 21610, stop writing to that person.",
+        "The provider refused it for good; see error_code. If a cancel or a suppression concerned it by then, it ends cancelled or suppressed instead.",
+        "After Twilio's 21610, 21211 and 21614 the recipient is suppressed by itself; after another refusal for good, stop writing to that person.",
     ),
     ("failed", "attempts_exhausted"): Explanation(
         "The provider refused it attempts times, or retry_for is over. A touch that the account may not send, while others are sent, ends in the same way: Twilio's 21408 (country not enabled), 21608 (trial), 21612.",
