@@ -93,6 +93,11 @@ def draw(seed: int) -> Scenario:
     if may_stay_unconfirmed:
         channels = {channel: replace(policy, resolve_for_ms=15_000) for channel, policy in channels.items()}
     workers, touches, harm = dice.choice([1, 2, 2, 3]), _touches(dice, used), _harm(seed, dice)
+    if harm.freezes_claiming:  # somebody else has the lane, and says that it obeys, while the lease still runs
+        workers, channels = (
+            max(workers, 2),
+            {each: replace(policy, lease_ms=12_000) for each, policy in channels.items()},
+        )
     # What was accepted is listed before anybody asks, however the asker's clock jumps meanwhile.
     listing_delay_ms = dice.choice([0, resolve_after_ms - LATEST_MS - 2 * harm.skew_ms])
     return Scenario(
@@ -102,7 +107,7 @@ def draw(seed: int) -> Scenario:
         touches,
         harm,
         listing_delay_ms,
-        dice.random() < 0.5,
+        dice.random() < 0.5 and not harm.freezes_claiming,
         may_stay_unconfirmed,
         draw_orders(seed, channels),
     )
