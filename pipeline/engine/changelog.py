@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.engine.committed_fetch import CommittedFetch
+from pipeline.engine.stop_client import stop_client
 from pipeline.engine.store import reason_to_wipe
 from pipeline.stage_io import TableFailed
 
@@ -62,7 +63,7 @@ class ChangelogReader:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._kafka.stop()
+        await stop_client(self._kafka)
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Return (first offset, read-committed end) of each partition."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.engine.stop_client import stop_client
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -101,7 +103,7 @@ async def _count_beyond(
         async with asyncio.timeout(TIMEOUT_S):
             begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     finally:
-        await consumer.stop()
+        await stop_client(consumer)
     return {
         topic: (
             sum(end[tp] - begin[tp] for tp in partitions if tp.topic == topic),

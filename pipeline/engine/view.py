@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, UnsupportedCodecError
 
 from pipeline.engine.agent import FetchFirst, NotReady
+from pipeline.engine.stop_client import stop_client
 from pipeline.engine.store import reason_to_wipe
 from pipeline.engine.topic_ids import read_topic_ids
 from pipeline.stage_io import Record
@@ -103,7 +104,7 @@ class Views:
                 await self._look(self._kafka)
                 self.is_read = self.is_read or all(self._positions[tp] >= end for tp, end in ends.items())
         finally:
-            await self._kafka.stop()
+            await stop_client(self._kafka)
 
     async def catch_up(self) -> None:
         """Wait until everything is read that is committed now."""

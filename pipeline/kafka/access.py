@@ -15,6 +15,8 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
+from pipeline.engine.stop_client import stop_client
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -86,7 +88,7 @@ async def _ask_group(cluster: Cluster, application: str, partitions: list[TopicP
         await consumer.seek_to_end()
         await consumer.getmany(timeout_ms=FETCH_MS, max_records=1)
     finally:
-        await consumer.stop()
+        await stop_client(consumer)
 
 
 def _names(error: TopicAuthorizationFailedError) -> str:

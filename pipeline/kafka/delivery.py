@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import reach, unreached
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def open_producer(cluster: Cluster) -> AsyncIterator[AIOKafkaProducer]:
         # After a failure stop() would wait for deliveries that never come.
         with suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(GOODBYE_S):
-                await producer.stop()
+                await stop_client(producer)
 
 
 async def _reach(producer: AIOKafkaProducer, cluster: Cluster) -> None:

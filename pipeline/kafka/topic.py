@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
 from pipeline.records.published import UndecodableValue
 
@@ -74,7 +75,7 @@ async def read_topic(source: TopicSource[T], *, follow: bool = False) -> AsyncGe
     except (KafkaError, OSError) as error:
         raise await unreached(source.cluster, error) from error
     finally:
-        await kafka.stop()
+        await stop_client(kafka)
 
 
 async def read_positions(source: TopicSource[T], positions: Iterable[RecordPosition]) -> AsyncGenerator[T, None]:
@@ -94,7 +95,7 @@ async def read_positions(source: TopicSource[T], positions: Iterable[RecordPosit
     except (KafkaError, OSError) as error:
         raise await unreached(source.cluster, error) from error
     finally:
-        await kafka.stop()
+        await stop_client(kafka)
 
 
 async def _partitions(source: TopicSource[T]) -> list[TopicPartition]:

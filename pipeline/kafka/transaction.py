@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import CommandFailed, check_topics, unreached
 from pipeline.kafka.topic import RecordPosition
 
@@ -56,7 +57,7 @@ async def open_transactional(
         # After a failure stop() would wait for deliveries that never come.
         with suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(GOODBYE_S):
-                await producer.stop()
+                await stop_client(producer)
 
 
 class Outgoing(NamedTuple):

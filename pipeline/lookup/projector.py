@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import CommandFailed, reach
 from pipeline.lookup.copying import Copying, Portion
 from pipeline.lookup.freshness import Mark
@@ -114,7 +115,7 @@ class Projector:
             await kafka.start()
             yield kafka
         finally:
-            await kafka.stop()
+            await stop_client(kafka)
 
     async def _begin(
         self, kafka: AIOKafkaConsumer, whole: AIOKafkaConsumer, found: TopicsFound, partitions: list[TopicPartition]

@@ -13,6 +13,7 @@ from mode.utils.logging import setup_logging
 
 from pipeline.domain.address_hash import key_fingerprint
 from pipeline.domain.callback import CallbackRules
+from pipeline.kafka.cluster import CommandFailed
 from pipeline.log_lines import LogFormat, logging_config
 from pipeline.web.access import Access
 from pipeline.web.callbacks import CallbackRoutes
@@ -115,6 +116,8 @@ class WebProcess:
             stopping.cancel()
             for task in working:
                 await ended(task)
+        if not self._stopping.is_set():
+            raise CommandFailed("a part of the web process has ended by itself; it must be restarted")
 
     def _listeners(self, inside: Inside) -> list[Listener]:
         """Return both listeners, bound. Raises CommandFailed."""

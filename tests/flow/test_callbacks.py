@@ -108,6 +108,8 @@ async def deliveries(stack: CallbackStack, count: int) -> list[dict[str, Any]]:
 async def ends(stack: CallbackStack) -> dict[TopicPartition, int]:
     counts = await partition_counts(Cluster({"bootstrap_servers": stack.servers}))
     names = {f"{stack.prefix}{each}" for each in CALLBACK_TOPICS} & counts.keys()
+    if not names:
+        return {}
     consumer = AIOKafkaConsumer(bootstrap_servers=stack.servers)
     await consumer.start()
     try:

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline import flow
 from pipeline.domain.work import Channel
+from pipeline.engine.stop_client import stop_client
 from pipeline.engine.table import INPUT_POSITION
 from pipeline.forecast import Backlog, LaneRows
 from pipeline.forecast.table import FORGOTTEN
@@ -83,7 +84,7 @@ class _Log:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._kafka.stop()
+        await stop_client(self._kafka)
 
     def partitions(self, logical: str) -> list[TopicPartition]:
         """Return the partitions of a topic. Raises CommandFailed when it does not exist."""

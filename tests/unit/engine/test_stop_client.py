@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from pipeline.engine.stop_client import stop_client
+
+
+class Client:
+    """A client whose stopping ends like this."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+
+    async def stop(self) -> None:
+        own = asyncio.ensure_future(asyncio.sleep(10))
+        if isinstance(self._error, asyncio.CancelledError):
+            own.cancel()
+            await own
+        own.cancel()
+        if self._error is not None:
+            raise self._error
+
+
+async def test_a_client_that_cancels_a_task_of_its_own_ends_nobody_else():
+    await stop_client(Client(asyncio.CancelledError()))
+    await stop_client(Client(None))
+
+
+async def test_what_stopping_raises_is_raised():
+    with pytest.raises(KafkaError):
+        await stop_client(Client(KafkaError()))
+
+
+async def test_who_is_cancelled_while_a_client_stops_is_cancelled():
+    class Slow:
+        async def stop(self) -> None:
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(stop_client(Slow()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
