@@ -27,9 +27,11 @@ def stack(kafka: list[str], topic_prefix: str, tmp_path: Path) -> Iterator[Callb
 async def reads(browser: httpx.AsyncClient, path: str, *words: str) -> str:
     """Wait until the page says all these words; return its text."""
     async with asyncio.timeout(60):
-        while not all(each in (page := await browser.get(path, follow_redirects=True)).text for each in words):
+        while True:
+            text = (await browser.get(path, follow_redirects=True)).text
+            if all(each in text for each in words):
+                return text
             await asyncio.sleep(0.1)
-    return page.text
 
 
 async def order(browser: httpx.AsyncClient, action: str, campaign: str, note: str) -> None:
