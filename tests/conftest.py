@@ -15,7 +15,7 @@ from tests.harness.secured import SecuredKafka
 from tests.harness.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from tests.harness.reporting import MakeStack, Report
@@ -86,6 +86,20 @@ def report(request: pytest.FixtureRequest) -> Report:
         return judgement
 
     return show
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escape half a surrogate pair in what a test printed or compared: a report goes from process to process as UTF-8."""
+    return _escaped((yield))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    return type(value)(map(_escaped, value)) if isinstance(value, list | tuple) else value
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -44,6 +44,7 @@ CALM = Harm(
     rebalances=False,
     freezes_connecting=0.0,
     freezes_claiming=0.0,
+    frozen_s=0.0,
     skew_ms=0,
 )
 LONGEST_S = 40 * 3600.0

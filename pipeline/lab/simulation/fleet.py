@@ -118,7 +118,7 @@ class Fleet:
         if not self.is_harmed or not share or process.is_frozen or dice.random() >= share:
             return
         self.freezes += 1
-        self._freeze(process, int(process.name), SESSION_S + 6 * dice.random())
+        self._freeze(process, int(process.name), SESSION_S + self.scenario.harm.frozen_s * dice.random())
         self.on_freeze()
 
     def _freeze(self, process: Process, number: int, for_s: float) -> None:

@@ -50,6 +50,8 @@ class Harm:
     """Share of requests before whose body the worker freezes, for longer than its session; then something is ordered."""
     freezes_claiming: float
     """Share of claims after whose commit, before their calls, the same happens: a call's timeout begins with the call."""
+    frozen_s: float
+    """How much longer than its session such a worker is frozen at most: it wakes within its lease, or long after."""
     skew_ms: int
     """No clock differs from true time by more; all jump within it."""
 
@@ -243,5 +245,6 @@ def _harm(seed: int, dice: random.Random) -> Harm:
         rebalances=dice.random() < 0.4,
         freezes_connecting=dice.choice([0.0, 0.0, 0.2]),
         freezes_claiming=random.Random(f"claiming {seed}").choice([0.0, 0.0, 0.2]),
+        frozen_s=random.Random(f"frozen {seed}").choice([6.0, 6.0, 40.0]),
         skew_ms=dice.choice([0, 0, 1_000]),
     )

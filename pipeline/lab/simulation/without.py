@@ -14,13 +14,14 @@ from pipeline.lab.simulation import log
 from pipeline.lab.simulation.orders import SimulatedViews
 from pipeline.stages import deliveries, route
 from pipeline.stages.lane import claim, force, resolve, settle, table
+from pipeline.stages.lane.lane import NEVER_MS
 from pipeline.stages.lane.orders import LaneOrders
 from pipeline.stages.lane.settlement import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pipeline.domain.work import Claim, Work
+    from pipeline.domain.work import Claim, Request, Work
     from pipeline.engine.partition import Partition
     from pipeline.records.callbacks import TrackedTouch
     from pipeline.stage_io import Overlay
@@ -49,8 +50,14 @@ def _fence() -> Iterator[Any]:
 
 
 def _lease() -> Iterator[Any]:
-    """A request is written even after its lease."""
-    yield patch.object(http.LeasedBody, "_is_leased", lambda _: True)
+    """A request is begun, and written, even after its lease."""
+
+    async def late(wire: http.Wire, request: Request, lease_until_ms: int, *args: Any, **options: Any) -> Any:
+        del lease_until_ms
+        return await post(wire, request, NEVER_MS, *args, **options)
+
+    post = http.Wire.post
+    yield patch.object(http.Wire, "post", late)
 
 
 def _lease_in_resolution() -> Iterator[Any]:
