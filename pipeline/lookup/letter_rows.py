@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.domain.instant import instant_ms
+from pipeline.domain.unconfirmed import members_of
 from pipeline.lookup import keys
 from pipeline.records import UnknownVersion, decode_unconfirmed
 from pipeline.records.published import UndecodableValue
@@ -17,7 +18,6 @@ from pipeline.records.published import UndecodableValue
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pipeline.domain.unconfirmed import Unconfirmed
     from pipeline.lookup.draft import Draft
     from pipeline.records.control import ReadValue
     from pipeline.stage_io import Record
@@ -122,9 +122,7 @@ def take_unconfirmed(draft: Draft, record: Record) -> None:
         raise UndecodableValue(f"no unconfirmed touch: {error}") from error
     touch = left.work.touch_id.encode()
     _remove_unconfirmed(draft, touch)
-    draft.put(
-        keys.UNCONFIRMED + touch, _encode(UnconfirmedRow(record.partition, record.offset, _unconfirmed_members(left)))
-    )
+    draft.put(keys.UNCONFIRMED + touch, _encode(UnconfirmedRow(record.partition, record.offset, members_of(left))))
     draft.put(keys.UNCONFIRMED_NEWEST + keys.newest(left.occurred_at_ms) + touch, b"")
     draft.put(keys.UNCONFIRMED_PLACE + keys.place(record.partition, record.offset), touch)
 
@@ -144,26 +142,6 @@ def _remove_unconfirmed(draft: Draft, touch: bytes) -> None:
         draft.delete(keys.UNCONFIRMED + touch)
         draft.delete(keys.UNCONFIRMED_NEWEST + keys.newest(row.told["occurred_at"]) + touch)
         draft.delete(keys.UNCONFIRMED_PLACE + keys.place(row.partition, row.offset))
-
-
-def _unconfirmed_members(left: Unconfirmed) -> dict[str, Any]:
-    work, claim = left.work, left.claim
-    return {
-        "touch_id": work.touch_id,
-        "campaign_id": work.campaign_id,
-        "lead_id": work.lead_id,
-        "channel": work.channel.value,
-        "sender": work.sender,
-        "to": work.to,
-        "occurred_at": left.occurred_at_ms,
-        "error": left.error,
-        "error_code": claim.error_code,
-        "claimed_at": claim.claimed_ms,
-        "resolution": None if left.resolution is None else left.resolution.value,
-        "resolved_at": left.resolved_at_ms,
-        "provider_message_id": left.provider_message_id,
-        "resent_as": left.resent_as,
-    }
 
 
 # --- audit -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from pipeline.console.order.view import members_of
 from pipeline.console.order.work import Giving, current_orders, end_of, forgotten, give, is_paused
 from pipeline.console.suppressions.rows import ImportDefaults, entry_of
 from pipeline.console.suppressions.work import add, lift, missing_lanes
-from pipeline.console.unconfirmed.view import members_of as resolved_members
 from pipeline.console.unconfirmed.work import OperatorAnswer, record
 from pipeline.domain.address import BadAddress
 from pipeline.domain.address_hash import AddressKind, address_hash, read_address
@@ -26,6 +25,7 @@ from pipeline.domain.order import ALL, Action, Order, Target
 from pipeline.domain.rules import is_touch_id
 from pipeline.domain.suppression import SuppressionReason
 from pipeline.domain.unconfirmed import Resolved
+from pipeline.domain.unconfirmed import members_of as resolved_members
 from pipeline.flow import CONTROL, SUPPRESSIONS
 from pipeline.kafka.cluster import Conflicting, NothingSuch
 from pipeline.kafka.topic import RecordPosition

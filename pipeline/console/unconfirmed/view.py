@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from pipeline.console.printing import json_escaped
 from pipeline.console.status.view import printable, time_of
-from pipeline.domain.unconfirmed import Resolved
+from pipeline.domain.unconfirmed import Resolved, members_of
 
 if TYPE_CHECKING:
     from pipeline.domain.unconfirmed import Unconfirmed
@@ -34,27 +34,6 @@ def line_of(left: Unconfirmed) -> str:
             if said
         ]
     return " ".join([*words, printable(left.error)]).rstrip()
-
-
-def members_of(left: Unconfirmed) -> dict[str, Any]:
-    """Return the members of its JSON; instants as integer milliseconds."""
-    work, claim = left.work, left.claim
-    return {
-        "touch_id": work.touch_id,
-        "campaign_id": work.campaign_id,
-        "lead_id": work.lead_id,
-        "channel": work.channel,
-        "sender": work.sender,
-        "to": work.to,
-        "occurred_at": left.occurred_at_ms,
-        "error": left.error,
-        "error_code": claim.error_code,
-        "claimed_at": claim.claimed_ms,
-        "resolution": left.resolution,
-        "resolved_at": left.resolved_at_ms,
-        "provider_message_id": left.provider_message_id,
-        "resent_as": left.resent_as,
-    }
 
 
 def json_of(left: Unconfirmed) -> str:
