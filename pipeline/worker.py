@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote
 
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
@@ -30,7 +29,7 @@ from pipeline.console.command_line import make_ours, versions
 from pipeline.console.early_options import typed
 from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
 from pipeline.domain.address_hash import key_fingerprint
-from pipeline.domain.callback import DeliveryRules
+from pipeline.domain.callback import DeliveryRules, callback_path
 from pipeline.domain.unsubscribe import UnsubscribeLinks
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
@@ -475,7 +474,7 @@ def callback_url(settings: Settings, channel: Channel, name: str) -> str | None:
     if settings.web.public_url is None:
         return None
     provider = settings.channels[channel].spec.provider.lower()
-    return f"{settings.web.public_url}/callbacks/{provider}/{quote(name, safe='')}"
+    return settings.web.public_url + callback_path(provider, name)
 
 
 def connection_of(settings: Settings) -> Connection:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from pipeline.domain.fact import Callback
 from pipeline.domain.opt_out import OptOutWords
 from pipeline.domain.suppression import Covers
 from pipeline.domain.work import Channel
+
+_ROOT: Final = "callbacks"
 
 
 class NotAuthentic(Exception):
@@ -67,6 +70,16 @@ class CallbackPath:
     """HTTP status when it was taken."""
     content_type: str | None = None
     body: bytes = b""
+
+
+def callback_segments(provider: str, sender: str, suffix: str = "") -> tuple[str, ...]:
+    """Return what stands between the slashes of a callback's path, not encoded; `provider` in lower case, `suffix` as in CallbackPath."""
+    return (_ROOT, provider, sender, *suffix.split("/")[1:])
+
+
+def callback_path(provider: str, sender: str, suffix: str = "") -> str:
+    """Return the path as a URL has it, to stand behind the public URL: it begins with a slash, and each segment is percent-encoded."""
+    return "".join("/" + quote(each, safe="") for each in callback_segments(provider, sender, suffix))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

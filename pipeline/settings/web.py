@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
+from pipeline.domain.callback import callback_path
 from pipeline.secret import Address
 from pipeline.settings.compound import ArrayOf
 from pipeline.settings.key_path import InvalidValue, KeyPath, to_toml
@@ -201,5 +202,5 @@ def with_status_callback(sender: TwilioKeys, web: WebKeys) -> TwilioKeys:
     """Return `sender`, whose messages are called back about at our own path if it has secrets and names no other."""
     if not sender.webhook_secrets or sender.status_callback is not None:
         return sender
-    name = quote(sender.name, safe="")
-    return replace(sender, status_callback=Address(f"{web.public_url}/callbacks/twilio/{name}/status{RETRIES}"))
+    path = callback_path("twilio", sender.name, "/status")
+    return replace(sender, status_callback=Address(f"{web.public_url}{path}{RETRIES}"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from pipeline.channels.registry import SPECS
-from pipeline.domain.callback import NotAuthentic, NotReadable, ReceivedCallback
+from pipeline.domain.callback import NotAuthentic, NotReadable, ReceivedCallback, callback_segments
 from pipeline.web.intake import NotTaken
 from pipeline.web.metrics import CallbackResult
 from pipeline.web.public import BodyRefused, PublicPage, body_of
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline.web.intake import TakesCallbacks
     from pipeline.web.metrics import WebMetrics
 
-ROOT: Final = "callbacks"
 POST_ONLY: Final = frozenset({"POST"})
 
 
@@ -51,7 +50,7 @@ class CallbackRoutes:
     ) -> None:
         self._rules, self._intake, self._metrics, self._now_ms = rules, intake, metrics, now_ms
         self._pages = {
-            (ROOT, provider, name, *path.suffix.split("/")[1:]): PublicPage(
+            callback_segments(provider, name, path.suffix): PublicPage(
                 POST_ONLY, partial(self._answer, _SenderPath(provider, name, account, path))
             )
             for (channel, name), account in accounts.items()
