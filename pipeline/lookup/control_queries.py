@@ -26,11 +26,14 @@ class ControlQueries:
 
     def orders(self) -> list[PlacedOrder]:
         """Return the latest order under each key, the last one first; those that are over, too."""
-        found = []
-        for key, row in self._rows.rows(keys.ORDER):
-            offset, value = order_value(row)
-            found.append(PlacedOrder(offset, decode_order(key, value)))
+        found = [_placed(key, row) for key, row in self._rows.rows(keys.ORDER)]
         return sorted(found, key=lambda placed: -placed.offset)
+
+    def order(self, key: str) -> PlacedOrder | None:
+        """Return the latest order under a key, None if there is none; one that is over, too."""
+        name = key.encode(errors="surrogatepass")
+        row = self._rows.get(keys.ORDER + name)
+        return None if row is None else _placed(name, row)
 
     def suppressions(
         self, *, recipient: str | None = None, lead: str | None = None, limit: int = PAGE, after: str | None = None
@@ -64,3 +67,8 @@ class ControlQueries:
     def lanes(self) -> dict[str, LaneReport]:
         """Return the latest report of each lane by `<channel>/<sender>`."""
         return {key.decode(): decode_lane_report(value) for key, value in self._rows.rows(keys.LANE)}
+
+
+def _placed(key: bytes, row: bytes) -> PlacedOrder:
+    offset, value = order_value(row)
+    return PlacedOrder(offset, decode_order(key, value))

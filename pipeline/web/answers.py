@@ -124,15 +124,21 @@ class Answers:
             raise Problem(Code.BAD_REQUEST, f"state is one of {', '.join(OrderState)}")
         wanted = {OrderState.PENDING, OrderState.IN_FORCE} if state is None else {OrderState(state)}
         reports, before = self._copy.lanes(), _offset_of(after)
-        found = []
-        for placed in self._copy.orders():
-            missing = missing_lanes(self._context, placed, reports)
-            reached = state_of(self._context, placed, missing)
-            if reached in wanted and (before is None or placed.offset < before):
-                shown = ShownOrder(order=placed.order, offset=placed.offset, missing=missing, touches=None)
-                found.append({**members_of(shown), "state": reached.value})
+        older = [each for each in self._copy.orders() if before is None or each.offset < before]
+        found = [told for told in (self._stated(each, reports) for each in older) if told["state"] in wanted]
         page, rest = found[:limit], found[limit:]
         return {"orders": page, "next": str(page[-1]["offset"]) if rest else None, "as_of": self._copy.as_of_ms}
+
+    async def order(self, key: str) -> dict[str, Any]:
+        """Return `order` (as `orders` has it, whatever its state; None: there is none under `key`) and `as_of`."""
+        placed = self._copy.order(key)
+        found = None if placed is None else self._stated(placed, self._copy.lanes())
+        return {"order": found, "as_of": self._copy.as_of_ms}
+
+    def _stated(self, placed: PlacedOrder, reports: Mapping[str, LaneReport]) -> dict[str, Any]:
+        missing = missing_lanes(self._context, placed, reports)
+        shown = ShownOrder(order=placed.order, offset=placed.offset, missing=missing, touches=None)
+        return {**members_of(shown), "state": state_of(self._context, placed, missing).value}
 
     async def suppressions(
         self,
@@ -173,6 +179,20 @@ class Answers:
             "dead_letters",
             lambda: self._copy.dead_letters(reason=reason, limit=limit, after=after, is_unmasked=is_unmasked),
         )
+
+    @told
+    async def dead_letter(self, partition: int, offset: int, *, unmasked_for: Who | None = None) -> dict[str, Any]:
+        """Return the dead letter at this place, with the members it has in `dead_letters`, and `as_of`."""
+        masked = self._letter(partition, offset, is_unmasked=False)
+        is_unmasked = await self._unmasks(unmasked_for, DEAD_LETTERS)
+        found = self._letter(partition, offset, is_unmasked=True) if is_unmasked else masked
+        return {**found, "as_of": self._copy.as_of_ms}
+
+    def _letter(self, partition: int, offset: int, *, is_unmasked: bool) -> dict[str, Any]:
+        found = self._copy.dead_letter(partition, offset, is_unmasked=is_unmasked)
+        if found is None:
+            raise Problem(Code.NOT_FOUND, f"there is no dead letter at {partition}/{offset}")
+        return found
 
     @told
     async def unconfirmed(

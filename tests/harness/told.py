@@ -252,10 +252,11 @@ def suppression(at: int) -> dict[str, Any]:
     }
 
 
-def letter(at: int) -> dict[str, Any]:
+def letter(at: int, newest: int = 100) -> dict[str, Any]:
+    """Return the dead letter before which `at` are newer; `newest` is the offset of the first."""
     return {
         "partition": at % 4,
-        "offset": 100 - at,
+        "offset": newest - at,
         "occurred_at": NOW - at * 60_000,
         "reason": ("invalid", "undecodable", "conflict")[at % 3],
         "error": "to: no phone number: " + (HOSTILE if at == 1 else "it has no country code"),
@@ -289,6 +290,7 @@ class FakeAnswers:
         self.is_empty = is_empty
         self.is_away = False
         self.as_of = NOW - 400
+        self.letters = 100
         self.unmasked: list[str] = []
 
     def _check(self) -> None:
@@ -366,6 +368,11 @@ class FakeAnswers:
         found = [each for each in ORDERS if state in (None, each["state"])]
         return {"orders": [] if self.is_empty else found, "next": None}
 
+    async def order(self, key: str) -> dict[str, Any]:
+        self._check()
+        found = None if self.is_empty else next((each for each in ORDERS if each["key"] == key), None)
+        return {"order": found, "as_of": self.as_of}
+
     async def suppressions(self, *, address=None, hashed=None, lead=None, limit=100, after=None):
         self._check()
         if address or hashed or lead:
@@ -380,12 +387,25 @@ class FakeAnswers:
 
     async def dead_letters(self, *, reason=None, limit=100, after=None, unmasked_for=None):
         self._check()
-        rows, after = paged(0 if self.is_empty else 100, letter, limit, after)
-        if unmasked_for is not None:
-            demand(unmasked_for, Role.ADMIN)
-            self.unmasked.append(unmasked_for.name)
-            rows = [{**each, "value": "eyJ0b3VjaF9pZCI6ICI8Yj50PC9iPiJ9", "headers": []} for each in rows]
+        many = 0 if self.is_empty else self.letters
+        rows, after = paged(many, lambda at: letter(at, self.letters), limit, after)
+        more = self._unmasks(unmasked_for)
+        rows = [{**each, **more} for each in rows]
         return {"dead_letters": [each for each in rows if reason in (None, each["reason"])], "next": after}
+
+    async def dead_letter(self, partition, offset, *, unmasked_for=None):
+        at = self.letters - offset
+        found = letter(at, self.letters)
+        if self.is_empty or not 0 <= at < self.letters or found["partition"] != partition:
+            raise Problem(Code.NOT_FOUND, "There is no such dead letter.")
+        return {**found, **self._unmasks(unmasked_for), "as_of": self.as_of}
+
+    def _unmasks(self, who: Who | None) -> dict[str, Any]:
+        if who is None:
+            return {}
+        demand(who, Role.ADMIN)
+        self.unmasked.append(who.name)
+        return {"value": "eyJ0b3VjaF9pZCI6ICI8Yj50PC9iPiJ9", "headers": []}
 
     async def unconfirmed(self, *, limit=100, after=None, unmasked_for=None, is_all=True):
         self._check()

@@ -232,12 +232,15 @@ class WebRig:
     """What was recorded of its own: refusals and unmaskings."""
 
     def application(self) -> Any:
-        context = command_context(Cluster({"bootstrap_servers": ["127.0.0.1:1"]}))
-        rights = Rights(context)
         copy: Any = MadeUpCopy()
-        answers = Answers(copy, context, rights, lambda _touch, _orders, _lanes: None)
-        actions = Actions(context, copy, rights)
-        return private_application(self.access, [Api(answers, actions)], is_tls=False)
+        context = _context_without_kafka()
+        actions = Actions(context, copy, Rights(context))
+        return private_application(self.access, [Api(self.answers(copy), actions)], is_tls=False)
+
+    def answers(self, copy: Any) -> Answers:
+        """Return what is told of a copy; no touch of it waits."""
+        context = _context_without_kafka()
+        return Answers(copy, context, Rights(context), lambda _touch, _orders, _lanes: None)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[TestClient[Any, Any]]:
@@ -247,6 +250,10 @@ class WebRig:
     def check(self) -> None:
         if self.away:
             raise CommandFailed("Kafka at 127.0.0.1:1 cannot be reached: refused")
+
+
+def _context_without_kafka() -> CommandContext:
+    return command_context(Cluster({"bootstrap_servers": ["127.0.0.1:1"]}))
 
 
 def command_context(cluster: Cluster) -> CommandContext:

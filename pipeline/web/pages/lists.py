@@ -10,11 +10,10 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from pipeline.domain.audit import Role, Who
+from pipeline.domain.audit import Role
 from pipeline.domain.dead_letter import DeadReason
 from pipeline.web.pages import words
 from pipeline.web.pages.desk import Desk
-from pipeline.web.problem import Code, Problem
 
 SCOPES: Final = {
     "phone": "WhatsApp and SMS",
@@ -30,7 +29,6 @@ _PENDING: Final = (
     "The order is kept and counts. It is in force once every lane concerned obeys and no call made before can begin any more: "
     "mostly within a second, after a worker's death as soon as another one has its lanes."
 )
-_MOST_PAGES: Final = 10
 _MOST_TEXT: Final = 20_000
 
 
@@ -59,10 +57,9 @@ async def orders(desk: Desk, request: web.Request) -> web.StreamResponse:
 async def order(desk: Desk, request: web.Request) -> web.StreamResponse:
     """One order, and how far it is: committed, in force, ended."""
     key = request.query.get("key", "")
-    found, as_of = await _order(desk, key, None)
-    if found is None:
-        found, as_of = await _order(desk, key, "ended")
-    values: dict[str, Any] = {"key": key, "order": None, "as_of": as_of}
+    answer = await desk.answers.order(key)
+    found = answer["order"]
+    values: dict[str, Any] = {"key": key, "order": None, "as_of": answer["as_of"]}
     if found is not None:
         shown = shown_order(found)
         headline, meaning = _order_words(shown["action"], shown["state"])
@@ -70,20 +67,6 @@ async def order(desk: Desk, request: web.Request) -> web.StreamResponse:
         resume = "/orders/new?" + urlencode({"action": "resume", **target})
         values |= {"order": shown, "headline": headline, "meaning": meaning, "resume": resume}
     return desk.page(request, "order.html", "Order", status=404 if found is None else 200, **values)
-
-
-async def _order(desk: Desk, key: str, state: str | None) -> tuple[dict[str, Any] | None, int | None]:
-    """Return the order, and as of when."""
-    after, answer = None, dict[str, Any]()
-    for _ in range(_MOST_PAGES):
-        answer = await desk.answers.orders(state=state, after=after)
-        for each in answer["orders"]:
-            if each["key"] == key:
-                return dict(each), answer.get("as_of")
-        after = answer["next"]
-        if after is None:
-            break
-    return None, answer.get("as_of")
 
 
 def _order_words(action: str, state: str) -> tuple[str, str]:
@@ -148,39 +131,19 @@ async def dead_letter(desk: Desk, request: web.Request) -> web.StreamResponse:
     is_shown = request.query.get("unmask") == "1"
     partition, offset = int(request.match_info["partition"]), int(request.match_info["offset"])
     who = desk.visitors.who(request) if is_shown else None
-    found = await _letter_at(desk, partition, offset, who)
+    found = await desk.answers.dead_letter(partition, offset, unmasked_for=who)
     meaning = words.DEAD.get(found["reason"], str(found["reason"]))
     text = legible(found.get("value")) if is_shown else None
     return desk.page(
         request,
         "dead_letter.html",
         f"Dead letter {partition}/{offset}",
+        as_of=found["as_of"],
         letter=found,
         meaning=meaning,
         text=text,
         is_admin=is_admin,
     )
-
-
-async def _letter_at(desk: Desk, partition: int, offset: int, shown_to: Who | None) -> dict[str, Any]:
-    """Return the letter at this place, with what it holds if it is shown to somebody. Raises Problem `not_found`."""
-    after = None
-    for _ in range(_MOST_PAGES):
-        answer = await desk.answers.dead_letters(after=after)
-        if found := _picked(answer, partition, offset):
-            if shown_to is None:
-                return found
-            whole = await desk.answers.dead_letters(after=after, unmasked_for=shown_to)
-            return _picked(whole, partition, offset) or found
-        after = answer["next"]
-        if after is None:
-            break
-    raise Problem(Code.NOT_FOUND, f"There is no dead letter at {partition}/{offset}.")
-
-
-def _picked(answer: Mapping[str, Any], partition: int, offset: int) -> dict[str, Any] | None:
-    letters = answer["dead_letters"]
-    return next((dict(each) for each in letters if (each["partition"], each["offset"]) == (partition, offset)), None)
 
 
 def legible(value: Any) -> str:

@@ -190,11 +190,8 @@ def _error(found: Mapping[str, Any]) -> str | None:
 
 async def _held_by(desk: Desk, keys: list[str]) -> list[dict[str, Any]]:
     """Return the orders with these keys, with note, by and at where orders can be read."""
-    if not keys:
-        return []
-    answer = await or_none(desk.answers.orders())
-    known = {each["key"]: each for each in (answer or {}).get("orders", [])}
-    return [known.get(key, {"key": key, "note": "", "by": "", "at": 0}) for key in keys]
+    told = [(key, await or_none(desk.answers.order(key))) for key in keys]
+    return [(answer or {}).get("order") or {"key": key, "note": "", "by": "", "at": 0} for key, answer in told]
 
 
 def timeline(found: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -180,6 +180,8 @@ def test_orders_and_lanes_are_the_latest_under_their_key():
     topics.put(flow.LANES, b"sms/old", None)
     copy = Copy(topics).read_all()
     assert copy.lookup.orders() == [(3, pause), (2, cancel)]
+    assert [copy.lookup.order(each) for each in (pause.key, cancel.key)] == [(3, pause), (2, cancel)]
+    assert [copy.lookup.order(each) for each in ("", "pause:", "cancel:campaign=c", "\ud800")] == [None] * 4
     assert list(copy.lookup.lanes()) == ["sms/main"]
     assert copy.lookup.lanes()["sms/main"].at_ms == 1
     topics.put(flow.CONTROL, pause.key.encode(), None)

@@ -266,6 +266,13 @@ async def test_what_a_dead_letter_holds_is_shown_when_asked_for_only(client, ans
     assert answers.unmasked == ["bea"]
 
 
+async def test_the_oldest_of_many_dead_letters_has_its_page(client, answers):
+    answers.letters = 1_201
+    page = await shown(client, "/dead-letters/0/1?unmask=1")
+    assert '{"touch_id": "<b>t</b>"}' in page.text
+    assert answers.unmasked == ["bea"]
+
+
 @pytest.mark.parametrize("path", ["/touches/t-none", "/campaigns/none", "/dead-letters/9/9"])
 async def test_what_is_not_there_is_a_page_that_says_so(client, path):
     page = await shown(client, path, 404)
