@@ -1,4 +1,4 @@
-"""The form of a log line: text as faust writes it, or one JSON object a line for programs that collect logs."""
+"""The form of a log line: text as faust writes it, or one JSON object a line for programs that collect logs; and how often one comes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import threading
 import traceback
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from pipeline.masking import masked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+LINE_MS: Final = 60_000
+"""Least time between two lines of SpacedLines about one subject."""
 
 
 class LogFormat(StrEnum):
@@ -23,6 +27,21 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class SpacedLines:
+    """Warnings that a flood of records may give reason for: one a minute about each subject."""
+
+    def __init__(self, log: logging.Logger, now_ms: Callable[[], int]) -> None:
+        self._log, self._now_ms = log, now_ms
+        self._told_ms: dict[str, int] = {}
+
+    def warn(self, subject: str, line: str, *args: object) -> None:
+        """Log `line` (with `args`, as a logger takes them), unless there was one about `subject` within the last minute."""
+        now_ms = self._now_ms()
+        if now_ms >= self._told_ms.get(subject, 0) + LINE_MS:
+            self._told_ms[subject] = now_ms
+            self._log.warning(line, *args)
 
 
 class JsonLines(logging.Formatter):

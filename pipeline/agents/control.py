@@ -13,6 +13,7 @@ from pipeline.domain.address_hash import address_hash
 from pipeline.domain.order import escaped_id
 from pipeline.engine.agent import FetchFirst
 from pipeline.flow import CONTROL, SUPPRESSIONS
+from pipeline.log_lines import SpacedLines
 from pipeline.records.control import PRIVACY_KEY, decode_order, decode_suppression, suppression_datum, suppression_of
 from pipeline.records.published import UndecodableValue
 from pipeline.records.registry import RegistryAway, SchemaNotHere
@@ -36,8 +37,6 @@ COUNTS: Final = b"n"
 """Key of the row that counts the entries by scope and reason, and has the version."""
 MOST_KNOWN: Final = 10_000
 """Recipients remembered as being without an entry: each touch is looked at three times, mostly within seconds."""
-LINE_MS: Final = 60_000
-"""Least time between two lines about records that are skipped."""
 
 
 class EntryStore(Protocol):
@@ -63,21 +62,13 @@ class SkippedRecords:
 
     def __init__(self, count: Callable[[str], None], now_ms: Callable[[], int]) -> None:
         self._count = count
-        self._now_ms = now_ms
-        self._told_ms: dict[str, int] = {}
+        self._lines = SpacedLines(log, now_ms)
 
     def add(self, topic: str, offset: int, error: str) -> None:
         """Count one record."""
         self._count(topic)
-        now_ms = self._now_ms()
-        if now_ms >= self._told_ms.get(topic, 0) + LINE_MS:
-            self._told_ms[topic] = now_ms
-            log.warning(
-                "%s: the record at offset %d is skipped: %s (pipeline_control_skipped_total counts them)",
-                topic,
-                offset,
-                error,
-            )
+        line = "%s: the record at offset %d is skipped: %s (pipeline_control_skipped_total counts them)"
+        self._lines.warn(topic, line, topic, offset, error)
 
 
 class Orders:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from pipeline.log_lines import SpacedLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
-
-LINE_MS: Final = 60_000
-"""Least time between two lines about one topic."""
 
 
 class UnreadableRecords:
@@ -20,20 +19,10 @@ class UnreadableRecords:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.count: Counter[str] = Counter()
-        self._now_ms = now_ms
-        self._told_ms: dict[str, int] = {}
+        self._lines = SpacedLines(log, now_ms)
 
     def add(self, topic: str, partition: int, offset: int, why: str) -> None:
         """Count a record that is left out of the copy."""
         self.count[topic] += 1
-        now_ms = self._now_ms()
-        if now_ms >= self._told_ms.get(topic, 0) + LINE_MS:
-            self._told_ms[topic] = now_ms
-            log.warning(
-                "%s[%d]: the record at offset %d is not in the look-up copy: %s (%d so far)",
-                topic,
-                partition,
-                offset,
-                why,
-                self.count[topic],
-            )
+        line = "%s[%d]: the record at offset %d is not in the look-up copy: %s (%d so far)"
+        self._lines.warn(topic, line, topic, partition, offset, why, self.count[topic])

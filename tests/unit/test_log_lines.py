@@ -14,7 +14,7 @@ import pytest
 from mode.utils.logging import setup_logging
 
 from pipeline import log_lines, masking
-from pipeline.log_lines import JsonLines, LogFormat, logging_config
+from pipeline.log_lines import LINE_MS, JsonLines, LogFormat, SpacedLines, logging_config
 from pipeline.masking import MaskedRecord
 from pipeline.settings import load
 
@@ -106,3 +106,13 @@ def test_the_key_is_at_the_top_of_the_file(tmp_path: Path):
     assert load({"PIPELINE_CONFIG": str(file)}, tmp_path).log_format is LogFormat.JSON
     file.write_text("")
     assert load({"PIPELINE_CONFIG": str(file)}, tmp_path).log_format is LogFormat.TEXT
+
+
+def test_a_warning_comes_once_a_minute_about_each_subject(caplog: pytest.LogCaptureFixture):
+    now_ms = 10**12
+    lines = SpacedLines(logging.getLogger("pipeline.test"), lambda: now_ms)
+    for after_ms in (0, 1, LINE_MS - 1, LINE_MS):
+        now_ms = 10**12 + after_ms
+        for subject in ("a", "b"):
+            lines.warn(subject, "%s after %d", subject, after_ms)
+    assert caplog.messages == ["a after 0", "b after 0", f"a after {LINE_MS}", f"b after {LINE_MS}"]
