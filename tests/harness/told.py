@@ -459,9 +459,16 @@ class FakeActions:
 
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
+        self.refusal: Problem | None = None
+        """What every act is answered with."""
+
+    def _demand(self, who: Who) -> None:
+        demand(who, Role.OPERATOR)
+        if self.refusal is not None:
+            raise self.refusal
 
     async def order(self, who, *, action, target, note, until=None, wait_s=0, is_dry=False):
-        demand(who, Role.OPERATOR)
+        self._demand(who)
         if action == "resume" and target == {"campaign": "never"}:
             raise Problem(Code.CONFLICT, "Nothing is paused under this target.")
         if until == "soon":
@@ -475,29 +482,29 @@ class FakeActions:
         return {**ORDERS[0], "key": key, "target": target, "action": action, "touches": 12_345, "in_force": False}
 
     async def suppress(self, who, entry, *, wait_s=0):
-        demand(who, Role.OPERATOR)
+        self._demand(who)
         self.done.append(("suppress", who.name, dict(entry)))
         return {**suppression(1), **entry}
 
     async def lift(self, who, key, *, note=None, wait_s=0):
-        demand(who, Role.OPERATOR)
+        self._demand(who)
         if "complained" in key:
             raise Problem(Code.FORBIDDEN, "Only an administrator may lift a complaint.")
         self.done.append(("lift", who.name, key, note))
         return suppression(0)
 
     async def replay(self, who, partition, offset, *, new_id=None):
-        demand(who, Role.OPERATOR)
+        self._demand(who)
         self.done.append(("replay", who.name, partition, offset, new_id))
         return {"replayed_to": {"partition": partition, "offset": 1}}
 
     async def resolve(self, who, touch_id, *, resolution, provider_message_id=None):
-        demand(who, Role.OPERATOR)
+        self._demand(who)
         self.done.append(("resolve", who.name, touch_id, resolution, provider_message_id))
         return {"touch_id": touch_id}
 
     async def resolve_opt_out(self, who, opt_out_id, *, note, address=None, is_dismissed=False):
-        demand(who, Role.OPERATOR)
+        self._demand(who)
         self.done.append(("resolve_opt_out", who.name, opt_out_id, note, address, is_dismissed))
         return {"id": opt_out_id}
 

@@ -129,11 +129,12 @@ class Desk:
         title: str,
         *,
         status: int = 200,
+        refused: Problem | None = None,
         as_of: int | None = None,
         is_signed_in: bool = True,
         **more: Any,
     ) -> web.Response:
-        """Draw a page. `as_of` (epoch ms) says how old it is; None: it was read just now."""
+        """Draw a page. `as_of` (epoch ms) says how old it is; None: it was read just now. A form tells why it was `refused`."""
         now = self.now_ms()
         who = self.visitors.who(request) if is_signed_in else None
         query = {name: value for name, value in request.query.items() if name != _PAGING}
@@ -153,10 +154,11 @@ class Desk:
             "has_session": COOKIE in request.cookies,
             "said": "",
             "is_home": False,
-            "wrong": "",
+            "wrong": "" if refused is None else refused.detail,
         }
         text = self.templates.get_template(template).render(values | more)
-        return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+        code = status if refused is None else refused.code.status
+        return web.Response(text=text, status=code, content_type="text/html", charset="utf-8")
 
 
 def _address(path: str, query: Mapping[str, str]) -> str:
@@ -205,6 +207,16 @@ async def or_none(asked: Awaitable[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 _BESIDE_S: Final = 2.0
+
+
+async def or_refused(asked: Awaitable[dict[str, Any]]) -> dict[str, Any] | Problem:
+    """Return the answer, or the Problem that its form tells: what was typed cannot be, or does not fit. Raises every other Problem."""
+    try:
+        return await asked
+    except Problem as problem:
+        if problem.code in (Code.BAD_REQUEST, Code.CONFLICT):
+            return problem
+        raise
 
 
 def login_page(desk: Desk, request: web.Request, problem: Problem | None) -> web.Response:

@@ -10,12 +10,11 @@ from aiohttp import web
 
 from pipeline.domain.suppression import SuppressionReason
 from pipeline.web.pages import words
-from pipeline.web.pages.desk import Desk, or_none, path_of, see_other
+from pipeline.web.pages.desk import Desk, or_none, or_refused, path_of, see_other
 from pipeline.web.pages.lists import SCOPES
 from pipeline.web.problem import Code, Problem
 
 _WHOM: Final = (("address", "Address (or a hash, or a person, below)"), ("address_hash", "Hash"), ("lead_id", "Lead"))
-_TOLD_IN_FORM: Final = (Code.BAD_REQUEST, Code.CONFLICT)
 
 
 def _check_may_act(desk: Desk, request: web.Request) -> None:
@@ -35,12 +34,9 @@ async def new_suppression(desk: Desk, request: web.Request) -> web.StreamRespons
 async def suppress(desk: Desk, request: web.Request) -> web.StreamResponse:
     """Add the entry; then the browser looks at the recipient's entries."""
     form = {name: value.strip() for name, value in (await desk.form(request)).items() if value.strip()}
-    try:
-        entry = await desk.actions.suppress(desk.visitors.who(request), form, wait_s=2)
-    except Problem as problem:
-        if problem.code not in _TOLD_IN_FORM:
-            raise
-        return await _suppress_form(desk, request, form, wrong=problem.detail, status=problem.code.status)
+    entry = await or_refused(desk.actions.suppress(desk.visitors.who(request), form, wait_s=2))
+    if isinstance(entry, Problem):
+        return await _suppress_form(desk, request, form, refused=entry)
     return see_other(_entries_of(entry))
 
 
@@ -50,19 +46,18 @@ def _entries_of(entry: Mapping[str, Any]) -> str:
 
 
 async def _suppress_form(
-    desk: Desk, request: web.Request, values: Mapping[str, str], *, wrong: str = "", status: int = 200
+    desk: Desk, request: web.Request, values: Mapping[str, str], refused: Problem | None = None
 ) -> web.Response:
     return desk.page(
         request,
         "suppress.html",
         "Never write to this recipient",
-        status=status,
+        refused=refused,
         whom=_WHOM,
         values=values,
         scopes=SCOPES,
         reasons=[str(each) for each in SuppressionReason],
         counted=await _known_touches(desk, values),
-        wrong=wrong,
         here="/suppressions/new",
     )
 
@@ -87,12 +82,12 @@ async def new_lift(desk: Desk, request: web.Request) -> web.StreamResponse:
     return _lift_form(desk, request, request.query.get("key", ""))
 
 
-def _lift_form(desk: Desk, request: web.Request, key: str, *, wrong: str = "", status: int = 200) -> web.Response:
+def _lift_form(desk: Desk, request: web.Request, key: str, refused: Problem | None = None) -> web.Response:
     return desk.page(
         request,
         "confirm.html",
         "Write to this recipient again",
-        status=status,
+        refused=refused,
         shown=[("Entry", key)],
         what="Touches to this recipient are sent again, unless another entry holds. What ended suppressed stays so.",
         action="/suppressions/lift",
@@ -102,7 +97,6 @@ def _lift_form(desk: Desk, request: web.Request, key: str, *, wrong: str = "", s
         wants_note=True,
         button="Lift this entry",
         back="/suppressions",
-        wrong=wrong,
         here="/suppressions",
     )
 
@@ -111,13 +105,9 @@ async def lift(desk: Desk, request: web.Request) -> web.StreamResponse:
     """Lift the entry."""
     form = await desk.form(request)
     key = form.get("key", "")
-    try:
-        entry = await desk.actions.lift(desk.visitors.who(request), key, note=form.get("note") or None, wait_s=2)
-    except Problem as problem:
-        if problem.code not in _TOLD_IN_FORM:
-            raise
-        return _lift_form(desk, request, key, wrong=problem.detail, status=problem.code.status)
-    return see_other(_entries_of(entry))
+    note = form.get("note") or None
+    entry = await or_refused(desk.actions.lift(desk.visitors.who(request), key, note=note, wait_s=2))
+    return _lift_form(desk, request, key, entry) if isinstance(entry, Problem) else see_other(_entries_of(entry))
 
 
 async def replay(desk: Desk, request: web.Request) -> web.StreamResponse:
@@ -133,15 +123,13 @@ async def unconfirmed_one(desk: Desk, request: web.Request) -> web.StreamRespons
     return _resolve_form(desk, request, request.match_info["id"])
 
 
-def _resolve_form(
-    desk: Desk, request: web.Request, touch_id: str, *, wrong: str = "", status: int = 200
-) -> web.Response:
+def _resolve_form(desk: Desk, request: web.Request, touch_id: str, refused: Problem | None = None) -> web.Response:
     _check_may_act(desk, request)
     return desk.page(
         request,
         "confirm.html",
         f"What became of {touch_id}?",
-        status=status,
+        refused=refused,
         shown=[("Touch", touch_id)],
         what="This records what was found out at the provider. It sends nothing: what was not sent can be sent again by command.",
         action=path_of("unconfirmed", touch_id),
@@ -154,25 +142,23 @@ def _resolve_form(
         wants_note=False,
         button="Record this",
         back="/unconfirmed",
-        wrong=wrong,
     )
 
 
 async def resolve(desk: Desk, request: web.Request) -> web.StreamResponse:
     """Record what became of an unconfirmed touch."""
     form, touch_id = await desk.form(request), request.match_info["id"]
-    try:
-        await desk.actions.resolve(
+    resolved = await or_refused(
+        desk.actions.resolve(
             desk.visitors.who(request),
             touch_id,
             resolution=form.get("resolution", ""),
             provider_message_id=form.get("provider_message_id", "").strip() or None,
         )
-    except Problem as problem:
-        if problem.code not in _TOLD_IN_FORM:
-            raise
-        return _resolve_form(desk, request, touch_id, wrong=problem.detail, status=problem.code.status)
-    return see_other("/unconfirmed")
+    )
+    return (
+        _resolve_form(desk, request, touch_id, resolved) if isinstance(resolved, Problem) else see_other("/unconfirmed")
+    )
 
 
 async def opt_out(desk: Desk, request: web.Request) -> web.StreamResponse:
@@ -180,13 +166,13 @@ async def opt_out(desk: Desk, request: web.Request) -> web.StreamResponse:
     return _opt_out_form(desk, request, request.match_info["id"])
 
 
-def _opt_out_form(desk: Desk, request: web.Request, name: str, *, wrong: str = "", status: int = 200) -> web.Response:
+def _opt_out_form(desk: Desk, request: web.Request, name: str, refused: Problem | None = None) -> web.Response:
     _check_may_act(desk, request)
     return desk.page(
         request,
         "confirm.html",
         "Whose opt-out is this?",
-        status=status,
+        refused=refused,
         shown=[("Opt-out", name)],
         what="With the number, the person is not written to any more. Without one, dismiss it only if it was no opt-out.",
         action=path_of("opt-outs", name),
@@ -196,7 +182,6 @@ def _opt_out_form(desk: Desk, request: web.Request, name: str, *, wrong: str = "
         wants_note=True,
         button="Resolve",
         back="/opt-outs",
-        wrong=wrong,
     )
 
 
@@ -204,12 +189,9 @@ async def resolve_opt_out(desk: Desk, request: web.Request) -> web.StreamRespons
     """Resolve an open opt-out."""
     form, name = await desk.form(request), request.match_info["id"]
     address = form.get("address", "").strip() or None
-    try:
-        await desk.actions.resolve_opt_out(
+    resolved = await or_refused(
+        desk.actions.resolve_opt_out(
             desk.visitors.who(request), name, note=form.get("note", ""), address=address, is_dismissed=address is None
         )
-    except Problem as problem:
-        if problem.code not in _TOLD_IN_FORM:
-            raise
-        return _opt_out_form(desk, request, name, wrong=problem.detail, status=problem.code.status)
-    return see_other("/opt-outs")
+    )
+    return _opt_out_form(desk, request, name, resolved) if isinstance(resolved, Problem) else see_other("/opt-outs")

@@ -11,7 +11,7 @@ from aiohttp import web
 from pipeline.domain.order import MEMBERS
 from pipeline.domain.work import Channel
 from pipeline.web.pages import words
-from pipeline.web.pages.desk import Desk, see_other
+from pipeline.web.pages.desk import Desk, or_refused, see_other
 from pipeline.web.problem import Code, Problem
 
 ACTIONS: Final = ("pause", "resume", "cancel")
@@ -31,12 +31,9 @@ async def new_order(desk: Desk, request: web.Request) -> web.StreamResponse:
     action, target, is_all = _asked(request.query)
     if action not in ACTIONS or not (target or is_all):
         return _form(desk, request, action, target, is_all=is_all, counted=None)
-    try:
-        counted = await _count(desk, request, action, target, is_all=is_all)
-    except Problem as problem:
-        if problem.code not in (Code.BAD_REQUEST, Code.CONFLICT):
-            raise
-        return _form(desk, request, action, target, is_all=is_all, counted=None, wrong=problem.detail)
+    counted = await or_refused(_count(desk, request, action, target, is_all=is_all))
+    if isinstance(counted, Problem):
+        return _form(desk, request, action, target, is_all=is_all, counted=None, wrong=counted.detail)
     return _form(desk, request, action, target, is_all=is_all, counted=counted)
 
 
@@ -45,17 +42,16 @@ async def give_order(desk: Desk, request: web.Request) -> web.StreamResponse:
     form = await desk.form(request)
     action, target, is_all = _asked(form)
     note, until = form.get("note", "").strip(), form.get("until", "").strip()
-    try:
-        given = await desk.actions.order(
+    given = await or_refused(
+        desk.actions.order(
             desk.visitors.who(request),
             action=action,
             target="all" if is_all else target,
             note=note,
             until=until or None,
         )
-    except Problem as problem:
-        if problem.code not in (Code.BAD_REQUEST, Code.CONFLICT):
-            raise
+    )
+    if isinstance(given, Problem):
         counted = {"touches": None}
         return _form(
             desk,
@@ -64,10 +60,10 @@ async def give_order(desk: Desk, request: web.Request) -> web.StreamResponse:
             target,
             is_all=is_all,
             counted=counted,
-            wrong=problem.detail,
+            wrong=given.detail,
             note=note,
             until=until,
-            status=problem.code.status,
+            status=given.code.status,
         )
     return see_other("/orders/one?key=" + quote(given["key"], safe=""))
 

@@ -8,6 +8,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.domain.audit import Role
+from pipeline.web.problem import Code, Problem
 from tests.harness.told import ANN, HOSTILE, NOW, TOUCHES, FakeActions, FakeAnswers, console
 
 PAGES = [
@@ -200,6 +201,19 @@ async def test_what_is_refused_is_told_in_the_form_that_keeps_what_was_typed(cli
     assert answer.status == 400
     assert "Nothing was changed" in page.text
     assert more.get("until", "") in [attrs.get("value") for tag, attrs in page.tags if tag == "input"]
+    assert actions.done == []
+
+
+@pytest.mark.parametrize("path", [each for each in ACTS if not each.startswith("/dead-letters")])
+async def test_every_form_tells_what_does_not_fit_and_leaves_the_rest_to_a_page(client, actions, path):
+    form = {"nonce": "right", "action": "pause", "campaign": "autumn", "note": "n", "key": "k"}
+    for code, is_told_in_form in ((Code.CONFLICT, True), (Code.BAD_REQUEST, True), (Code.KAFKA_AWAY, False)):
+        actions.refusal = Problem(code, "It cannot be <now>.")
+        answer = await client.post(path, data=form, allow_redirects=False)
+        page = Found(await answer.text())
+        assert answer.status == code.status
+        assert "It cannot be <now>." in page.text
+        assert ("wrong" in [attrs.get("class") for _, attrs in page.tags]) is is_told_in_form
     assert actions.done == []
 
 
