@@ -76,10 +76,6 @@ class LetterQueries:
         told = [self._unconfirmed(key[keys.INSTANT_BYTES :], is_unmasked=is_unmasked) for key in found]
         return [each for each in told if each is not None], following
 
-    def unconfirmed_touch(self, touch_id: str, *, is_unmasked: bool = False) -> dict[str, Any] | None:
-        """Return one of them, with the same members; None if it has not ended unconfirmed."""
-        return self._unconfirmed(touch_id.encode(errors="surrogatepass"), is_unmasked=is_unmasked)
-
     def _unconfirmed(self, touch: bytes, *, is_unmasked: bool) -> dict[str, Any] | None:
         value = self._rows.get(keys.UNCONFIRMED + touch)
         if value is None:
