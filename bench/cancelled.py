@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.site import now_ms, say
-from tests.harness.stack import ROOT, touch
+from tests.harness.operators import command
+from tests.harness.stack import touch
 
 if TYPE_CHECKING:
     from bench.site import Site
@@ -19,20 +16,6 @@ if TYPE_CHECKING:
 CAMPAIGNS = 10
 SAMPLE, SAMPLE_PER_S = 4_500, 50
 AHEAD_S = 25
-
-
-async def ordered(site: Site, *command: str) -> dict[str, Any]:
-    """Give an order as an operator does; return what the command prints."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "faust", "-A", "pipeline", "--json", *command, "--note", "wrong list"),
-        cwd=ROOT,
-        env={**os.environ, "PIPELINE_CONFIG": str(site.folder / "worker-0.toml")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return json.loads(out)  # type: ignore[no-any-return]
 
 
 class Told:
@@ -74,11 +57,13 @@ async def cancel_one_of_ten(site: Site, count: int) -> list[tuple[str, str, str]
     site.stories.clear()
     wanted = sum(n % CAMPAIGNS == 3 for n in range(count))
     told, cpu_s, began = Told(site, wanted), site.cpu_s(), time.monotonic()
-    giving = asyncio.create_task(ordered(site, "cancel", "--campaign", "c3"))
+    giving = asyncio.create_task(command(site, "cancel", "--campaign", "c3", "--note", "wrong list"))
     told.since_ms = now_ms()
     assert await site.follow(told.is_over, deadline_s=900), f"{len(told.cancelled):,} of {wanted:,} are cancelled"
     told_s, cpu_s = told.all_s, site.cpu_s() - cpu_s
-    shown = await giving
+    done = await giving
+    assert done.code == 0, done.error
+    shown = done.said
     say(f"in force: {shown['in_force']}, {shown['touches']} touches")
     late_s = (shown["at"] - told.since_ms) / 1000
     assert await site.follow(lambda: site.has_sent(sample), deadline_s=300)
