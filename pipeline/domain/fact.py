@@ -117,6 +117,10 @@ class PendingOptOut(Value, frozen=True):
     """To whom it was written."""
     lid: str
 
+    def shown(self) -> dict[str, str | int]:
+        """Return the members under which commands, pages and the API show it; whose it is stays hidden."""
+        return {"id": self.id, "at": self.at_ms, "sender": self.sender}
+
 
 def hidden_place(lid: str) -> str:
     """Return what stands for a WhatsApp account that hides its number."""

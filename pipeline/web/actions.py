@@ -195,7 +195,7 @@ class Actions:
         if found is None:
             raise Problem(Code.NOT_FOUND, "there is no such pending opt-out")
         await resolve_opt_out(context, found, whom, who, note=_note(note))
-        return {"id": found.id, "at": found.at_ms, "sender": found.sender}
+        return found.shown()
 
     def asking(self, who: Who, acted: Acted, target: str) -> AbstractAsyncContextManager[None]:
         """Read inside what is asked for: what cannot be read is refused, to a role that may not act as that."""

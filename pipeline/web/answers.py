@@ -224,7 +224,7 @@ class Answers:
         """Return `opt_outs` (`id`, `at`, `sender`) that are pending, and `next`. They are read from Kafka: there are few."""
         asked_ms, context = self._context.now_ms(), self._context
         pending = [] if context.callback_partitions is None else await pending_opt_outs_of(context, log.warning)
-        rows = [{"id": each.id, "at": each.at_ms, "sender": each.sender} for each in reversed(pending)]
+        rows = [each.shown() for each in reversed(pending)]
         begin = 0
         if after is not None:
             begin = 1 + next((at for at, row in enumerate(rows) if row["id"] == after), len(rows))

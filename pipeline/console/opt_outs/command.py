@@ -66,8 +66,7 @@ class ListOptOuts(_OptOutsCommand):
         """Show the lines."""
         self.check_on(context)
         for each in await pending_opt_outs_of(context, complain):
-            said = {"id": each.id, "at": each.at_ms, "sender": each.sender}
-            click.echo(json.dumps(said) if self.json else f"{each.id}  {time_of(each.at_ms)}  {each.sender}")
+            click.echo(json.dumps(each.shown()) if self.json else f"{each.id}  {time_of(each.at_ms)}  {each.sender}")
         return DONE
 
 
