@@ -333,7 +333,13 @@ async def test_the_login_is_a_page_for_everybody(client):
     assert "bea" not in page.text
 
 
-@pytest.mark.parametrize("path", ["/", "/?q=nobody", "/touches/t-read", "/touches?lead=ann", "/campaigns", "/lanes"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/?q=nobody", "/touches/t-read", "/touches?lead=ann", "/campaigns", "/lanes"),
+        *("/orders/one?key=nothing", "/dead-letters/1/99"),
+    ],
+)
 async def test_a_copy_that_is_behind_says_so_on_every_page_that_is_read_from_it(client, answers, path):
     answers.as_of = NOW - 420_000
     page = Found(await (await client.get(path)).text())
