@@ -50,6 +50,8 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--saturated", action="store_true", help="one Resend account at its limit for a minute, in place of the cost"
     )
     parser.add_argument("--callbacks", action="store_true", help="the sandbox calls back, and a web process takes that")
+    parser.add_argument("--entries", type=int, default=0, metavar="N", help="suppressions of other people, in force")
+    parser.add_argument("--orders", type=int, default=0, metavar="N", help="pauses of other campaigns, in force")
     parser.add_argument("--topics", action="store_true", help="also records and bytes per touch of each topic")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write each run to FILE, one object a line")
     return parser.parse_args(words)
@@ -98,6 +100,8 @@ async def main() -> None:
                 workers=wanted.workers,
                 provider=wanted.provider,
                 callbacks=wanted.callbacks,
+                entries=wanted.entries,
+                orders=wanted.orders,
             )
             if cost.web_us is not None:
                 print(f"  web process: {cost.web_us:,.0f} µs of CPU per {channel} touch")

@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.harness.called import CalledStack
+from tests.harness.operators import command, order
 from tests.harness.stack import Stack, touch
 
 if TYPE_CHECKING:
@@ -123,10 +125,13 @@ async def measure(
     workers: int,
     provider: str | None,
     callbacks: bool = False,
+    entries: int = 0,
+    orders: int = 0,
 ) -> Cost:
     """Send `count` touches of a channel and return what one cost. Raises AssertionError if one was lost or sent twice.
 
-    With `callbacks` the sandbox calls back about each, and it has ended when its delivery is told, too.
+    With `callbacks` the sandbox calls back about each, and it has ended when its delivery is told, too. `entries` are
+    suppressions of other people, `orders` pauses of other campaigns: all in force before anything is measured.
     """
     kind = CalledStack if callbacks else Stack
     stack = kind(kafka.bootstrap_servers, f"b{uuid.uuid4().hex[:8]}.", folder, sms="in_flight = 50")
@@ -138,6 +143,7 @@ async def measure(
         await stack.wait_for_topics()
         await stack.wait_for_work(*range(workers))
         await _start_web(stack)
+        await _say_no(stack, entries, orders)
         start_s = sum(cpu_s(each.pid) for each in stack.workers.values())
         await stack.produce([touch(channel, n) for n in range(WARM)])
         await stack.follow(stack.all_ended, deadline_s=60)
@@ -194,6 +200,19 @@ async def _start_web(stack: Stack) -> None:
     if isinstance(stack, CalledStack):
         stack.start_web()
         await stack.wait_for_web()
+
+
+async def _say_no(stack: Stack, entries: int, orders: int) -> None:
+    """Import `entries` suppressions and give `orders`, as an operator does; return when all are in force."""
+    for number in range(orders):
+        await order(stack, "pause", "--campaign", f"other{number}")
+    if entries:
+        file = stack.folder / "entries.csv"
+        rows = (f"{blake2b(b'%d' % n, digest_size=16).hexdigest()},*,manual\n" for n in range(entries))
+        file.write_text("address_hash,scope,reason\n" + "".join(rows))
+        done = await command(stack, "suppressions", "import", str(file))
+        assert done.code == 0, (done.said, done.error)
+        print(f"  {entries:,} suppressions imported and in force after {done.took_s:.1f} s")
 
 
 def _web_s(stack: Stack) -> float | None:
