@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from pipeline.lab.local.kafka import LocalKafka
@@ -417,8 +419,8 @@ def main() -> int:
         if any("tests/flow" in each[4] for each in chosen):
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             servers = ",".join(stack.enter_context(LocalKafka(Path(folder))).bootstrap_servers)
-        for mutant in chosen:
-            is_alive = survives(mutant, servers)
+        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
+        for mutant, is_alive in zip(chosen, pool.map(partial(survives, servers=servers), chosen), strict=True):
             alive += is_alive
             print(f"{'SURVIVES' if is_alive else 'caught  '}  {mutant[0]}", flush=True)
     print(f"{alive} of {len(chosen)} survive")
