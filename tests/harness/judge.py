@@ -25,7 +25,9 @@ class Judgement:
         self.figures: dict[str, Counter[str]] = {channel: Counter() for channel in CHANNELS}
         self.wrongs: list[str] = []
         self._messages: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._at_ms: dict[str, int] = {}
         for message in stack.accepted():
+            self._at_ms[message["id"]] = message["at_ms"]
             self._messages[message["provider"], message["text"]].append(message["id"])
         for touch_id, each in stack.produced.items():
             self._judge(touch_id, each)
@@ -99,7 +101,9 @@ class Judgement:
         figures = self.figures[self.stack.produced[touch_id]["channel"]]
         if len(ids) > 1:
             figures["twice"] += 1
-            self._wrong(touch_id, f"accepted {len(ids)} times: {ids}")
+            self._wrong(
+                touch_id, f"accepted {len(ids)} times: {', '.join(f'{each} at {self._at_ms[each]}' for each in ids)}"
+            )
         if end["state"] == "sent" and not ids:
             figures["lost"] += 1
             self._wrong(touch_id, "told to be sent, but never accepted")
