@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from pipeline import secret
 from pipeline.lab.local.kafka import LocalKafka
 from tests.harness.judge import Judgement
 from tests.harness.secured import SecuredKafka
@@ -25,6 +26,17 @@ _TABLES = pytest.StashKey[list[str]]()
 # A shared machine is slow at times; a wall-clock deadline per example would fail for that alone.
 hypothesis.settings.register_profile("ci", deadline=None)
 hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_its_own() -> Iterator[None]:
+    """Let no test mask what another one's secrets were: in one of their texts the word may be meant."""
+    before = dict(secret._known)
+    yield
+    if secret._known.keys() != before.keys():
+        secret._known.clear()
+        secret._known.update(before)
+        secret._pattern.cache_clear()
 
 
 @pytest.fixture(scope="session")

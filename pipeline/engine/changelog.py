@@ -63,7 +63,7 @@ class ChangelogReader:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await stop_client(self._kafka)
+        await stop_client(self._kafka.stop())
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Return (first offset, read-committed end) of each partition."""

@@ -103,7 +103,7 @@ async def _count_beyond(
         async with asyncio.timeout(TIMEOUT_S):
             begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     finally:
-        await stop_client(consumer)
+        await stop_client(consumer.stop())
     return {
         topic: (
             sum(end[tp] - begin[tp] for tp in partitions if tp.topic == topic),

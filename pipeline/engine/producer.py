@@ -18,6 +18,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from pipeline.engine import transaction_requests as requests
 from pipeline.engine.coordinator import CONCURRENT, PASSING, RETRY_S, Coordinator, is_passing
+from pipeline.engine.stop_client import stop_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -266,7 +267,7 @@ class FencedProducer:
         """Close the connections, within REQUEST_TIMEOUT_S."""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                await self._client.close()
+                await stop_client(self._client.close())
         except Exception as error:  # noqa: BLE001 - nothing depends on a clean close
             log.debug("closing %s: %r", self.transactional_id, error)
 

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.errors import for_code
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.engine.table import INPUT_POSITION
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ async def add_partitions(
         await _mark(connection, {name: count for name, count in wanted.items() if name in found and count > before})
         await _check_idle(admin, group)
     finally:
-        await admin.close()
+        await stop_client(admin.close())
     for name in listed:
         if name in grown:
             yield f"{name}: {found[name]} partitions, now {grown[name]}"
@@ -82,4 +83,4 @@ async def _mark(connection: Mapping[str, Any], changelogs: Mapping[str, int]) ->
             if name.endswith("-changelog"):
                 await producer.send_and_wait(name, key=INPUT_POSITION, value=bytes(8), partition=count - 1)
     finally:
-        await producer.stop()
+        await stop_client(producer.stop())

@@ -1,26 +1,20 @@
-"""Stops a client of aiokafka, whose own cancellations must not reach whoever stops it."""
+"""Stops a client of aiokafka, which must neither cancel whoever stops it nor keep a cancellation from him."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 
-class Stoppable(Protocol):
-    """A consumer or producer of aiokafka."""
+async def stop_client(stopping: Coroutine[Any, Any, None]) -> None:
+    """Await `stopping`, a client's `stop` or `close`, in a task of its own; raise what it raises, but for CancelledError.
 
-    def stop(self) -> Coroutine[Any, Any, None]:
-        """Close its connections."""
-
-
-async def stop_client(client: Stoppable) -> None:
-    """Stop `client`; raise what its stopping raises, but for CancelledError.
-
-    A client that has just started cancels a task of its own before that task's first turn, and its `stop` raises the
-    CancelledError: whoever awaited it would end as if cancelled himself.
+    A consumer or producer that has just started cancels a task of its own before that task's first turn, and its `stop`
+    raises the CancelledError: whoever awaited it would end as if cancelled himself. A client's `close` suppresses
+    CancelledError while it waits for its own task: a cancellation of whoever awaits it is lost, and he goes on.
     """
-    stopping = asyncio.ensure_future(client.stop())
-    await asyncio.wait([stopping])
-    if not stopping.cancelled():
-        stopping.result()
+    task = asyncio.ensure_future(stopping)
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()

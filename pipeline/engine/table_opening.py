@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.engine.changelog import ChangelogReader
 from pipeline.engine.ownership import OpenedTable
+from pipeline.engine.stop_client import stop_client
 from pipeline.engine.store import RocksStore
 from pipeline.engine.table import FencedTable, LastApplied
 from pipeline.engine.topic_ids import NO_ID, read_topic_ids
@@ -65,7 +66,7 @@ class KafkaTables:
                 changed = await _changed_inputs(reader, tables, bounds)
             await self._check_complete(admin, {tp: table for tp, table in tables.items() if tp not in changed})
         finally:
-            await admin.close()
+            await stop_client(admin.close())
         return {tp: OpenedTable(table, *bounds[tp], changed.get(tp)) for tp, table in tables.items()}
 
     async def _identify(self, admin: AIOKafkaAdminClient, tables: Mapping[TopicPartition, FencedTable]) -> None:

@@ -25,6 +25,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from pipeline.engine.stop_client import stop_client
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from io import BytesIO
@@ -183,7 +185,7 @@ class TopicWatch:
         """Close the connection."""
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await stop_client(client.close())
 
     async def _connected(self) -> AIOKafkaClient:
         if self._client is None:

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsErr
 
 from pipeline.engine.partition_growth import partition_count_faults
 from pipeline.engine.required_topic import RequiredTopic
+from pipeline.engine.stop_client import stop_client
 from pipeline.engine.topic_settings import SettingFault, correct, faults, settings_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def ensure_topics(connection: Mapping[str, Any], needed: Iterable[Required
         await _wait_for_leaders(admin, set(wanted))
         return [topic.name for topic in missing]
     finally:
-        await admin.close()
+        await stop_client(admin.close())
 
 
 async def _check_settings(
@@ -90,7 +91,7 @@ async def topic_faults(connection: Mapping[str, Any], needed: Iterable[RequiredT
         found = await settings_of(admin, listed)
         described = await admin.describe_topics(listed) if listed else []
     finally:
-        await admin.close()
+        await stop_client(admin.close())
     sizes = await partition_count_faults(
         connection, list(wanted.values()), {each["topic"]: len(each["partitions"]) for each in described}
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from pipeline.engine.stop_client import stop_client
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -48,4 +50,4 @@ async def trim(connection: Mapping[str, Any], behind: Mapping[TopicPartition, in
     try:
         await admin.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in behind.items()})
     finally:
-        await admin.close()
+        await stop_client(admin.close())

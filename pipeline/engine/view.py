@@ -104,7 +104,7 @@ class Views:
                 await self._look(self._kafka)
                 self.is_read = self.is_read or all(self._positions[tp] >= end for tp, end in ends.items())
         finally:
-            await stop_client(self._kafka)
+            await stop_client(self._kafka.stop())
 
     async def catch_up(self) -> None:
         """Wait until everything is read that is committed now."""
@@ -143,7 +143,7 @@ class Views:
             topics = [tp.topic for tp in self._keepers]
             found = await read_topic_ids(admin._client, topics)  # noqa: SLF001 - aiokafka has no request for topic ids
         finally:
-            await admin.close()
+            await stop_client(admin.close())
         identities = {topic: found.identity(topic) for topic in topics}
         for topic, identity in identities.items():
             self._on_identity(topic, identity)

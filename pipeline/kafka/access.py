@@ -59,7 +59,7 @@ async def _ask_coordinators(cluster: Cluster, application: str) -> None:
         await _look_up(client, CoordinationType.GROUP, application)
         await _look_up(client, CoordinationType.TRANSACTION, f"{application}-check")
     finally:
-        await client.close()
+        await stop_client(client.close())
 
 
 async def _look_up(client: AIOKafkaClient, kind: CoordinationType, name: str) -> None:
@@ -88,7 +88,7 @@ async def _ask_group(cluster: Cluster, application: str, partitions: list[TopicP
         await consumer.seek_to_end()
         await consumer.getmany(timeout_ms=FETCH_MS, max_records=1)
     finally:
-        await stop_client(consumer)
+        await stop_client(consumer.stop())
 
 
 def _names(error: TopicAuthorizationFailedError) -> str:

@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.connection import why_unreachable
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ async def partition_counts(cluster: Cluster) -> dict[str, int]:
     except (KafkaError, OSError) as error:
         raise await unreached(cluster, error) from error
     finally:
-        await admin.close()
+        await stop_client(admin.close())
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
@@ -126,4 +127,4 @@ async def broker_count(cluster: Cluster) -> int:
     except (KafkaError, OSError) as error:
         raise await unreached(cluster, error) from error
     finally:
-        await admin.close()
+        await stop_client(admin.close())

@@ -54,7 +54,7 @@ async def open_producer(cluster: Cluster) -> AsyncIterator[AIOKafkaProducer]:
         # After a failure stop() would wait for deliveries that never come.
         with suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(GOODBYE_S):
-                await stop_client(producer)
+                await stop_client(producer.stop())
 
 
 async def _reach(producer: AIOKafkaProducer, cluster: Cluster) -> None:

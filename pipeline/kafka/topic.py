@@ -75,7 +75,7 @@ async def read_topic(source: TopicSource[T], *, follow: bool = False) -> AsyncGe
     except (KafkaError, OSError) as error:
         raise await unreached(source.cluster, error) from error
     finally:
-        await stop_client(kafka)
+        await stop_client(kafka.stop())
 
 
 async def read_positions(source: TopicSource[T], positions: Iterable[RecordPosition]) -> AsyncGenerator[T, None]:
@@ -95,7 +95,7 @@ async def read_positions(source: TopicSource[T], positions: Iterable[RecordPosit
     except (KafkaError, OSError) as error:
         raise await unreached(source.cluster, error) from error
     finally:
-        await stop_client(kafka)
+        await stop_client(kafka.stop())
 
 
 async def _partitions(source: TopicSource[T]) -> list[TopicPartition]:

@@ -57,7 +57,7 @@ async def open_transactional(
         # After a failure stop() would wait for deliveries that never come.
         with suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(GOODBYE_S):
-                await stop_client(producer)
+                await stop_client(producer.stop())
 
 
 class Outgoing(NamedTuple):

@@ -115,7 +115,7 @@ class Projector:
             await kafka.start()
             yield kafka
         finally:
-            await stop_client(kafka)
+            await stop_client(kafka.stop())
 
     async def _begin(
         self, kafka: AIOKafkaConsumer, whole: AIOKafkaConsumer, found: TopicsFound, partitions: list[TopicPartition]

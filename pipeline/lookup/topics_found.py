@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.client import AIOKafkaClient
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.engine.store import reason_to_wipe
 from pipeline.engine.topic_ids import NO_ID, read_topic_ids
 from pipeline.kafka.cluster import partition_counts
@@ -70,7 +71,7 @@ class TopicFinder:
         """Close the connection."""
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await stop_client(client.close())
 
 
 def why_anew(

@@ -110,3 +110,9 @@ def imported(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {each.name for each in node.names}
     return found
+
+
+def test_every_client_of_kafka_is_stopped_in_a_task_of_its_own():
+    """Awaited directly, it may cancel whoever stops it, or keep a cancellation from him (`engine/stop_client.py`)."""
+    direct = re.compile(r"await (?:self\._)?(?:admin|client|kafka|consumer|(?<!self\._)producer)\.(?:stop|close)\(\)")
+    assert [str(path.relative_to(ROOT)) for path in PRODUCT if direct.search(path.read_text())] == []

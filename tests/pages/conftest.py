@@ -121,12 +121,10 @@ def context_of(browser: Browser, name: str) -> BrowserContext:
 
 
 @pytest.fixture(scope="session")
-def contexts(chromium: Browser) -> Iterator[dict[str, BrowserContext]]:
+def contexts(chromium: Browser) -> dict[str, BrowserContext]:
+    """Contexts by name, until the browser is closed: closing one needs an event loop, which later tests have taken away."""
     names = ("phone-light", "phone-dark", "screen-light", "screen-dark", "phone-plain")
-    made = {name: context_of(chromium, name) for name in names}
-    yield made
-    for each in made.values():
-        each.close()
+    return {name: context_of(chromium, name) for name in names}
 
 
 @pytest.fixture

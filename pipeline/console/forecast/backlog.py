@@ -84,7 +84,7 @@ class _Log:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await stop_client(self._kafka)
+        await stop_client(self._kafka.stop())
 
     def partitions(self, logical: str) -> list[TopicPartition]:
         """Return the partitions of a topic. Raises CommandFailed when it does not exist."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -149,8 +148,7 @@ async def give(
         touches = counting.result() if counted else None
     finally:
         counting.cancel()
-        with suppress(asyncio.CancelledError):
-            await counting
+        await asyncio.wait([counting])
     return ShownOrder(order=order, offset=offset, missing=missing, touches=touches)
 
 

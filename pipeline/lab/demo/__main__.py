@@ -15,6 +15,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
+from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.lab.demo.afterwards import click, findings_afterwards, script, until_suppressed
 from pipeline.lab.demo.findings import COLUMNS, findings, measure, table_of, why_not
@@ -204,7 +205,7 @@ async def _throw_garbage(cluster: Cluster) -> None:
         for number, value in enumerate(GARBAGE):
             await producer.send_and_wait(cluster.topic_name("touches"), key=b"garbage-%d" % number, value=value)
     finally:
-        await producer.stop()
+        await stop_client(producer.stop())
     say(f"  {len(GARBAGE)} records of garbage thrown in")
 
 

@@ -11,6 +11,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.console.status.view import ENDS, epoch_ms
+from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import Cluster, partition_counts
 from pipeline.records.published import ValueReader
 
@@ -97,7 +98,7 @@ async def watch(cluster: Cluster, tally: Tally) -> None:
                     _add(tally, partition.topic, topics[partition.topic](record.value))
             await asyncio.sleep(0)
     finally:
-        await kafka.stop()
+        await stop_client(kafka.stop())
 
 
 def _add(tally: Tally, topic: str, record: Mapping[str, Any]) -> None:

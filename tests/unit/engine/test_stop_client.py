@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from aiokafka.errors import KafkaError
@@ -25,13 +26,13 @@ class Client:
 
 
 async def test_a_client_that_cancels_a_task_of_its_own_ends_nobody_else():
-    await stop_client(Client(asyncio.CancelledError()))
-    await stop_client(Client(None))
+    await stop_client(Client(asyncio.CancelledError()).stop())
+    await stop_client(Client(None).stop())
 
 
 async def test_what_stopping_raises_is_raised():
     with pytest.raises(KafkaError):
-        await stop_client(Client(KafkaError()))
+        await stop_client(Client(KafkaError()).stop())
 
 
 async def test_who_is_cancelled_while_a_client_stops_is_cancelled():
@@ -39,7 +40,20 @@ async def test_who_is_cancelled_while_a_client_stops_is_cancelled():
         async def stop(self) -> None:
             await asyncio.sleep(0.05)
 
-    task = asyncio.create_task(stop_client(Slow()))
+    task = asyncio.create_task(stop_client(Slow().stop()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_client_that_suppresses_cancellations_keeps_none_from_who_stops_it():
+    class Deaf:
+        async def close(self) -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(stop_client(Deaf().close()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
