@@ -1,4 +1,4 @@
-"""What the private listener tells and does, put together: the look-up copy, and the API over it."""
+"""What the private listener tells and does, put together: the look-up copy, the API over it, and the forecast."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipeline.lookup.waits import waits
 from pipeline.web.actions import Actions
 from pipeline.web.answers import Answers
 from pipeline.web.api import Api
+from pipeline.web.foresight import Foreseer, ask_command
 from pipeline.web.rights import Rights
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Inside:
         self.answers = Answers(copy, context, rights, WaitsNow(context.policies, now_ms))
         self.actions = Actions(context, copy, rights)
         self.api = Api(self.answers, self.actions)
+        self.foreseer = Foreseer(ask_command, now_ms)
 
     @property
     def lookup(self) -> LookupCopy:
@@ -57,11 +59,11 @@ class Inside:
         return self._copy.lookup
 
     async def run(self) -> None:
-        """Keep the copy up to date until it is cancelled.
+        """Keep the copy up to date, and make forecasts, until it is cancelled.
 
         Raises CommandFailed when its folder cannot be used any more, or `privacy.key` is not the one in use.
         """
-        tasks = [asyncio.create_task(self._check_key()), asyncio.create_task(self._follow())]
+        tasks = [asyncio.create_task(each) for each in (self._check_key(), self._follow(), self.foreseer.run())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in tasks:

@@ -146,6 +146,7 @@ class WebProcess:
             now_ms=self._deps.now_ms,
             policies=self._deps.context.policies,
             sends=inside.lookup.sends,
+            foreseen=inside.foreseer.latest,
         )
 
     def _public_routes(self) -> list[PublicRoutes]:

@@ -1,4 +1,4 @@
-"""The pages over a real copy: a touch is held from the page, the page says by whom, and it goes when it is resumed there."""
+"""The pages over a real copy: a touch is held from the page, the page says by whom and when it would be done, and it goes when it is resumed there."""
 
 from __future__ import annotations
 
@@ -57,6 +57,9 @@ async def test_a_campaign_is_paused_and_resumed_from_its_page_and_a_touch_says_w
         page = await reads(browser, "/?q=%2B12125550001", "Not sent yet: an order holds it")
         assert "wrong price" in page
         assert "pause:campaign=c1" in page
+        foreseen = await reads(browser, "/campaigns/c1", "1 left: 1 will be sent.", "Foreseen at")
+        assert "no order holds or ends a touch" in foreseen
+        assert "1 to be sent from" in foreseen
         await order(browser, "resume", "c1", "price corrected")
         await reads(browser, "/touches/sms-1", "</span> Sent")
         await reads(browser, "/lanes", "Sends per minute")

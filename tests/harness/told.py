@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from pipeline.domain.sender_policy import SenderPolicy
 from pipeline.domain.window import Window
 from pipeline.domain.work import Channel
 from pipeline.web.access import Access
+from pipeline.web.foresight import Foresight
 from pipeline.web.pages.routes import Pages
 from pipeline.web.private import Visiting, private_application
 from pipeline.web.problem import Code, Problem
@@ -236,6 +238,49 @@ def sends(since_ms: int) -> list[dict[str, Any]]:
     return [
         {"minute": at * 60_000, "channel": "sms", "sender": "main", "touches": 20 + at % 11} for at in minutes if at % 7
     ]
+
+
+def foretold(campaign: str, per_bucket: list[int], **more: Any) -> dict[str, Any]:
+    """Return a campaign of the forecast as `--json forecast` says it."""
+    ends = dict.fromkeys(["failed", "expired", "cancelled", "suppressed", "unconfirmed"], 0)
+    sent = sum(per_bucket)
+    return {
+        "campaign_id": campaign,
+        "channels": ["email", "sms"],
+        "left": sent,
+        "deferred": 0,
+        "sent": sent,
+        **ends,
+        "done_at": "2026-11-27T20:09:30Z",
+        "sent_per_bucket": per_bucket,
+        **more,
+    }
+
+
+def foretold_lane(channel: str, sender: str, held_by: str | None, **more: Any) -> dict[str, Any]:
+    return {"channel": channel, "sender": sender, "held_by": held_by, "outage": None, "orders": [], **more}
+
+
+FORETOLD = {
+    "now": "2026-11-27T03:10:00Z",
+    "until": "2027-11-27T03:10:00Z",
+    "not_accepted": 0,
+    "buckets": {"start": "2026-11-27T03:00:00Z", "seconds": 1800, "count": 35},
+    "lanes": [
+        foretold_lane("email", "shop", "2 per 1m"),
+        foretold_lane("sms", "main", "closed window"),
+        foretold_lane("whatsapp", "main", "outage: HTTP 503", outage="HTTP 503"),
+    ],
+    "campaigns": [
+        foretold("autumn", [1] + [0] * 9 + [1] + [0] * 24),
+        foretold("huge", [2_000] * 5 + [0] * 5 + [7_600] * 25, left=200_100, expired=100),
+        foretold(HOSTILE, [0] * 35, left=2, expired=2, done_at=None),
+    ],
+}
+
+
+def foreseen() -> Foresight:
+    return Foresight(FORETOLD, is_being_made=False, has_failed=False)
 
 
 def suppression(at: int) -> dict[str, Any]:
@@ -533,7 +578,10 @@ def login_of(pages: Pages) -> Any:
 
 
 def console(
-    answers: FakeAnswers | None = None, actions: FakeActions | None = None, role: Role = Role.ADMIN
+    answers: FakeAnswers | None = None,
+    actions: FakeActions | None = None,
+    role: Role = Role.ADMIN,
+    foreseen: Callable[[], Foresight] = foreseen,
 ) -> web.Application:
     """Return an application with the pages, and the headers that the private listener gives every answer."""
     app = web.Application()
@@ -549,6 +597,7 @@ def console(
         now_ms=lambda: NOW,
         policies=POLICIES,
         sends=sends,
+        foreseen=foreseen,
     )
     pages.add_to(app)
     app.router.add_get("/login", login_of(pages))
@@ -565,6 +614,7 @@ def guarded(answers: FakeAnswers, actions: FakeActions, *users: str) -> web.Appl
         now_ms=lambda: NOW,
         policies=POLICIES,
         sends=sends,
+        foreseen=foreseen,
     )
     return private_application(access, [pages], is_tls=False, told=pages.told, shown=pages.shown)
 

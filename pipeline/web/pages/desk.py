@@ -20,6 +20,7 @@ from pipeline.domain.work import Channel
 from pipeline.web.access import COOKIE
 from pipeline.web.actions import Actions
 from pipeline.web.answers import Answers
+from pipeline.web.foresight import Foresight
 from pipeline.web.pages import times, words
 from pipeline.web.problem import Code, Problem
 
@@ -104,6 +105,8 @@ class Desk:
     now_ms: Callable[[], int]
     policies: Mapping[Channel, ChannelPolicy]
     sends: Sends
+    foreseen: Callable[[], Foresight]
+    """Returns the latest forecast at once."""
     templates: Environment = field(default_factory=_environment)
 
     def may_act(self, request: web.Request) -> bool:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from pipeline.web.pages import words
 from pipeline.web.pages.desk import Desk, or_none
+from pipeline.web.pages.foreseen import foreseen_of
 from pipeline.web.pages.pictures import Column, by_hour, pace, shares
 from pipeline.web.pages.pictures import week as week_picture
 from pipeline.web.pages.rules import lane_rules
@@ -33,13 +34,14 @@ async def campaigns(desk: Desk, request: web.Request) -> web.StreamResponse:
 
 
 async def campaign(desk: Desk, request: web.Request) -> web.StreamResponse:
-    """One campaign: counts by state and hour, and the orders on it."""
+    """One campaign: counts by state and hour, when it will be done, and the orders on it."""
     found = await desk.answers.campaign(request.match_info["id"])
     name = found["campaign_id"]
     by_look, by_state = Counter[str](), Counter[str]()
     for each in found["states"]:
         by_look[words.look_of(each["state"])] += each["touches"]
         by_state[each["state"]] += each["touches"]
+    open_touches = sum(count for state, count in by_state.items() if state not in words.ENDS)
     given = await or_none(desk.answers.orders())
     return desk.page(
         request,
@@ -49,7 +51,8 @@ async def campaign(desk: Desk, request: web.Request) -> web.StreamResponse:
         campaign=found,
         total=sum(by_state.values()),
         totals=[{"word": state, "touches": count} for state, count in by_state.most_common()],
-        open_touches=sum(count for state, count in by_state.items() if state not in words.ENDS),
+        open_touches=open_touches,
+        foreseen=foreseen_of(desk.foreseen(), name) if open_touches else None,
         shares=shares(by_look, words.ORDER_OF_LOOKS),
         course=by_hour(_columns(found["hours"]), words.ORDER_OF_LOOKS),
         looks=[look for look in words.ORDER_OF_LOOKS if by_look[look]],

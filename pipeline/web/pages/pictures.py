@@ -158,8 +158,12 @@ def gathered(columns: Sequence[Column], most: int = MOST_COLUMNS) -> tuple[list[
 
 
 def by_hour(columns: Sequence[Column], looks: Sequence[str], what: str = "touches") -> Markup:
-    """Draw counts over time as stacked columns, the looks from the bottom up."""
-    drawn, width_ms = gathered(columns)
+    """Draw counts over time as stacked columns of an hour, or as many hours as it takes."""
+    return stacked(*gathered(columns), looks, what)
+
+
+def stacked(drawn: Sequence[Column], width_ms: int, looks: Sequence[str], what: str) -> Markup:
+    """Draw columns of `width_ms` that follow each other, the looks from the bottom up."""
     if not drawn:
         return Markup()
     top = rounded_up(max(sum(each.counts.values()) for each in drawn))
@@ -197,6 +201,8 @@ def _times(from_ms: int, until_ms: int, y: float) -> list[Markup]:
 
 
 def _tick(at_ms: int, spread_ms: int) -> str:
+    if spread_ms <= 10 * MINUTE_MS:
+        return clock(at_ms)
     if spread_ms <= DAY_MS:
         return f"{moment(at_ms):%H:%M}"
     return day(at_ms) if spread_ms > 5 * DAY_MS else f"{day(at_ms)} {moment(at_ms):%H:%M}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.domain.work import Channel
     from pipeline.web.actions import Actions
     from pipeline.web.answers import Answers
+    from pipeline.web.foresight import Foresight
     from pipeline.web.problem import Problem
 
 _GET: Final[dict[str, Handler]] = {
@@ -62,8 +63,9 @@ class Pages:
         now_ms: Callable[[], int],
         policies: Mapping[Channel, ChannelPolicy],
         sends: Sends,
+        foreseen: Callable[[], Foresight],
     ) -> None:
-        self._desk = Desk(answers, actions, visitors, now_ms, policies, sends)
+        self._desk = Desk(answers, actions, visitors, now_ms, policies, sends, foreseen)
 
     def add_to(self, app: web.Application) -> None:
         """Add the pages to the private listener's application."""

@@ -23,6 +23,11 @@ def moment(at_ms: int) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
+def epoch_ms(text: str) -> int:
+    """Return an instant that is written as `iso` does, in epoch milliseconds."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
 def iso(at_ms: int) -> str:
     """Return the instant for machines: `2026-11-27T03:12:07.250Z`."""
     return moment(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
