@@ -10,9 +10,12 @@ import pytest
 import yaml
 
 from pipeline.console.banner import half
+from pipeline.domain.audit import Role
+from pipeline.domain.token import token_hash
 from pipeline.sandbox.webhooks import webhooks_of
 from pipeline.settings import Settings, load
 from pipeline.settings.variables import CONFIG_VARIABLE, WITHOUT_FILE
+from pipeline.settings.web import WebKeys
 
 ROOT = Path(__file__).parents[2]
 REAL = {
@@ -142,13 +145,29 @@ def test_the_sandbox_of_compose_calls_the_web_process_back_with_the_senders_secr
     assert found == worker_settings("docker-compose.yml", {}, COMPOSE)
     assert webhooks.public_url == found.web.public_url
     port = found.web.public_listen.port
-    assert (webhooks.via, web["ports"]) == (f"http://web:{port}", [f"127.0.0.1:{port}:{port}"])
+    assert webhooks.via == f"http://web:{port}"
+    assert web["ports"] == [f"127.0.0.1:{each}:{each}" for each in (found.web.listen.port, port)]
     assert found.callback_senders == found.accounts.keys()
     assert {account.webhook_secrets[0].reveal() for account in found.accounts.values()} == {
         each.secret for each in webhooks.of.values()
     }
     assert any(found.web.copy_dir.startswith(each.partition(":")[0]) for each in web["tmpfs"])
     assert str(found.web.listen.port) in str(web["healthcheck"]["test"])
+
+
+def role_of(web: WebKeys, token: str) -> Role:
+    """Return the role of the user whose token this is."""
+    return next(user.role for user in web.users if user.token_hash.reveal() == token_hash(token))
+
+
+def test_the_console_of_compose_is_reached_with_the_token_that_the_file_names():
+    [address, token] = re.findall(
+        r"^# Console: (\S+), token (\S+)$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
+    )[0]
+    found = worker_settings("docker-compose.yml", {}, COMPOSE)
+    assert role_of(found.web, token) is Role.ADMIN
+    assert f"# log in with: {token}" in (COMPOSE / "pipeline.toml").read_text()
+    assert address == f"http://localhost:{found.web.listen.port}"
 
 
 def test_compose_up_says_which_variables_of_the_shell_it_left_out_and_no_value():

@@ -14,10 +14,13 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from pipeline.domain.audit import Role
 from pipeline.gauges import LaneGauges
 from pipeline.metrics import Metrics
+from pipeline.settings import load
 from pipeline.web.metrics import WebMetrics
-from tests.docs.test_containers import services
+from tests.docs.test_containers import COMPOSE, environment, role_of, services
+from tests.docs.test_kubernetes import configured, named, pods
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "deploy" / "prometheus", ROOT / "deploy" / "grafana"
@@ -39,6 +42,9 @@ ALERTS = [
     "KafkaLag",
     "CopyLag",
 ]
+SCRAPES = ("prometheus.yml", "kubernetes.yml")
+WORKER_PORT = 6066
+"""faust's default."""
 PROMETHEUS_OWN = {"up"}
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 WORDS = {
@@ -114,9 +120,14 @@ def promtool(*words: str | Path) -> None:
 
 def test_the_rules_are_right_and_so_is_the_configuration_of_the_containers(tmp_path: Path):
     promtool("check", "rules", PROMETHEUS / "alerts.yml")
-    shown = (PROMETHEUS / "prometheus.yml").read_text().replace("/etc/prometheus/", f"{PROMETHEUS}/")
-    (tmp_path / "prometheus.yml").write_text(shown)
-    promtool("check", "config", tmp_path / "prometheus.yml")
+    (tmp_path / "alerts.yml").write_text((PROMETHEUS / "alerts.yml").read_text())
+    (tmp_path / "viewer-token").write_text("a token")
+    for name in SCRAPES:
+        shown = (PROMETHEUS / name).read_text().replace("/etc/prometheus/", f"{tmp_path}/")
+        # Debian's promtool was built without the discovery of Kubernetes; `test_prometheus_of_kubernetes_…` looks at it.
+        shown = re.sub(r"kubernetes_sd_configs: .*", "static_configs: [{ targets: [a-pod] }]", shown)
+        (tmp_path / name).write_text(shown)
+        promtool("check", "config", tmp_path / name)
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
@@ -183,8 +194,34 @@ def test_the_containers_get_rules_dashboards_and_their_sources():
     assert mounted["./deploy/grafana"] == provider["options"]["path"]
     assert mounted["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
     assert mounted["./deploy/prometheus/alerts.yml"] == "/etc/prometheus/alerts.yml"
-    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+
+
+def jobs_of(name: str) -> list[dict[str, Any]]:
+    jobs = yaml.safe_load((PROMETHEUS / name).read_text())["scrape_configs"]
     assert all(job["job_name"].startswith("pipeline") for job in jobs), "WorkerRestarts looks for this name"
-    for job in jobs:
-        for each in job["dns_sd_configs"]:
-            assert set(each["names"]) <= set(found)
+    return jobs
+
+
+def test_prometheus_of_the_containers_scrapes_workers_and_web_processes_as_a_viewer():
+    web = load(environment(services("docker-compose.yml", {})["web"], {}), COMPOSE).web
+    worker, of_web = jobs_of("prometheus.yml")
+    [place], [of_pages] = worker["dns_sd_configs"], of_web["dns_sd_configs"]
+    assert (place["names"], place["port"]) == (["worker"], WORKER_PORT)
+    assert (of_pages["names"], of_pages["port"]) == (["web"], web.listen.port)
+    assert not web.listen.is_loopback
+    assert role_of(web, of_web["authorization"]["credentials"]) is Role.VIEWER
+    assert "authorization" not in worker
+
+
+def test_prometheus_of_kubernetes_finds_the_ports_of_its_manifests():
+    user = next(each for each in configured().web.users if each.name == "prometheus")
+    assert user.role is Role.VIEWER
+    found = {}
+    for job in jobs_of("kubernetes.yml"):
+        [relabel], [where] = job["relabel_configs"], job["kubernetes_sd_configs"]
+        name, port = relabel["regex"].split(";")
+        [pod] = [each for each in pods() if each["metadata"]["labels"]["app.kubernetes.io/name"] == name]
+        [container] = pod["spec"]["containers"]
+        found[job["job_name"]] = {each["name"]: each["containerPort"] for each in container["ports"]}[port]
+        assert where["namespaces"]["names"] == [named("Namespace", "touch-pipeline")["metadata"]["name"]]
+    assert found == {"pipeline": WORKER_PORT, "pipeline-web": configured().web.listen.port}
