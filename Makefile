@@ -59,6 +59,6 @@ mutants: setup  ## Break the code in one place at a time; a test must notice eac
 	$(BIN)/python -m tests.mutants
 
 clean:  ## Remove everything that make installed or wrote
-	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .data .artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 .PHONY: help setup test check demo up down bench profile bench-deferred chaos lanes simulate mutants clean

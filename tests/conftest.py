@@ -12,6 +12,7 @@ import pytest
 from pipeline import secret
 from pipeline.lab.local.kafka import LocalKafka
 from tests.harness.judge import Judgement
+from tests.harness.reporting import SHOTS
 from tests.harness.secured import SecuredKafka
 from tests.harness.stack import Stack
 
@@ -127,6 +128,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if any(each.nodeid.startswith("tests/pages/") for each in terminalreporter.stats.get("passed", [])):
+        terminalreporter.write_line(f"screenshots of the pages: {len(list(SHOTS.glob('*.png')))} in {SHOTS}")
     tables = config.stash.get(_TABLES, [])
     if tables:
         terminalreporter.section("what became of every touch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from tests.harness.stack import Stack
 
 LONG = bool(os.environ.get("LONG"))
+SHOTS = Path(__file__).parents[2] / ".artifacts" / "pages"
+"""Where the tests of the pages leave their screenshots."""
 
 
 class MakeStack(Protocol):

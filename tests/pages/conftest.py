@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,13 +15,13 @@ import pytest
 from aiohttp import web
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.harness.reporting import SHOTS
 from tests.harness.told import FakeActions, FakeAnswers, guarded
 
 CHROMIUM = os.environ.get("PIPELINE_TEST_CHROMIUM", "/usr/bin/chromium")
 """Debian's: `apt-get install chromium`."""
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-SHOTS = Path(__file__).parents[2] / ".data" / "pages"
 PHONE, SCREEN = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -89,6 +90,7 @@ class Watched:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     assert Path(CHROMIUM).exists(), "apt-get install chromium"
+    shutil.rmtree(SHOTS, ignore_errors=True)  # what is there afterwards is of this run
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield browser
@@ -112,18 +114,14 @@ def served(shared_served: Served) -> Iterator[Served]:
 
 
 def context_of(browser: Browser, name: str) -> BrowserContext:
-    """Return a phone or a screen, light or dark, with or without script, by a name such as `phone-dark`."""
-    return browser.new_context(
-        viewport=PHONE if "phone" in name else SCREEN,
-        color_scheme="dark" if "dark" in name else "light",
-        java_script_enabled="plain" not in name,
-    )
+    """Return a phone or a screen, with or without script, by a name such as `phone-plain`."""
+    return browser.new_context(viewport=PHONE if "phone" in name else SCREEN, java_script_enabled="plain" not in name)
 
 
 @pytest.fixture(scope="session")
 def contexts(chromium: Browser) -> dict[str, BrowserContext]:
     """Contexts by name, until the browser is closed: closing one needs an event loop, which later tests have taken away."""
-    names = ("phone-light", "phone-dark", "screen-light", "screen-dark", "phone-plain")
+    names = ("phone-light", "screen-light", "phone-plain")
     return {name: context_of(chromium, name) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""Every page in a real browser: by keyboard and without script, within its policy, for every eye. Pictures go to `.data/pages`."""
+"""Every page in a real browser: by keyboard and without script, within its policy, for every eye. Screenshots go to `.artifacts/pages`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.harness.reporting import SHOTS
 from tests.harness.told import HOSTILE, ORDERS
-from tests.pages.conftest import SHOTS
+from tests.pages.conftest import PHONE, SCREEN
 
 AXE = (Path(__file__).parent / "vendored" / "axe.min.js").read_text()
 FOUND = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
@@ -39,29 +40,20 @@ PAGES = {
     "opt-outs": "/opt-outs",
     "opt-out": "/opt-outs/x",
     "audit": "/audit?after=244",
+    "login": "/login",
 }
 FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_keeps_its_policy_and_is_accessible(open_in, name):
+def test_every_page_keeps_its_policy_and_is_accessible_small_and_large_light_and_dark(open_in, name):
     page = open_in("phone-light").open(PAGES[name])
-    photograph(page, f"{name}-phone-light")
     page.evaluate(AXE)
-    assert page.evaluate(FOUND) == []
-
-
-@pytest.mark.parametrize("name", ["home", "t-read", "t-window", "campaign", "lanes", "order-counted", "orders"])
-def test_dark_and_on_a_screen_it_is_accessible_too(open_in, name):
-    page = open_in("screen-dark").open(PAGES[name])
-    photograph(page, f"{name}-screen-dark")
-    page.evaluate(AXE)
-    assert page.evaluate(FOUND) == []
-
-
-def photograph(page, name):
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png")
+    for size, colours in (("phone", "light"), ("phone", "dark"), ("screen", "dark"), ("screen", "light")):
+        page.set_viewport_size(PHONE if size == "phone" else SCREEN)
+        page.emulate_media(color_scheme=colours)
+        page.screenshot(path=SHOTS / f"{name}-{size}-{colours}.png", full_page=True)
+        assert page.evaluate(FOUND) == [], (size, colours)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -18,6 +18,7 @@ from rich.console import Console
 from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.lab.demo.afterwards import click, findings_afterwards, script, until_suppressed
+from pipeline.lab.demo.console_view import finding_of_console
 from pipeline.lab.demo.findings import COLUMNS, findings, measure, table_of, why_not
 from pipeline.lab.demo.sandbox_view import accepted_ids
 from pipeline.lab.demo.stack import ROOT, DemoFailed, Stack, alone, stop_leftovers
@@ -72,9 +73,11 @@ def up(folder: Path) -> int:
         _stop(stack)
         raise
     say(f"""
-All of it is still running:
+All of it is still running. Look at the touches in a browser:
+  console   {stack.private_web}
+Beside it:
   worker    {stack.web}/metrics   {stack.web}/ready
-  web       {stack.private_web}   {stack.private_web}/metrics   callbacks: {stack.public_web}
+  web       {stack.private_web}/metrics   callbacks: {stack.public_web}
   sandbox   {stack.sandbox}
   Kafka     {stack.kafka}
   logs      {stack.folder}/*.log
@@ -112,7 +115,7 @@ def _show(stack: Stack) -> int:
     console.print()
     console.print(table_of(tally, measured, {channel: len(ids) for channel, ids in accepted.items()}))
     console.print(f"Those that were not sent: {why_not(tally) or 'none'}", markup=False)
-    shown = [*findings(tally, measured), *findings_afterwards(tally)]
+    shown = [*findings(tally, measured), *findings_afterwards(tally), finding_of_console(stack.private_web, tally)]
     for each in shown:
         say(f"{'✓' if each.proof else '✗'} {each.what}{': ' + each.proof if each.proof else ': NOT SEEN'}")
     disagreements = _disagreements(tally, accepted)

@@ -64,7 +64,7 @@ class Stack:
 
     @property
     def private_web(self) -> str:
-        """Where the web process serves /live, /ready and /metrics."""
+        """Where the web process serves the console, the API, /live, /ready and /metrics."""
         return f"http://127.0.0.1:{self._private_port}"
 
     @property
