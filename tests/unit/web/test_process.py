@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import aiohttp
 import click
 import pytest
+from aiohttp import web
 from click.testing import CliRunner
 from faust.cli.faust import cli
 
@@ -24,6 +26,7 @@ from pipeline.kafka.control import ControlLog
 from pipeline.settings import load
 from pipeline.settings.web import Listen
 from pipeline.web import command
+from pipeline.web.private import private_application
 from pipeline.web.process import WebProcess
 from pipeline.worker import make_web_deps
 from tests.harness.certificates import Authority
@@ -169,6 +172,30 @@ async def test_what_is_told_comes_from_the_copy_and_needs_its_token(tmp_path):
         assert "pipeline_copy_lag_records" in metrics
         answer = await fetch(port, "/api/v1/orders", **mine)
         assert answer[0] == 200, "what the copy has is told while Kafka is away"
+
+
+async def test_no_path_there_is_answers_without_a_credential_but_those_named(tmp_path, monkeypatch):
+    built: list[web.Application] = []
+
+    def remembered(*given, **more):
+        built.append(private_application(*given, **more))
+        return built[-1]
+
+    monkeypatch.setattr("pipeline.web.process.private_application", remembered)
+    users = '[[web.users]]\nname = "ada"\nrole = "admin"\ntoken_hash = "{}"\n'.format(token_hash("t"))
+    async with running(deps_of(tmp_path, users).listening(ANY, "")) as (process, _):
+        (port,), (app,) = process.ports, built
+        routes = {(each.method, re.sub(r"\{[^}]*\}+", "1", each.resource.canonical)) for each in app.router.routes()}
+        assert len(routes) > 50
+        answered = set()
+        async with aiohttp.ClientSession() as session:
+            for method, path in sorted(routes):
+                asked = session.request(method, f"http://127.0.0.1:{port}{path}", allow_redirects=False)
+                async with asked as answer:
+                    is_led_away = answer.status == 303 and answer.headers["Location"] == "/login"
+                    if answer.status != 401 and not is_led_away:
+                        answered.add(path)
+    assert answered == {"/live", "/ready", "/login", "/static/console.css", "/static/console.js", "/static/icon.svg"}
 
 
 async def test_another_privacy_key_than_that_of_the_workers_ends_it(tmp_path, monkeypatch):
