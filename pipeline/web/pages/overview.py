@@ -14,10 +14,12 @@ from pipeline.web.pages.foreseen import foreseen_of
 from pipeline.web.pages.pictures import Column, by_hour, pace, shares
 from pipeline.web.pages.pictures import week as week_picture
 from pipeline.web.pages.rules import lane_rules
-from pipeline.web.pages.times import MINUTE_MS
+from pipeline.web.pages.times import HOUR_MS, MINUTE_MS
 
 MOST_HOUR_ROWS: Final = 100
 PACE_MINUTES: Final = 60
+LONGEST_DAY_MS: Final = 25 * HOUR_MS
+"""A day on which clocks are set back."""
 
 
 async def campaigns(desk: Desk, request: web.Request) -> web.StreamResponse:
@@ -76,7 +78,7 @@ async def lanes(desk: Desk, request: web.Request) -> web.StreamResponse:
     answer = await desk.answers.lanes()
     now = desk.now_ms()
     counted: dict[tuple[str, str], dict[int, int]] = {}
-    for each in desk.sends(now - PACE_MINUTES * MINUTE_MS):
+    for each in desk.sends(now - LONGEST_DAY_MS):
         of_sender = counted.setdefault((each["channel"], each["sender"]), {})
         of_sender[each["minute"] // MINUTE_MS] = each["touches"]
     shown = [_lane(desk, each, counted.get((each["channel"], each["sender"]), {}), now) for each in answer["lanes"]]
@@ -92,5 +94,8 @@ def _lane(desk: Desk, lane: Mapping[str, Any], minutes: Mapping[int, int], now: 
         said = ", ".join(words.HELD.get(each, each) for each in held)
     rules = lane_rules(desk.policies, str(lane["channel"]), str(lane["sender"]), now)
     week = "" if rules is None or rules.week is None else week_picture(rules.week, now)
-    drawn = pace(minutes, None if rules is None else rules.per_minute, now, shown=PACE_MINUTES) if minutes else ""
-    return {**lane, "look": look, "words": said, "rules": rules, "week": week, "pace": drawn}
+    first = now // MINUTE_MS - PACE_MINUTES
+    limit = None if rules is None else rules.per_minute
+    drawn = pace(minutes, limit, now, shown=PACE_MINUTES) if any(at > first for at in minutes) else ""
+    today = 0 if rules is None else sum(n for at, n in minutes.items() if at * MINUTE_MS >= rules.day_from_ms)
+    return {**lane, "sent_today": today, "look": look, "words": said, "rules": rules, "week": week, "pace": drawn}

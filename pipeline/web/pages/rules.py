@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.domain import window as windows
 from pipeline.domain.window import RECIPIENT, Closed, Window, zones_of
 from pipeline.domain.work import Channel
+from pipeline.domain.zone import day_end_ms
 from pipeline.web.pages.pictures import Opening
 from pipeline.web.pages.times import DAY_MS, MINUTE_MS
 
@@ -26,6 +27,10 @@ class LaneRules(NamedTuple):
     """The openings of seven days; None: there is no window."""
     hours: str
     """By whose clock, and what else must be open."""
+    cap: int | None
+    """Most messages of a day; None: no cap."""
+    day_from_ms: int
+    """When the day of the cap began."""
 
 
 def lane_rules(policies: Mapping[Channel, ChannelPolicy], channel: str, sender: str, now_ms: int) -> LaneRules | None:
@@ -34,7 +39,23 @@ def lane_rules(policies: Mapping[Channel, ChannelPolicy], channel: str, sender: 
     if policy is None:
         return None
     week = None if policy.window is None else list(_openings(policy.window, now_ms // DAY_MS * DAY_MS))
-    return LaneRules(_limit_words(policy, sender), _per_minute(policy), week, _hours_words(policy))
+    named = policy.sender_named(sender)
+    return LaneRules(
+        _limit_words(policy, sender),
+        _per_minute(policy),
+        week,
+        _hours_words(policy),
+        None if named is None else named.daily_cap,
+        day_begin_ms(policy.day_zone, now_ms),
+    )
+
+
+def day_begin_ms(zone: str, at_ms: int) -> int:
+    """Return when the wall clock of `zone` first showed the date of `at_ms`."""
+    begin_ms = day_end_ms(zone, at_ms - 2 * DAY_MS)
+    while (end_ms := day_end_ms(zone, begin_ms)) <= at_ms:
+        begin_ms = end_ms
+    return begin_ms
 
 
 def _limit_words(policy: ChannelPolicy, sender: str) -> str:

@@ -8,8 +8,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.domain.audit import Role
+from pipeline.web.pages.rules import day_begin_ms
+from pipeline.web.pages.times import epoch_ms
 from pipeline.web.problem import Code, Problem
-from tests.harness.told import ANN, HOSTILE, NOW, TOUCHES, FakeActions, FakeAnswers, console
+from tests.harness.told import ANN, HOSTILE, NOW, TOUCHES, FakeActions, FakeAnswers, console, sends
+
+MIDNIGHT_IN_BERLIN = epoch_ms("2026-11-27T00:00:00+01:00")
 
 PAGES = [
     "/",
@@ -325,6 +329,28 @@ async def test_a_lane_shows_its_limit_its_cap_and_a_week_of_its_hours(client):
     assert "By the clock of Europe/Berlin" in text
     assert text.count("Sends per minute") == 1  # of the one lane that sent
     assert "the limit is 30" in text
+
+
+async def test_a_lane_shows_how_much_of_its_daily_cap_is_in_use_since_midnight_of_its_own_zone(client):
+    page = await shown(client, "/lanes")
+    minutes = [each for each in sends(MIDNIGHT_IN_BERLIN) if each["minute"] >= MIDNIGHT_IN_BERLIN]
+    used = sum(each["touches"] for each in minutes)
+    assert f"Daily cap: {used:,} of 2,000 sent since Thu 26 Nov, 23:00:00 UTC" in page.text
+    assert page.text.count("Daily cap:") == 1
+
+
+@pytest.mark.parametrize(
+    ("at", "begin"),
+    [
+        ("2026-11-27T03:12:07+01:00", "2026-11-27T00:00:00+01:00"),
+        ("2026-11-27T00:00:00+01:00", "2026-11-27T00:00:00+01:00"),
+        ("2026-10-25T23:59:00+01:00", "2026-10-25T00:00:00+02:00"),  # of 25 hours
+        ("2026-03-29T00:30:00+01:00", "2026-03-29T00:00:00+01:00"),
+        ("2026-03-30T00:30:00+02:00", "2026-03-30T00:00:00+02:00"),  # behind one of 23
+    ],
+)
+def test_a_day_begins_at_midnight_where_clocks_change_too(at, begin):
+    assert day_begin_ms("Europe/Berlin", epoch_ms(at)) == epoch_ms(begin)
 
 
 async def test_the_login_is_a_page_for_everybody(client):
