@@ -8,7 +8,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from pipeline.web.foresight import Foresight
-from pipeline.web.pages.pictures import Column, stacked
+from pipeline.web.pages.columns import Column, stacked
 from pipeline.web.pages.times import SECOND_MS, epoch_ms
 
 LOOK: Final = "foreseen"

@@ -9,9 +9,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from pipeline.web.pages import words
+from pipeline.web.pages.columns import Column, by_hour
 from pipeline.web.pages.desk import Desk, or_none
 from pipeline.web.pages.foreseen import foreseen_of
-from pipeline.web.pages.pictures import Column, by_hour, pace, shares
+from pipeline.web.pages.pictures import pace, shares
 from pipeline.web.pages.pictures import week as week_picture
 from pipeline.web.pages.rules import lane_rules
 from pipeline.web.pages.times import HOUR_MS, MINUTE_MS

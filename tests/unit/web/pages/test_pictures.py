@@ -5,20 +5,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pipeline.web.pages.pictures import (
-    MOST_COLUMNS,
-    Column,
-    LifeMark,
-    Opening,
-    by_hour,
-    compact,
-    gathered,
-    life,
-    pace,
-    rounded_up,
-    shares,
-    week,
-)
+from pipeline.web.pages.columns import MOST_COLUMNS, Column, by_hour, gathered
+from pipeline.web.pages.pictures import LifeMark, Opening, life, pace, shares, week
+from pipeline.web.pages.svg import compact, rounded_up
 from pipeline.web.pages.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 NOW = 1_795_749_127_000
