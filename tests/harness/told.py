@@ -222,7 +222,7 @@ LANES = [
 POLICIES = {
     Channel.SMS: ChannelPolicy(
         spec=SPECS[Channel.SMS],
-        senders=(SenderPolicy("main", 0, daily_cap=2_000), SenderPolicy("second", 1)),
+        senders=(SenderPolicy("main", 0, daily_cap=8_000), SenderPolicy("second", 1)),
         window=Window(9 * 3600, 20 * 3600, "Europe/Berlin", days=frozenset(range(6))),
         limit=Limit(30, 60_000),
         warm_up=None,

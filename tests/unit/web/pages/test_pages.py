@@ -323,7 +323,7 @@ async def test_a_touch_names_the_order_that_holds_it_with_its_note(client):
 async def test_a_lane_shows_its_limit_its_cap_and_a_week_of_its_hours(client):
     answer = await client.get("/lanes")
     text = await answer.text()
-    assert "30 per 1m, at most 2,000 a day" in text
+    assert "30 per 1m, at most 8,000 a day" in text
     assert "Fri 27 Nov 08:00 to Fri 27 Nov 19:00, Sat 28 Nov 08:00" in text  # 9 to 20 in Berlin, not on Sundays
     assert "Sun 29 Nov 08:00" not in text
     assert "By the clock of Europe/Berlin" in text
@@ -335,7 +335,7 @@ async def test_a_lane_shows_how_much_of_its_daily_cap_is_in_use_since_midnight_o
     page = await shown(client, "/lanes")
     minutes = [each for each in sends(MIDNIGHT_IN_BERLIN) if each["minute"] >= MIDNIGHT_IN_BERLIN]
     used = sum(each["touches"] for each in minutes)
-    assert f"Daily cap: {used:,} of 2,000 sent since Thu 26 Nov, 23:00:00 UTC" in page.text
+    assert f"Daily cap: {used:,} of 8,000 sent since Thu 26 Nov, 23:00:00 UTC" in page.text
     assert page.text.count("Daily cap:") == 1
 
 
