@@ -604,7 +604,9 @@ def console(
     return app
 
 
-def guarded(answers: FakeAnswers, actions: FakeActions, *users: str) -> web.Application:
+def guarded(
+    answers: FakeAnswers, actions: FakeActions, *users: str, foreseen: Callable[[], Foresight] = foreseen
+) -> web.Application:
     """Return the pages behind the real guard; without users everybody is an admin."""
     access = Access(web_keys(*users), lambda: NOW)
     pages = Pages(

@@ -16,7 +16,7 @@ from aiohttp import web
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.harness.reporting import SHOTS
-from tests.harness.told import FakeActions, FakeAnswers, guarded
+from tests.harness.told import FakeActions, FakeAnswers, foreseen, guarded
 
 CHROMIUM = os.environ.get("PIPELINE_TEST_CHROMIUM", "/usr/bin/chromium")
 """Debian's: `apt-get install chromium`."""
@@ -29,7 +29,7 @@ class Served:
     """The pages on a port of their own, on a thread of their own."""
 
     def __init__(self) -> None:
-        self.answers, self.actions = FakeAnswers(), FakeActions()
+        self.answers, self.actions, self.foresight = FakeAnswers(), FakeActions(), foreseen()
         self.loop = asyncio.new_event_loop()
         self.address = ""
         self._is_up = threading.Event()
@@ -42,7 +42,7 @@ class Served:
         self.loop.run_forever()
 
     async def _start(self) -> None:
-        self.runner = web.AppRunner(guarded(self.answers, self.actions))
+        self.runner = web.AppRunner(guarded(self.answers, self.actions, foreseen=lambda: self.foresight))
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()
@@ -111,6 +111,7 @@ def served(shared_served: Served) -> Iterator[Served]:
     yield shared_served
     shared_served.answers.__init__()
     shared_served.actions.done.clear()
+    shared_served.foresight = foreseen()
 
 
 def context_of(browser: Browser, name: str) -> BrowserContext:

@@ -16,14 +16,15 @@ HEIGHT, GAP = 780, 16
 
 
 def paths_of(address: str) -> list[str]:
-    """Return the pages of the portrait: a touch that waits, one that was read, its campaign, the lanes."""
+    """Return the pages of the portrait: a touch that waits, one that was delivered after retries, a campaign, the lanes."""
     api = httpx.Client(base_url=f"{address}/api/v1", timeout=10)
     names = [each["campaign_id"] for each in api.get("/campaigns").raise_for_status().json()["campaigns"]]
     touches = [each for name in names for each in api.get("/touches", params={"campaign": name}).json()["touches"]]
     waiting = next(each for each in touches if each["state"] == "deferred")
-    read = next(each for each in touches if each["outcome"] in ("read", "clicked", "opened"))
+    delivered = [each["touch_id"] for each in touches if each["outcome"] == "delivered"]
+    tried = max(delivered, key=lambda each: len(api.get(f"/touches/{each}").json()["statuses"]))
     of = waiting["campaign_id"]
-    return [f"/touches/{waiting['touch_id']}", f"/touches/{read['touch_id']}", f"/campaigns/{of}", "/lanes"]
+    return [f"/touches/{waiting['touch_id']}", f"/touches/{tried}", f"/campaigns/{of}", "/lanes"]
 
 
 def shots(browser: Browser, address: str) -> list[bytes]:
@@ -33,8 +34,9 @@ def shots(browser: Browser, address: str) -> list[bytes]:
     for path in paths_of(address):
         page.goto(address + path)
         if path.startswith("/campaigns/"):
-            page.locator("#forecast:not([data-live]) svg").wait_for(timeout=60_000)
+            page.locator("#forecast svg").wait_for(timeout=60_000)
             page.reload()
+            page.evaluate("document.getElementById('course').scrollIntoView()")
         found.append(page.screenshot())
     return found
 

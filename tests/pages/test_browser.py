@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
+from pipeline.web.foresight import Foresight
 from tests.harness.reporting import SHOTS
-from tests.harness.told import HOSTILE, ORDERS
+from tests.harness.told import HOSTILE, ORDERS, foreseen
 from tests.pages.conftest import PHONE, SCREEN
 
 AXE = (Path(__file__).parent / "vendored" / "axe.min.js").read_text()
@@ -125,6 +126,18 @@ def test_the_progress_of_an_order_is_followed_and_ends_when_it_is_in_force(open_
     monkeypatch.setitem(ORDERS[1], "missing", [])
     page.clock.run_for(3_100)
     page.get_by_role("heading", name="In force").wait_for()
+    page.locator("button.follow[aria-pressed=false]").wait_for()
+
+
+def test_a_forecast_that_is_being_made_comes_by_itself(open_in, served):
+    served.foresight = Foresight(None, is_being_made=True, has_failed=False)
+    watched = open_in("phone-light")
+    watched.page.clock.install()
+    page = watched.open("/campaigns/huge")
+    assert "The forecast is being made" in page.inner_text("#forecast")
+    served.foresight = foreseen()
+    page.clock.run_for(3_100)
+    page.locator("#forecast svg").wait_for()
     page.locator("button.follow[aria-pressed=false]").wait_for()
 
 

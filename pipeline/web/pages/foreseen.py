@@ -7,11 +7,17 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from pipeline.forecast.lane import ANSWERS, NOT_DUE
 from pipeline.web.foresight import Foresight
 from pipeline.web.pages.columns import Column, stacked
 from pipeline.web.pages.times import SECOND_MS, epoch_ms
 
 LOOK: Final = "foreseen"
+_HELD: Final = {
+    NOT_DUE: "waits most of the time until touches are due",
+    ANSWERS: "waits most of the time for the provider's answers",
+    "outage": "cannot use its provider, which is assumed to be back at the next test",
+}
 _ENDS: Final = {
     "expired": "will expire",
     "failed": "will fail",
@@ -60,7 +66,7 @@ def _columns(counts: list[int], buckets: Mapping[str, Any]) -> tuple[list[Column
 
 
 def _lane(lane: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the name of a lane, and what holds it back most; an outage's error stands on the page of lanes' touches."""
-    is_away = lane["outage"] is not None
-    held_by = None if is_away else lane["held_by"]
-    return {"name": f"{lane['channel']}/{lane['sender']}", "is_away": is_away, "held_by": held_by}
+    """Return the name of a lane, and in words what holds it back most."""
+    held_by = "outage" if lane["outage"] is not None else lane["held_by"]
+    told = "" if held_by is None else _HELD.get(held_by, f"is held back most by: {held_by}")
+    return {"name": f"{lane['channel']}/{lane['sender']}", "told": told}

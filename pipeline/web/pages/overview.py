@@ -92,7 +92,7 @@ def _lane(desk: Desk, lane: Mapping[str, Any], minutes: Mapping[int, int], now: 
         look, said = ("trying", "sending") if lane["backlog"] else ("sent", "nothing waits")
     else:
         look = "stopped" if {"outage", "order"} & set(held) else "waiting"
-        said = ", ".join(words.HELD.get(each, each) for each in held)
+        said = words.held_words(held, is_open=lane["window_open"])
     rules = lane_rules(desk.policies, str(lane["channel"]), str(lane["sender"]), now)
     week = "" if rules is None or rules.week is None else week_picture(rules.week, now)
     first = now // MINUTE_MS - PACE_MINUTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pipeline.web.pages.explained import EXPLAINED, Explanation
@@ -129,6 +129,12 @@ class Story(NamedTuple):
     until_ms: int | None
     orders: list[str]
     """The keys of the orders that hold it."""
+
+
+def held_words(held: Iterable[str], *, is_open: bool | None) -> str:
+    """Return what holds a lane, in words. In hours that are open (`is_open`) a window holds those whose own clock says otherwise."""
+    said = {**HELD, "window": "some people's hours closed"} if is_open else HELD
+    return ", ".join(said.get(each, each) for each in held)
 
 
 def look_of(state: str) -> str:

@@ -13,7 +13,7 @@ from pipeline.console.forecast.view import json_of
 from pipeline.web.foresight import Foresight
 from pipeline.web.pages.foreseen import foreseen_of
 from pipeline.web.pages.times import epoch_ms, iso
-from tests.harness.told import FORETOLD, FakeAnswers, console, foretold
+from tests.harness.told import FORETOLD, FakeAnswers, console, foretold, foretold_lane
 from tests.unit.console.forecast.test_view import HOUR, MINUTE, NOW, known
 from tests.unit.web.pages.test_pages import Found
 
@@ -100,6 +100,19 @@ async def test_what_it_leaves_out_is_told_orders_only_where_there_are_some():
     assert "1,234 are not accepted yet" in (await page(of({**FORETOLD, "not_accepted": 1_234}))).text
 
 
+@pytest.mark.parametrize(
+    ("held_by", "said"),
+    [
+        ("not due yet", "waits most of the time until touches are due"),
+        ("answers of the provider", "waits most of the time for the provider's answers"),
+        (None, ""),
+    ],
+)
+def test_what_holds_a_lane_back_is_told_as_a_person_would(held_by, said):
+    told = {**FORETOLD, "lanes": [foretold_lane("sms", "main", held_by)]}
+    assert foreseen_of(of(told), "autumn")["lanes"] == [{"name": "sms/main", "told": said}]
+
+
 async def test_of_a_campaign_that_has_ended_no_forecast_is_made():
     ended = FakeAnswers()
     told = ended.campaign
@@ -125,8 +138,8 @@ async def test_what_the_command_says_is_what_the_page_shows():
     assert (shown["as_of"], shown["done"], shown["left"]) == (NOW, NOW + 200 * MINUTE, 950)
     assert shown["ends"] == ["920 will be sent", "10 will expire"]
     assert shown["lanes"] == [
-        {"name": "whatsapp/main", "is_away": True, "held_by": None},
-        {"name": "sms/us", "is_away": False, "held_by": "daily cap of 20"},
+        {"name": "whatsapp/main", "told": "cannot use its provider, which is assumed to be back at the next test"},
+        {"name": "sms/us", "told": "is held back most by: daily cap of 20"},
     ]
     assert sum(touches for _, touches in shown["periods"]) == 600
     assert shown["periods"][0][0] == NOW

@@ -86,3 +86,16 @@ def test_an_instant_says_its_day_and_year_when_they_are_others():
     assert instant(NOW + 86_400_000 * 365, NOW) == "Sat 27 Nov 2027, 03:12:07 UTC"
     assert seen_from(NOW + 5 * 3_600_000, NOW) == "in 5 h"
     assert instant(10**18, NOW).startswith("Fri 31 Dec 9999")
+
+
+@pytest.mark.parametrize(
+    ("held", "is_open", "said"),
+    [
+        (["window"], False, "hours closed"),
+        (["window"], None, "hours closed"),
+        (["limit", "window"], True, "limit reached, some people's hours closed"),
+        (["order", "new"], True, "stopped by an order, new"),
+    ],
+)
+def test_a_lane_whose_hours_are_open_is_not_called_closed_because_some_people_sleep(held, is_open, said):
+    assert words.held_words(held, is_open=is_open) == said
