@@ -605,10 +605,14 @@ def console(
 
 
 def guarded(
-    answers: FakeAnswers, actions: FakeActions, *users: str, foreseen: Callable[[], Foresight] = foreseen
+    answers: FakeAnswers,
+    actions: FakeActions,
+    *users: str,
+    foreseen: Callable[[], Foresight] = foreseen,
+    behind_tls: bool = False,
 ) -> web.Application:
     """Return the pages behind the real guard; without users everybody is an admin."""
-    access = Access(web_keys(*users), lambda: NOW)
+    access = Access(web_keys(*users, behind_tls=behind_tls), lambda: NOW)
     pages = Pages(
         answers=answers,  # type: ignore[arg-type]
         actions=actions,  # type: ignore[arg-type]

@@ -28,7 +28,9 @@ PHONE, SCREEN = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 class Served:
     """The pages on a port of their own, on a thread of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *users: str) -> None:
+        """With `users` as docker-compose.yml serves them: it says that a proxy ends TLS, and there is none."""
+        self.users = users
         self.answers, self.actions, self.foresight = FakeAnswers(), FakeActions(), foreseen()
         self.loop = asyncio.new_event_loop()
         self.address = ""
@@ -42,11 +44,12 @@ class Served:
         self.loop.run_forever()
 
     async def _start(self) -> None:
-        self.runner = web.AppRunner(guarded(self.answers, self.actions, foreseen=lambda: self.foresight))
+        how = {"foreseen": lambda: self.foresight, "behind_tls": bool(self.users)}
+        self.runner = web.AppRunner(guarded(self.answers, self.actions, *self.users, **how))
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()
-        self.address = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+        self.address = f"http://{'localhost' if self.users else '127.0.0.1'}:{self.runner.addresses[0][1]}"
 
     def start(self) -> None:
         self.thread.start()
@@ -105,6 +108,15 @@ def shared_served() -> Iterator[Served]:
     served.stop()
 
 
+@pytest.fixture(scope="session")
+def closed() -> Iterator[Served]:
+    """The pages behind a login."""
+    served = Served("ada")
+    served.start()
+    yield served
+    served.stop()
+
+
 @pytest.fixture
 def served(shared_served: Served) -> Iterator[Served]:
     """The pages; what a test changes in them is changed back."""
@@ -131,8 +143,8 @@ def open_in(contexts: dict[str, BrowserContext], served: Served) -> Iterator[Any
     """Return a watched page in a context; at the end it must have done nothing wrong."""
     opened: list[Watched] = []
 
-    def open_one(name: str) -> Watched:
-        opened.append(Watched(contexts[name].new_page(), served.address))
+    def open_one(name: str, address: str = served.address) -> Watched:
+        opened.append(Watched(contexts[name].new_page(), address))
         return opened[-1]
 
     yield open_one

@@ -10,6 +10,7 @@ import pytest
 from pipeline.web.foresight import Foresight
 from tests.harness.reporting import SHOTS
 from tests.harness.told import HOSTILE, ORDERS, foreseen
+from tests.harness.web_rig import TOKENS
 from tests.pages.conftest import PHONE, SCREEN
 
 AXE = (Path(__file__).parent / "vendored" / "axe.min.js").read_text()
@@ -41,14 +42,16 @@ PAGES = {
     "opt-outs": "/opt-outs",
     "opt-out": "/opt-outs/x",
     "audit": "/audit?after=244",
-    "login": "/login",
 }
 FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_keeps_its_policy_and_is_accessible_small_and_large_light_and_dark(open_in, name):
-    page = open_in("phone-light").open(PAGES[name])
+    look_at(open_in("phone-light").open(PAGES[name]), name)
+
+
+def look_at(page, name):
     page.evaluate(AXE)
     for size, colours in (("phone", "light"), ("phone", "dark"), ("screen", "dark"), ("screen", "light")):
         page.set_viewport_size(PHONE if size == "phone" else SCREEN)
@@ -108,6 +111,16 @@ def test_a_campaign_is_cancelled_by_keyboard_without_script(open_in, served):
     page.wait_for_url("**/orders/one?key=*")
     (done,) = served.actions.done
     assert done[2:] == ("cancel", {"campaign": "autumn"}, "wrong list", "now")
+
+
+def test_the_login_is_accessible_and_opens_the_console_by_keyboard_without_script(open_in, closed):
+    look_at(open_in("phone-light", closed.address).open("/campaigns/huge"), "login")
+    page = open_in("phone-plain", closed.address).open("/campaigns/huge")
+    page.get_by_label("Your token").press_sequentially(TOKENS["ada"])
+    page.keyboard.press("Enter")
+    page.locator("#find:focus").wait_for()
+    page.get_by_role("button", name="Sign out").press("Enter")
+    page.get_by_label("Your token").wait_for()
 
 
 def test_a_form_without_its_note_is_not_sent(open_in, served):
