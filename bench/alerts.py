@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +26,7 @@ from aiokafka import AIOKafkaProducer
 from bench.site import say
 from pipeline.lab.local.kafka import LocalKafka
 from pipeline.records.single_object import encode
+from pipeline.stages.schema_wait import MOST_RECORDS
 from tests.harness import stack as stack_module
 from tests.harness.secured import SmallStack
 from tests.harness.stack import ROOT, free_port, touch
@@ -37,7 +38,7 @@ SCALE = 60
 """A minute of the rules is a second here."""
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-SECONDS = re.compile(r"(?<=> )(300|900|60)\b")
+SECONDS = re.compile(r"(?<=[>=] )(300|900|60)\b")
 PATIENCE_S = 60.0
 """How long an alert may take, and a cure."""
 SECRET = "whsec_c2FuZGJveA=="
@@ -238,9 +239,10 @@ class Run:
         producer = AIOKafkaProducer(bootstrap_servers=stack.servers)
         await producer.start()
         framed = b"\0" + (9).to_bytes(4, "big") + encode("touch", datum)[10:]
-        await producer.send_and_wait(f"{stack.prefix}touches", framed, b"framed", partition=0)
+        for _ in range(MOST_RECORDS + 100):  # so many may wait in the router's table: the rest waits unread
+            await producer.send(f"{stack.prefix}touches", framed, b"framed", partition=0)
         await producer.stop()
-        await self.expect("a touch of a schema, and the registry is away", "KafkaLag")
+        await self.expect(f"{MOST_RECORDS + 100:,} touches of a schema, and the registry is away", "KafkaLag")
         self.is_registry_away = False
         await self.quiet("KafkaLag")
 
@@ -267,9 +269,20 @@ class Run:
         stack = self.stack
         for _ in range(3):
             stack.kill(0)
-            await stack.wait_for_work(0)
-            await asyncio.sleep(1.5)
+            await self.is_scraped()
         await self.expect("kill -9 of the worker, three times", "WorkerRestarts")
+
+    async def is_scraped(self) -> None:
+        """Wait until Prometheus has read the metrics of the worker that was started last."""
+        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient() as client:
+            while not await self._is_served(client):
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(1.5)
+
+    async def _is_served(self, client: httpx.AsyncClient) -> bool:
+        with suppress(httpx.TransportError):
+            return (await client.get(f"http://127.0.0.1:{self.stack.ports[0]}/metrics")).is_success
+        return False
 
     async def copy(self, kafka: LocalKafka) -> None:
         kafka.freeze()
