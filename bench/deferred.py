@@ -10,6 +10,7 @@ import asyncio
 import os
 import platform
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -92,7 +93,7 @@ async def warm_up(site: Site) -> int:
 
 
 async def restarts(site: Site, table: Table, what: str) -> None:
-    """Restart in three ways; RSS is what the worker holds after each, with nothing to do."""
+    """Restart in four ways; RSS is what the worker holds after each, with nothing to do."""
     for how, more in (
         ("SIGTERM", {"gently": True}),
         ("kill -9", {}),
@@ -101,6 +102,10 @@ async def restarts(site: Site, table: Table, what: str) -> None:
         took_s = await site.ready_again_s(**more)
         rss = await settled(site)
         table.add(f"{what}: {how}, start to ready", f"{took_s:.1f} s (then {rss / MIB:,.0f} MiB)", "<= 60 s")
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        took_s = await site.ready_again_s(loses_folder=True)
+        other.kill()
+    table.add(f"{what}: the same while another process takes a core", f"{took_s:.1f} s", "<= 60 s")
 
 
 async def costs(site: Site, table: Table, count: int, what: str, *, before: int, began: float) -> None:
