@@ -29,9 +29,15 @@ hypothesis.settings.register_profile("ci", deadline=None)
 hypothesis.settings.load_profile("ci")
 
 
+def pytest_collection_finish() -> None:
+    """Forget the secrets that modules of tests have made: one of them may be a word in what another test reads."""
+    secret._known.clear()
+    secret._pattern.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def secrets_of_its_own() -> Iterator[None]:
-    """Let no test mask what another one's secrets were: in one of their texts the word may be meant."""
+    """Let no test mask what another one's secrets were."""
     before = dict(secret._known)
     yield
     if secret._known.keys() != before.keys():

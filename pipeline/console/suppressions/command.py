@@ -291,11 +291,11 @@ class ImportSuppressions(_SuppressionsCommand):
 
     async def serve(self, context: CommandContext, file: FileIO, by: str | None) -> int:
         """Import them."""
-        await current_orders(context, complain)
         who = operator(by)
         defaults = ImportDefaults(by=who.name, at_ms=context.now_ms(), privacy_key=context.privacy_key)
         with ProgressReport("lines read", lambda: None) as counting:
             try:
+                await current_orders(context, counting.say)
                 done = await import_file(context, file, defaults, who, complain=counting.say, progress=counting)
             except asyncio.CancelledError:
                 counting.say("interrupted; import again, what is there is not written again")
