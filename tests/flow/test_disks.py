@@ -97,7 +97,8 @@ async def test_a_worker_that_comes_back_to_a_read_only_disk_ends_with_one_line_a
     folder = stack.folder / "data-0"
     with disk_at(folder):
         await at_work(stack)
-        stack.kill(0)
+        stack.workers[0].kill()
+        stack.workers[0].wait()
         _mount(folder, "remount,ro")
         await the_other_half(stack)
         before = len((stack.folder / "worker-0.log").read_text())

@@ -145,6 +145,7 @@ class Stack:
         self.worker_servers = servers
         """Where the workers meet Kafka: on a secured one not where its administrator does."""
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
         self.exits: list[tuple[int, int]] = []
         self.kills = 0
         self.kills_of: Counter[str] = Counter()
@@ -214,6 +215,7 @@ class Stack:
                 stdout=log,
                 stderr=log,
             )
+        self._started.append(self.workers[number])
 
     def write_config(self, number: int) -> Path:
         """Write the present configuration of worker `number`, and return where."""
@@ -325,7 +327,7 @@ class Stack:
         return process.wait(timeout_s)
 
     def stop_all(self) -> None:
-        for process in [*self.workers.values(), *([self._sandbox] if self._sandbox else [])]:
+        for process in [*self._started, *([self._sandbox] if self._sandbox else [])]:
             process.kill()
             process.wait()
         self.workers.clear()
