@@ -37,8 +37,9 @@ class Harm:
         self._woken: subprocess.Popen[bytes] | None = None
 
     async def run(self, seconds: float) -> None:
+        """Do so for `seconds`, and until each kind was done: what is drawn is not done to a worker that is just starting."""
         ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or not (self.freezes and self._stack.kills and self.codes):
             await asyncio.sleep(self._dice.uniform(0.5, 2))
             self._thaw(time.monotonic())
             self._stack.restart_the_dead()
