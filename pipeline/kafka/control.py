@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.domain.order import Order
     from pipeline.kafka.cluster import Cluster
 
+TRIED_S: Final = 30.0
+AGAIN_S: Final = 0.5
 _ACCEPT: Final = "faust -A pipeline hash --accept-key"
 
 
@@ -82,20 +86,30 @@ async def settle_fingerprint(
 ) -> None:
     """Check the fingerprint of the configured `privacy.key`, and record it where there is none, or if `is_accepted`.
 
-    Raises CommandFailed when another one is recorded, or Kafka is away.
+    Workers that start together on a new cluster disturb each other: Kafka may answer a transaction with an error of its
+    own, so that is tried again for `TRIED_S`. Raises CommandFailed when another one is recorded, or Kafka is away.
     """
+    began = time.monotonic()
     while True:
         log = await read_control(cluster, complain)
         if log.fingerprint == fingerprint:
             return
         if not is_accepted:
             log.check_key(fingerprint)
-        if await _record(cluster, fingerprint, log.fingerprint, complain):
-            return
+        try:
+            if await _record(cluster, fingerprint, log.fingerprint, complain):
+                return
+        except (KafkaError, OSError, TimeoutError) as error:
+            if time.monotonic() - began > TRIED_S:
+                raise await unreached(cluster, error) from error
+            await asyncio.sleep(AGAIN_S)
 
 
 async def _record(cluster: Cluster, fingerprint: str, before: str | None, complain: Callable[[str], None]) -> bool:
-    """Record `fingerprint` if `before` still stands; return whether that was done. Of two at once one is fenced."""
+    """Record `fingerprint` if `before` still stands; return whether that was done. Of two at once one is fenced.
+
+    Raises KafkaError, OSError, TimeoutError.
+    """
     try:
         async with open_transactional(cluster, "pipeline-privacy-key", timeout_ms=SHORT_S * 1000) as producer:
             if (await read_control(cluster, complain)).fingerprint != before:
@@ -107,5 +121,3 @@ async def _record(cluster: Cluster, fingerprint: str, before: str | None, compla
             return True
     except (ProducerFenced, InvalidProducerEpoch):
         return False
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise await unreached(cluster, error) from error
