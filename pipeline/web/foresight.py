@@ -86,7 +86,12 @@ class Foreseer:
 async def ask_command(command: Sequence[str] = COMMAND, longest_s: float = LONGEST_S) -> dict[str, Any]:
     """Run the command and return what it says. Raises ForecastFailed. A cancelled call leaves no process behind."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+    except OSError as error:  # no memory, no process left: the pages go on
+        raise ForecastFailed(f"the command cannot be run: {error}") from None
     try:
         _restrain(process.pid)
         async with asyncio.timeout(longest_s):
@@ -97,7 +102,10 @@ async def ask_command(command: Sequence[str] = COMMAND, longest_s: float = LONGE
         await _end(process)
     if process.returncode != 0:
         raise ForecastFailed(_last_line(complaints) or f"it ended with {process.returncode}")
-    return dict(json.loads(said))
+    try:
+        return dict(json.loads(said))
+    except (TypeError, ValueError) as error:
+        raise ForecastFailed(f"it said no JSON object: {error}") from None
 
 
 def _restrain(pid: int) -> None:

@@ -144,3 +144,16 @@ async def test_a_web_process_that_stops_leaves_no_command_behind(tmp_path):
         await asyncio.wait([task])
     with pytest.raises(ProcessLookupError):
         os.kill(int(told.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["/no/such/command"], "cannot be run"),
+        ([sys.executable, "-c", "print('nonsense')"], "no JSON object"),
+        ([sys.executable, "-c", "print('[1]')"], "no JSON object"),
+    ],
+)
+async def test_a_command_that_cannot_be_run_or_says_nonsense_is_a_forecast_that_failed(command: list[str], said: str):
+    with pytest.raises(ForecastFailed, match=said):
+        await ask_command(command)
