@@ -79,11 +79,16 @@ async def lanes(desk: Desk, request: web.Request) -> web.StreamResponse:
     answer = await desk.answers.lanes()
     now = desk.now_ms()
     counted: dict[tuple[str, str], dict[int, int]] = {}
-    for each in desk.sends(now - LONGEST_DAY_MS):
+    for each in desk.sends(now - (LONGEST_DAY_MS if _has_cap(desk) else PACE_MINUTES * MINUTE_MS)):
         of_sender = counted.setdefault((each["channel"], each["sender"]), {})
         of_sender[each["minute"] // MINUTE_MS] = each["touches"]
     shown = [_lane(desk, each, counted.get((each["channel"], each["sender"]), {}), now) for each in answer["lanes"]]
     return desk.page(request, "lanes.html", "Lanes", as_of=answer.get("as_of"), lanes=shown)
+
+
+def _has_cap(desk: Desk) -> bool:
+    """Whether any sender has a daily cap: only then the sends of a whole day are read."""
+    return any(sender.daily_cap is not None for policy in desk.policies.values() for sender in policy.senders)
 
 
 def _lane(desk: Desk, lane: Mapping[str, Any], minutes: Mapping[int, int], now: int) -> dict[str, Any]:
