@@ -3,74 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from aiokafka.errors import KafkaError
-from aiokafka.helpers import create_ssl_context
+from typing import TYPE_CHECKING, Any
 
 from pipeline import flow, log_lines
 from pipeline.agents.control import Control, Entries, Orders, SkippedRecords
 from pipeline.agents.factory import AgentFactory
-from pipeline.composer import TemplateFiles, described
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
-from pipeline.console.banner import half, introduction, unkeyed
-from pipeline.console.check.work import Desired
 from pipeline.console.command import install
 from pipeline.console.command_context import CommandContext
-from pipeline.console.command_line import make_ours, versions
+from pipeline.console.command_line import make_ours
+from pipeline.console.context_factory import create_context
 from pipeline.console.early_options import typed
-from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind, serve_on
-from pipeline.domain.address_hash import key_fingerprint
-from pipeline.domain.callback import DeliveryRules, callback_path
+from pipeline.console.web import WEB_SETTINGS, add_endpoints
+from pipeline.domain.callback import DeliveryRules
 from pipeline.domain.unsubscribe import UnsubscribeLinks
 from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
 from pipeline.engine.config import EngineConfig
-from pipeline.engine.data_folder import DataFolder, FolderInUse
+from pipeline.engine.data_folder import DataFolder
 from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
-from pipeline.engine.repartition import GroupHasMembers, add_partitions
-from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.store import RocksStore
-from pipeline.engine.topics import TopicMismatch, ensure_topics, topic_faults
-from pipeline.kafka.cluster import Cluster, CommandFailed
-from pipeline.kafka.connection import Connection, TokenCommand, TokenFile, TokenProvider, why_unreachable
-from pipeline.kafka.control import settle_fingerprint
-from pipeline.log_lines import JsonLines, logging_config
+from pipeline.kafka.configured import connection_of, group_of, needed_topics
+from pipeline.log_lines import logging_config
 from pipeline.masking import mask_all
 from pipeline.metrics import Metrics
 from pipeline.records.published import ValueReader
-from pipeline.records.registry import Registry, RegistryAway, RegistryRefuses
-from pipeline.records.writing import Confluent, Writer, json_object, single_object
-from pipeline.secret import without_secrets
-from pipeline.settings import KafkaSettings, Settings, SettingsError, load, unread_variables
+from pipeline.records.registry import Registry
+from pipeline.records.writing import Writer, single_object
+from pipeline.settings import Settings, SettingsError, load, unread_variables
 from pipeline.stages.forward import Homes
+from pipeline.startup import EXIT_USAGE, Startup, stop
 from pipeline.web import command as _web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pipeline.domain.sender import Sender
     from pipeline.web.process import WebDeps
 
-log = logging.getLogger(__name__)
-
-APPLICATION = "pipeline"
 NOTICE_VARIABLE = "PIPELINE_NOTICE"
 """A line to log at the start of the worker; docker-compose.yml uses it to name what it left out."""
 DATA_DIR_VARIABLES = ("F_DATADIR", "FAUST_DATADIR")
-PORTS_TRIED = 100
-EXIT_FAILED, EXIT_USAGE = 1, 2
-PRIVATE = 0o077
-"""umask of the worker: its tables hold addresses and texts unencrypted."""
+WEB_PORT_VARIABLES = ("WEB_PORT", "F_WEB_PORT")
 
 
 def now_ms() -> int:
@@ -89,7 +70,7 @@ def create_app() -> Application:
     try:
         settings = load(os.environ, Path.cwd())
     except SettingsError as error:
-        _stop(EXIT_USAGE, *error.lines)
+        stop(EXIT_USAGE, *error.lines)
     log_lines.use(settings.log_format)
     return_large_blocks()
     asyncio.set_event_loop_policy(UvloopPolicy())  # a tenth less CPU per SMS (make bench)
@@ -107,17 +88,10 @@ def _folder(settings: Settings) -> Path:
     return Path(next((each for each in said if each), settings.data_dir))
 
 
-def _stop(code: int, *lines: str) -> NoReturn:
-    last = logging.lastResort
-    for line in lines:
-        record = log.makeRecord(log.name, logging.CRITICAL, __file__, 0, without_secrets(line), (), None)
-        is_json = last is not None and isinstance(last.formatter, JsonLines)
-        said = JsonLines().format(record) if is_json else f"pipeline: error: {without_secrets(line)}"
-        print(said, file=sys.__stderr__, flush=True)
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.handle(record)
-    os._exit(code)
+def _asked_port() -> str | None:
+    """Return the web port that somebody asked for."""
+    said = [typed(sys.argv[1:], "--web-port", "-p"), *(os.environ.get(name) for name in WEB_PORT_VARIABLES)]
+    return next(filter(None, said), None)
 
 
 class Worker:
@@ -141,7 +115,7 @@ class Worker:
         self.control = self._make_control(folder)
         self.engine_config = EngineConfig(
             connection_of(settings),
-            settings.kafka.topic_prefix + APPLICATION,
+            group_of(settings),
             settings.kafka.topic_prefix,
             folder / "tables",
             partitions={topic.name: topic.partitions for topic in needed_topics(settings)},
@@ -216,129 +190,23 @@ class Worker:
             unsubscribe=unsubscribe_links(settings) if settings.unsubscribe.enabled else None,
         )
 
-    # --- before anything is consumed -------------------------------------------------------------------------
-
     async def _prepare(self) -> None:
-        self._introduce()
-        self._look_at_templates()
-        self.app.conf.consumer_group_instance_id = self._claim_folder()
-        self._find_web_port()
-        servers = ",".join(self.settings.kafka.bootstrap_servers)
-        if why := await why_unreachable(self.engine_config.connection):
-            _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {why}")
-        try:
-            created = await ensure_topics(
-                self.engine_config.connection, needed_topics(self.settings), self.settings.kafka.replication_factor
-            )
-        except TopicMismatch as error:
-            _stop(EXIT_FAILED, *str(error).splitlines())
-        except (KafkaError, OSError) as error:
-            _stop(EXIT_FAILED, f"Kafka at {servers} cannot be used: {type(error).__name__}: {error}")
-        if created:
-            log.info("created topics: %s", ", ".join(created))
-        await self._check_privacy_key()
-        self._writer = self._choose_writer()
-        for sender in self.senders.values():
-            await sender.open()
-
-    async def _check_privacy_key(self) -> None:
-        cluster = Cluster(self.engine_config.connection, self.settings.kafka.topic_prefix)
-        try:
-            await settle_fingerprint(cluster, key_fingerprint(self.settings.privacy_key), log.warning)
-        except CommandFailed as error:
-            _stop(EXIT_FAILED, str(error))
-
-    def _introduce(self) -> None:
-        for line in introduction(self.settings, versions()):
-            log.info("%s", line)
-        for notice in filter(
-            None, (*self.notices, *self.settings.warnings, half(self.settings), unkeyed(self.settings))
-        ):
-            log.warning("%s", notice)
-
-    def _look_at_templates(self) -> None:
-        folder = self.settings.templates
-        if not folder.is_dir():
-            if self.settings.templates_named:
-                _stop(
-                    EXIT_USAGE, f"templates: found {folder}, which is no folder; allowed: the folder of the templates"
-                )
-            log.info("no templates: there is no folder %s, and touches with a template are refused", folder)
-            return
-        files = TemplateFiles(folder)
-        log.info(
-            "templates in %s: %s", folder, described(files.found()) or "none, and touches with a template are refused"
+        startup = Startup(
+            settings=self.settings,
+            notices=self.notices,
+            folder=self.folder,
+            connection=self.engine_config.connection,
+            registry=self.registry,
+            senders=list(self.senders.values()),
+            asked_port=_asked_port(),
         )
-        for fault in files.faults():
-            log.warning("template %s", fault)
-
-    def _claim_folder(self) -> str:
-        os.umask(PRIVATE)
-        try:
-            return self.folder.claim()
-        except FolderInUse as error:
-            _stop(EXIT_FAILED, f"data folder {error} is in use by another worker; give each its own with --datadir")
-        except OSError as error:
-            _stop(EXIT_FAILED, f"data folder {self.folder.path} cannot be used: {error}; choose another with --datadir")
-
-    def _find_web_port(self) -> None:
-        """Use the next free port if faust's default is in use; a configured port must be free."""
-        conf: Any = self.app.conf
-        if not conf.web_enabled:
-            return
-        asked = typed(sys.argv[1:], "--web-port", "-p") or os.environ.get("WEB_PORT") or os.environ.get("F_WEB_PORT")
-        wanted = conf.web_port
-        listener = bind(conf.web_bind, wanted, tries=1 if asked else PORTS_TRIED)
-        if listener is None:
-            _stop(
-                EXIT_FAILED,
-                f"web port {conf.web_port} of {conf.web_bind} is in use (another worker?); "
-                "choose another with --web-port, or --without-web",
-            )
-        serve_on(self.app, listener)
-        if conf.web_port != wanted:
-            log.warning(
-                "web port %d is in use: /live, /ready and /metrics are on %d (--web-port chooses)",
-                wanted,
-                conf.web_port,
-            )
+        self._writer = await startup.run(self.app)
 
     async def _clean_up(self) -> None:
         for sender in self.senders.values():
             await sender.close()
         if self._entries is not None:
             self._entries.close()
-
-    def _choose_writer(self) -> Writer:
-        try:
-            if self.registry is not None:
-                self._offer_schema(self.registry)
-            return writer_of(self.settings, self.registry, written(self.settings))
-        except RegistryAway as error:
-            _stop(EXIT_FAILED, str(error))
-
-    def _offer_schema(self, registry: Registry) -> None:
-        """Register the schema of touches. If the registry refuses because the subject has another schema, that one stays."""
-        try:
-            registry.register(self.engine_config.topic_name(flow.TOUCHES), "touch")
-        except RegistryRefuses as error:
-            log.warning("the schema of touches is not registered: %s", error)
-
-
-def written(settings: Settings) -> Mapping[str, str]:
-    """Return the schema of each public topic that a worker writes."""
-    always = {flow.STATUS: "status", flow.DEAD_LETTERS: "dead_letter", flow.SUPPRESSIONS: "suppression"}
-    return {**always, flow.DELIVERIES: "delivery"} if settings.callback_senders else always
-
-
-def writer_of(settings: Settings, registry: Registry | None, schemas: Mapping[str, str]) -> Writer:
-    """Return what encodes the records of public topics (topic: schema) as configured. Raises RegistryAway."""
-    if settings.kafka.status_format == "json":
-        return json_object
-    if registry is None:
-        return single_object
-    prefix = settings.kafka.topic_prefix
-    return Confluent({name: registry.register(prefix + topic, name) for topic, name in schemas.items()})
 
 
 def delivery_rules(settings: Settings) -> DeliveryRules | None:
@@ -381,34 +249,7 @@ def make_sender(settings: Settings, channel: Channel, name: str) -> Sender:
 
 def make_context(settings: Settings) -> CommandContext:
     """Return the context of a command."""
-    connection, prefix = connection_of(settings), settings.kafka.topic_prefix
-    topics = needed_topics(settings)
-    url = settings.kafka.schema_registry_url
-    registry = None if url is None else Registry(url)
-
-    def sender_of(channel: Channel, name: str) -> Sender | None:
-        return None if settings.channels[channel].sender_named(name) is None else make_sender(settings, channel, name)
-
-    return CommandContext(
-        cluster=Cluster(connection, prefix, settings.kafka.partitions),
-        create_topics=lambda: ensure_topics(connection, topics, settings.kafka.replication_factor),
-        add_partitions=None if settings.kafka.partitions_before is None else partial(_add_partitions, settings, topics),
-        read_status=ValueReader("status", registry),
-        read_delivery=ValueReader("delivery", registry),
-        read_dead_letter=ValueReader("dead_letter", registry),
-        read_touch=ValueReader("touch", registry),
-        desired=partial(_desired, settings, connection, topics),
-        policies=settings.channels,
-        read_suppression=ValueReader("suppression", registry),
-        read_audit=ValueReader("audit", registry),
-        writer=partial(writer_of, settings, registry, {flow.SUPPRESSIONS: "suppression", flow.AUDIT: "audit"}),
-        privacy_key=settings.privacy_key,
-        suppression_covers=settings.suppression_covers,
-        callback_partitions=callback_partitions(settings),
-        dedup_for_ms=settings.dedup_for_ms,
-        now_s=time.time,
-        sender_of=sender_of,
-    )
+    return create_context(settings, partial(make_sender, settings), time.time)
 
 
 def make_web_deps(settings: Settings) -> WebDeps:
@@ -417,121 +258,3 @@ def make_web_deps(settings: Settings) -> WebDeps:
 
     links = unsubscribe_links(settings)
     return Deps(settings=settings, context=make_context(settings), now_ms=now_ms, unsubscribe=links)
-
-
-def callback_partitions(settings: Settings) -> int | None:
-    """Return the partitions of `touches.callbacks` that count: once some were added, as many as before. None: callbacks are off."""
-    kafka = settings.kafka
-    return (kafka.partitions_before or kafka.partitions) if settings.callback_senders else None
-
-
-async def _add_partitions(settings: Settings, topics: list[RequiredTopic]) -> AsyncIterator[str]:
-    """Add the partitions that are configured. Raises CommandFailed."""
-    connection, before = connection_of(settings), settings.kafka.partitions_before
-    assert before is not None
-    if why := await why_unreachable(connection):
-        raise CommandFailed(f"Kafka at {','.join(settings.kafka.bootstrap_servers)} cannot be reached: {why}")
-    group = settings.kafka.topic_prefix + APPLICATION
-    earlier = needed_topics(replace(settings, kafka=replace(settings.kafka, partitions=before)))
-    sizes = {each.name: each.partitions for each in earlier}
-    grown = [each for each in topics if each.partitions != sizes[each.name]]
-    try:
-        async for line in add_partitions(connection, group, grown, before):
-            yield line
-    except (GroupHasMembers, KafkaError) as error:
-        raise CommandFailed(str(error)) from error
-
-
-def _desired(settings: Settings, connection: Connection, topics: list[RequiredTopic]) -> Desired:
-    """Return what `check` compares with; the senders are new and not opened."""
-    senders = [
-        (f"{channel.value} {each.name}", make_sender(settings, channel, each.name))
-        for channel, policy in settings.channels.items()
-        for each in policy.senders
-    ]
-    return Desired(
-        {topic.name: topic.partitions for topic in topics},
-        settings.kafka.replication_factor,
-        senders,
-        [channel.value for channel, policy in settings.channels.items() if not policy.senders],
-        settings.kafka.schema_registry_url,
-        settings.source,
-        [each.base_url for each in settings.accounts.values()],
-        settings.kafka.topic_prefix + APPLICATION,
-        partial(topic_faults, connection, topics),
-        [
-            (f"{channel.value} {name}", make_sender(settings, channel, name), callback_url(settings, channel, name))
-            for channel, name in sorted(settings.callback_senders)
-            if settings.channels[channel].sender_named(name) is not None
-        ],
-        settings.templates,
-        templates_named=settings.templates_named,
-    )
-
-
-def callback_url(settings: Settings, channel: Channel, name: str) -> str | None:
-    """Return where a sender's provider is to call back; None without `web.public_url`."""
-    if settings.web.public_url is None:
-        return None
-    provider = settings.channels[channel].spec.provider.lower()
-    return settings.web.public_url + callback_path(provider, name)
-
-
-def connection_of(settings: Settings) -> Connection:
-    """Return the connection arguments of every Kafka client."""
-    kafka = settings.kafka
-    return Connection(
-        bootstrap_servers=list(kafka.bootstrap_servers),
-        security_protocol=kafka.security_protocol,
-        **_tls(kafka),
-        **_login(kafka),
-    )
-
-
-def _tls(kafka: KafkaSettings) -> dict[str, Any]:
-    if "SSL" not in kafka.security_protocol:
-        return {}
-    password = kafka.ssl_key_password
-    return {
-        "ssl_context": create_ssl_context(
-            cafile=kafka.ssl_cafile,
-            certfile=kafka.ssl_certfile,
-            keyfile=kafka.ssl_keyfile,
-            password=None if password is None else password.reveal(),
-        )
-    }
-
-
-def _login(kafka: KafkaSettings) -> dict[str, Any]:
-    how = {"sasl_mechanism": kafka.sasl_mechanism}
-    if kafka.sasl_mechanism is None:
-        return {}
-    if kafka.sasl_token_file is not None:
-        return {**how, "sasl_oauth_token_provider": TokenProvider(TokenFile(Path(kafka.sasl_token_file)))}
-    if kafka.sasl_token_command is not None:
-        return {**how, "sasl_oauth_token_provider": TokenProvider(TokenCommand(kafka.sasl_token_command))}
-    assert kafka.sasl_password is not None
-    return {**how, "sasl_plain_username": kafka.sasl_username, "sasl_plain_password": kafka.sasl_password.reveal()}
-
-
-def needed_topics(settings: Settings) -> list[RequiredTopic]:
-    """Return every topic the configuration needs, by its name in Kafka."""
-    kafka = settings.kafka
-    specs = flow.topics(
-        partitions=kafka.partitions,
-        lanes=kafka.lanes,
-        replication=kafka.replication_factor,
-        dedup_for_ms=settings.dedup_for_ms,
-        has_grown=kafka.partitions_before is not None,
-        callbacks=bool(settings.callback_senders),
-    )
-    return [
-        RequiredTopic(
-            kafka.topic_prefix + spec.name,
-            spec.partitions,
-            spec.settings,
-            is_public=spec.is_public,
-            may_grow=spec.may_grow,
-        )
-        for spec in specs
-    ]

@@ -55,7 +55,7 @@ SECURED = [
     ),
     (
         "a client's certificate is not shown",
-        "pipeline/worker.py",
+        "pipeline/kafka/configured.py",
         '    if "SSL" not in kafka.security_protocol:',
         '    if kafka.security_protocol != "SASL_SSL":',
         "tests/unit/settings/test_security.py -k alike",
@@ -322,7 +322,7 @@ SECURED = [
         "pass",
         "tests/unit/engine/test_data_folder.py",
     ),
-    ("files are open to all", "pipeline/worker.py", "        os.umask(PRIVATE)\n", "", "tests/unit/test_worker.py"),
+    ("files are open to all", "pipeline/startup.py", "        os.umask(PRIVATE)\n", "", "tests/unit/test_startup.py"),
     # --- credentials, links and lines
     (
         "the next page is asked for elsewhere",

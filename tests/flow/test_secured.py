@@ -20,9 +20,9 @@ from pipeline.console.check.work import Desired, check
 from pipeline.engine.required_topic import RequiredTopic
 from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed, partition_counts
+from pipeline.kafka.configured import connection_of
 from pipeline.kafka.connection import Connection, why_unreachable
 from pipeline.settings import load
-from pipeline.worker import connection_of
 from tests.harness.judge import CHANNELS
 from tests.harness.secured import SecuredKafka, SmallStack, Way, token_of
 from tests.harness.stack import ROOT, Stack, touch

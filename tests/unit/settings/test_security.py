@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.kafka.configured import connection_of
 from pipeline.settings import Settings, SettingsError, load
-from pipeline.worker import connection_of
 from tests.harness.certificates import Authority
 
 if TYPE_CHECKING:

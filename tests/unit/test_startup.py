@@ -1,4 +1,4 @@
-"""What the composition does before anything is consumed."""
+"""What a worker does before anything is consumed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.data_folder import DataFolder
-from pipeline.worker import Worker
+from pipeline.startup import Startup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ def test_whatever_a_worker_writes_only_its_owner_can_read(tmp_path: Path) -> Non
     worker: Any = SimpleNamespace(folder=DataFolder(tmp_path / "data"))
     before = os.umask(0o022)
     try:
-        Worker._claim_folder(worker)
+        Startup._claim_folder(worker)
         (tmp_path / "data" / "table").write_text("whom, and what")
         (tmp_path / "data" / "tables").mkdir()
     finally:
