@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -33,7 +34,9 @@ async def new_order(desk: Desk, request: web.Request) -> web.StreamResponse:
         return _form(desk, request, action, target, is_all=is_all, counted=None)
     counted = await or_refused(_count(desk, request, action, target, is_all=is_all))
     if isinstance(counted, Problem):
-        return _form(desk, request, action, target, is_all=is_all, counted=None, wrong=counted.detail)
+        asked_again = _form(desk, request, action, target, is_all=is_all, counted=None, refused=counted)
+        asked_again.set_status(HTTPStatus.OK)  # what was asked for is the form, and here it is
+        return asked_again
     return _form(desk, request, action, target, is_all=is_all, counted=counted)
 
 
@@ -54,16 +57,7 @@ async def give_order(desk: Desk, request: web.Request) -> web.StreamResponse:
     if isinstance(given, Problem):
         counted = {"touches": None}
         return _form(
-            desk,
-            request,
-            action,
-            target,
-            is_all=is_all,
-            counted=counted,
-            wrong=given.detail,
-            note=note,
-            until=until,
-            status=given.code.status,
+            desk, request, action, target, is_all=is_all, counted=counted, note=note, until=until, refused=given
         )
     return see_other("/orders/one?key=" + quote(given["key"], safe=""))
 
@@ -95,10 +89,9 @@ def _form(
     *,
     is_all: bool,
     counted: Mapping[str, Any] | None,
-    wrong: str = "",
     note: str = "",
     until: str = "",
-    status: int = 200,
+    refused: Problem | None = None,
 ) -> web.Response:
     whom = words.target_words("all" if is_all else target)
     is_asked = counted is not None
@@ -110,7 +103,7 @@ def _form(
         request,
         "order_new.html",
         title,
-        status=status,
+        refused=refused,
         action=action,
         actions=ACTIONS,
         members=MEMBERS,
@@ -121,7 +114,6 @@ def _form(
         what_it_does=_DOES.get(action, ""),
         later_words=later,
         button=f"{action.capitalize()}{how_many}",
-        wrong=wrong,
         note=note,
         until=until,
         here="/orders/new?" + urlencode({"action": action, **target, **({"all": "1"} if is_all else {})}),

@@ -222,8 +222,11 @@ async def test_every_form_tells_what_does_not_fit_and_leaves_the_rest_to_a_page(
 
 
 async def test_a_resume_of_what_is_not_paused_is_told(client):
-    page = await shown(client, "/orders/new?action=resume&campaign=never")
+    answer = await client.get("/orders/new?action=resume&campaign=never")
+    page = Found(await answer.text())
+    assert answer.status == 200, "the form was asked for, and is there"
     assert "Nothing is paused" in page.text
+    assert "wrong" in [attrs.get("class") for _, attrs in page.tags]
 
 
 @pytest.mark.parametrize("path", ACTS)
