@@ -31,14 +31,10 @@ log = logging.getLogger(__name__)
 NO_ERROR = 0
 
 
-def _with_our_results(method: Any) -> Any:
-    """Return a method of aiokafka's fetcher that knows the FetchResult of this package in place of aiokafka's."""
+def rebound(method: Any, **ours: Any) -> Any:
+    """Return a method of aiokafka's fetcher that finds `ours` in place of aiokafka's classes of these names."""
     made = FunctionType(
-        method.__code__,
-        {**vars(stock), "FetchResult": FetchResult},
-        method.__name__,
-        method.__defaults__,
-        method.__closure__,
+        method.__code__, {**vars(stock), **ours}, method.__name__, method.__defaults__, method.__closure__
     )
     made.__kwdefaults__ = method.__kwdefaults__
     return made
@@ -51,7 +47,7 @@ class Fetcher(stock.Fetcher):
     wanted: frozenset[TopicPartition]
     """Partitions whose records are taken now. What waits of another one does not hold up the next request."""
 
-    fetched_records = _with_our_results(stock.Fetcher.fetched_records)
+    fetched_records = rebound(stock.Fetcher.fetched_records, FetchResult=FetchResult)
 
     def begin(self) -> None:
         """Set up what aiokafka's constructor has not."""

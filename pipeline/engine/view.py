@@ -7,11 +7,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, UnsupportedCodecError
+from aiokafka.errors import OffsetOutOfRangeError
 
 from pipeline.engine.agent import FetchFirst, NotReady
+from pipeline.engine.record_consumer import ReadRecord, RecordConsumer
 from pipeline.engine.stop_client import stop_client
 from pipeline.engine.store import reason_to_wipe
 from pipeline.engine.topic_ids import read_topic_ids
@@ -55,7 +56,7 @@ class Keeper(Protocol):
         """
 
     def skip(self, offset: int, error: str) -> None:
-        """Note that what is at `offset` cannot be read."""
+        """Note that what begins at `offset` cannot be read."""
 
 
 class Views:
@@ -78,7 +79,7 @@ class Views:
         self._on_identity = on_identity
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Event()
-        self._kafka: AIOKafkaConsumer | None = None
+        self._kafka: RecordConsumer | None = None
         self._started = asyncio.Event()
         self.is_read = False
         """Whether all topics have been read up to the end that they had at the start."""
@@ -88,7 +89,7 @@ class Views:
     async def run(self) -> None:
         """Read for ever. Raises ViewLost and KafkaError: the process must end."""
         self.task = asyncio.current_task()
-        self._kafka = AIOKafkaConsumer(
+        self._kafka = RecordConsumer(
             **self._config.connection,
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -115,7 +116,7 @@ class Views:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _begin(self, kafka: AIOKafkaConsumer) -> Mapping[TopicPartition, int]:
+    async def _begin(self, kafka: RecordConsumer) -> Mapping[TopicPartition, int]:
         """Start where each keeper stands; return the ends as they are now."""
         identities = await self._identities()
         partitions = list(self._keepers)
@@ -149,12 +150,9 @@ class Views:
             self._on_identity(topic, identity)
         return identities
 
-    async def _look(self, kafka: AIOKafkaConsumer) -> None:
+    async def _look(self, kafka: RecordConsumer) -> None:
         try:
             fetched = await kafka.getmany(timeout_ms=POLL_MS, max_records=PORTION_RECORDS)
-        except (CorruptRecordException, UnsupportedCodecError) as error:
-            await self._step_over(kafka, error)
-            return
         except OffsetOutOfRangeError as error:
             raise ViewLost(
                 f"a topic is shorter than what was read of it (deleted, created anew, or truncated?): {error}"
@@ -162,10 +160,14 @@ class Views:
         has_moved, is_time = False, time.monotonic() - self._kept_at > KEEP_S
         if is_time:
             self._kept_at = time.monotonic()
-        for tp, (topic, _) in self._keepers.items():
+        for tp, (topic, keeper) in self._keepers.items():
             rows, position = fetched.get(tp, ()), await kafka.position(tp)
             if rows or position != self._positions[tp] or is_time:
-                has_moved |= await self._apply(tp, [_record(topic, row) for row in rows], position)
+                for row in rows:
+                    if row.flaw is not None:
+                        keeper.skip(row.offset, row.flaw)
+                readable = [_record(topic, row) for row in rows if row.flaw is None]
+                has_moved |= await self._apply(tp, readable, position)
         self._moved.set()
         if has_moved:
             self._on_move()
@@ -190,14 +192,6 @@ class Views:
                 await asyncio.sleep(0)
                 return has_moved
 
-    async def _step_over(self, kafka: AIOKafkaConsumer, error: Exception) -> None:
-        """Go on behind a batch that cannot be read."""
-        named = [tp for tp in self._keepers if repr(tp) in str(error)] or list(self._keepers)
-        for tp in named:
-            position = await kafka.position(tp)
-            self._keepers[tp][1].skip(position, type(error).__name__)
-            kafka.seek(tp, position + 1)
 
-
-def _record(topic: str, row: Any) -> Record:
+def _record(topic: str, row: ReadRecord) -> Record:
     return Record(topic, row.partition, row.offset, row.timestamp, row.key, row.value, row.headers)

@@ -7,11 +7,12 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
+from typing import TYPE_CHECKING, Final, Never, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
+from pipeline.engine.record_consumer import ReadRecord, RecordConsumer
 from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import CommandFailed, reach
 from pipeline.lookup.copying import Copying, Portion
@@ -21,7 +22,7 @@ from pipeline.records.registry import RegistryAway
 from pipeline.stage_io import Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from pipeline.kafka.cluster import Cluster
     from pipeline.lookup.topics_found import TopicsFound
@@ -102,8 +103,8 @@ class Projector:
                     await self._tidy(whole, partitions)
 
     @asynccontextmanager
-    async def _consumer(self, isolation: str = "read_uncommitted") -> AsyncIterator[AIOKafkaConsumer]:
-        kafka = AIOKafkaConsumer(
+    async def _consumer(self, isolation: str = "read_uncommitted") -> AsyncIterator[RecordConsumer]:
+        kafka = RecordConsumer(
             **self._cluster.connection,
             isolation_level=isolation,
             enable_auto_commit=False,
@@ -118,7 +119,7 @@ class Projector:
             await stop_client(kafka.stop())
 
     async def _begin(
-        self, kafka: AIOKafkaConsumer, whole: AIOKafkaConsumer, found: TopicsFound, partitions: list[TopicPartition]
+        self, kafka: RecordConsumer, whole: RecordConsumer, found: TopicsFound, partitions: list[TopicPartition]
     ) -> None:
         """Start where the copy ends; read anew what it is no copy of."""
         if not partitions:
@@ -145,32 +146,31 @@ class Projector:
     def _logical(self, tp: TopicPartition) -> tuple[str, int]:
         return tp.topic.removeprefix(self._prefix), tp.partition
 
-    async def _step(
-        self, kafka: AIOKafkaConsumer, whole: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
-    ) -> None:
+    async def _step(self, kafka: RecordConsumer, whole: RecordConsumer, partitions: Sequence[TopicPartition]) -> None:
         """Take in what there is, and see how far it is to the end."""
         if self._copying.freshness.needs_mark and time.monotonic() > self._marked_at + MARK_S:
             await self._set_mark(whole, partitions)
-        try:
-            fetched = await kafka.getmany(timeout_ms=POLL_MS, max_records=PORTION_RECORDS)
-        except (CorruptRecordException, UnsupportedCodecError) as error:
-            await self._step_over(kafka, partitions, error)
-            return
+        fetched = await kafka.getmany(timeout_ms=POLL_MS, max_records=PORTION_RECORDS)
         offsets = {self._logical(tp): await kafka.position(tp) for tp in partitions}
-        records = [self._record(row) for rows in fetched.values() for row in rows]
+        records = [record for rows in fetched.values() for record in self._readable(rows)]
         await self._take(Portion(records, offsets))
         if not records and not self._copying.freshness.lag_records:
             self._copying.let_go()
 
-    async def _set_mark(self, whole: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+    async def _set_mark(self, whole: RecordConsumer, partitions: Sequence[TopicPartition]) -> None:
         self._marked_at, at_ms = time.monotonic(), self._copying.now_ms()
         async with asyncio.timeout(ANSWER_S):  # of a topic that is deleted nothing is told for long
             ends = await whole.end_offsets(partitions)
         self._copying.freshness.set_mark(Mark(at_ms, {self._logical(tp): end for tp, end in ends.items()}))
 
-    def _record(self, row: Any) -> Record:
-        topic = row.topic.removeprefix(self._prefix)
-        return Record(topic, row.partition, row.offset, row.timestamp, row.key, row.value, row.headers)
+    def _readable(self, rows: Iterable[ReadRecord]) -> Iterator[Record]:
+        """Yield the records that can be parsed, and count the others."""
+        for row in rows:
+            topic = row.topic.removeprefix(self._prefix)
+            if row.flaw is None:
+                yield Record(topic, row.partition, row.offset, row.timestamp, row.key, row.value, row.headers)
+            else:
+                self._copying.unreadable.add(topic, row.partition, row.offset, row.flaw)
 
     async def _take(self, portion: Portion) -> None:
         """Take a portion in, as soon as its schemas can be read. Decoding has a thread: it may wait for a registry."""
@@ -184,15 +184,7 @@ class Projector:
                 self._copying.write(portion, draft)
                 return
 
-    async def _step_over(self, kafka: AIOKafkaConsumer, partitions: Sequence[TopicPartition], error: Exception) -> None:
-        """Go on behind a batch that cannot be read."""
-        for tp in [tp for tp in partitions if repr(tp) in str(error)] or partitions:
-            position = await kafka.position(tp)
-            topic, partition = self._logical(tp)
-            self._copying.unreadable.add(topic, partition, position, type(error).__name__)
-            kafka.seek(tp, position + 1)
-
-    async def _tidy(self, whole: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+    async def _tidy(self, whole: RecordConsumer, partitions: Sequence[TopicPartition]) -> None:
         """Write the positions down, and let go what topics have no more."""
         async with asyncio.timeout(ANSWER_S):
             starts = await whole.beginning_offsets(partitions)

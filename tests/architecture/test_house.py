@@ -57,7 +57,14 @@ def statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_whatever_connects_to_kafka_does_so_with_all_that_is_configured():
     """Servers alone are no connection: TLS and the login come with them (`kafka/connection.py`)."""
-    clients = {"AIOKafkaClient", "AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "create_conn"}
+    clients = {
+        "AIOKafkaClient",
+        "AIOKafkaConsumer",
+        "RecordConsumer",
+        "AIOKafkaProducer",
+        "AIOKafkaAdminClient",
+        "create_conn",
+    }
     calls = [
         (f"{path.relative_to(ROOT)}:{node.lineno}", [ast.unparse(each.value) for each in node.keywords if not each.arg])
         for path in PRODUCT

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pipeline import flow
@@ -18,6 +18,7 @@ from pipeline.lookup.opened import OpenedCopy, open_copy
 from pipeline.records.published import ValueReader
 from pipeline.records.writing import single_object
 from tests.harness.lookup import DAY_MS
+from tests.harness.odd_batches import batch, put, record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -98,6 +99,22 @@ async def site(kafka, topic_prefix, tmp_path) -> CopySite:
     made = CopySite(kafka, topic_prefix, tmp_path)
     await made.create(*TOPICS)
     return made
+
+
+async def test_a_record_that_cannot_be_parsed_takes_none_of_its_neighbours_with_it(site):
+    names = [f"good-{number}" for number in range(40)]
+    for number in range(2):
+        await site.commit(*map(status, names[number::2]), partition=number)
+    odd = [
+        record(n, single_object("status", status(name)), [(b"\xff", b"")] * (n == 1)) for n, name in enumerate("abc")
+    ]
+    async with site.producer("odd") as producer:
+        await put(producer, TopicPartition(site.cluster.topic_name(flow.STATUS), 1), batch(odd, codec=1))
+    await site.commit(status("after"), partition=1)
+    async with site.copy() as copy:
+        await until(lambda: copy.lookup.touch("after"))
+        assert [name for name in [*names, "a", "b", "c"] if not copy.lookup.touch(name)] == ["b"]
+        assert copy.copying.unreadable.count == {flow.STATUS: 1}
 
 
 async def test_what_is_committed_is_found_and_nothing_else(site):

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.protocol.produce import ProduceRequest
 
 from pipeline.domain.home import home_of
 from pipeline.records.single_object import decode
 from tests.harness.judge import CHANNELS
-from tests.harness.odd_batches import batch, record
+from tests.harness.odd_batches import batch, put, record
 from tests.harness.stack import PARTITIONS, Stack, touch
 from tests.harness.workers.poisoned import BUGS
 
@@ -149,13 +148,7 @@ async def send(stack: Stack, poison: Poison) -> None:
             )
         await producer.flush()
         for topic, partition, data in poison.raw:
-            tp = TopicPartition(f"{stack.prefix}{topic}", partition)
-            await producer.partitions_for(tp.topic)
-            node = producer.client.cluster.leader_for_partition(tp)
-            answer = await producer.client.send(
-                node, ProduceRequest(None, -1, 10_000, [(tp.topic, [(partition, data)])])
-            )
-            assert answer.topics[0][1][0][1] == 0, f"{topic}: the broker refuses it with {answer.topics}"
+            await put(producer, TopicPartition(f"{stack.prefix}{topic}", partition), data)
     finally:
         await producer.stop()
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import flow
@@ -22,6 +22,7 @@ from pipeline.engine.view import Views
 from pipeline.records.control import encode_order, encode_suppression
 from pipeline.records.published import ValueReader
 from pipeline.records.writing import json_object, single_object
+from tests.harness.odd_batches import batch, put, record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -176,6 +177,21 @@ async def test_what_cannot_be_read_is_skipped_and_counted(reader):
         assert [each.order.key for each in control.orders_from(0)] == ["pause:all"]
         assert leads_of(control, "a", "b") == ["b"]
         assert sorted(reader.skipped) == [flow.CONTROL] * 2 + [flow.SUPPRESSIONS] * 2
+
+
+async def test_a_record_that_cannot_be_parsed_takes_none_of_its_neighbours_with_it(reader):
+    await reader.order("all")
+    await reader.suppress(*(f"before{n}" for n in range(20)))
+    async with reader.producing() as producer:
+        rows = [(lead, encode_suppression(single_object, entry(lead)), entry(lead).key.encode()) for lead in "abc"]
+        odd = [record(n, value, [(b"\xff", b"")] * (n == 1), key=key) for n, (_, value, key) in enumerate(rows)]
+        await put(producer, TopicPartition(reader.config.topic_name(flow.SUPPRESSIONS), 0), batch(odd, codec=1))
+    await reader.suppress("after")
+    async with reader.open() as control:
+        assert len(leads_of(control, *(f"before{n}" for n in range(20)))) == 20
+        assert leads_of(control, "a", "b", "c", "after") == ["a", "c", "after"]
+        assert reader.skipped == [flow.SUPPRESSIONS]
+        assert [each.order.key for each in control.orders_from(0)] == ["pause:all"]
 
 
 async def test_a_null_lifts_an_entry_and_forgets_an_order(reader):

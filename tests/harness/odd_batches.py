@@ -6,10 +6,13 @@ import struct
 from typing import TYPE_CHECKING
 
 from aiokafka import codec as codecs
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from aiokafka import AIOKafkaProducer, TopicPartition
 
 HEADER_BYTES = 61
 PACK = {0: bytes, 1: codecs.gzip_encode, 2: codecs.snappy_encode, 3: codecs.lz4_encode, 4: codecs.zstd_encode}
@@ -83,3 +86,12 @@ def sealed(data: bytes, *, attributes: int | None = None) -> bytes:
         struct.pack_into(">h", out, 21, attributes)
     struct.pack_into(">I", out, 17, calc_crc32c(bytes(out[21:])))
     return bytes(out)
+
+
+async def put(producer: AIOKafkaProducer, tp: TopicPartition, data: bytes) -> None:
+    """Put a batch into a topic as it is."""
+    await producer.partitions_for(tp.topic)
+    node = producer.client.cluster.leader_for_partition(tp)
+    request = ProduceRequest(None, -1, 10_000, [(tp.topic, [(tp.partition, data)])])
+    answer = await producer.client.send(node, request)
+    assert answer.topics[0][1][0][1] == 0, f"{tp}: the broker refuses it with {answer.topics}"
