@@ -20,9 +20,8 @@ from pipeline.records.control import PRIVACY_KEY, decode_order, encode_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from aiokafka import ConsumerRecord
-
     from pipeline.domain.order import Order
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
 
 TRIED_S: Final = 30.0
@@ -39,7 +38,7 @@ class ControlLog:
     fingerprint: str | None = None
     """That of the `privacy.key` in use; None: no worker has started yet."""
 
-    def take(self, record: ConsumerRecord) -> None:
+    def take(self, record: ReadRecord) -> None:
         """Take the next record in. Raises UndecodableValue for one that is no order."""
         if record.key == PRIVACY_KEY:
             self.fingerprint = (record.value or b"").decode("ascii", "replace") or None

@@ -13,8 +13,7 @@ from pipeline.records.lane_report import LaneReport, decode_lane_report
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from aiokafka import ConsumerRecord
-
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
 
 
@@ -54,7 +53,7 @@ async def wait_for_lanes(
 
 
 def _source(cluster: Cluster, complain: Callable[[str], None]) -> TopicSource[LaneReport]:
-    def read(record: ConsumerRecord) -> LaneReport | None:
+    def read(record: ReadRecord) -> LaneReport | None:
         return None if record.value is None else decode_lane_report(record.value)
 
     return TopicSource(cluster, LANES, read, lambda _: 0, complain)

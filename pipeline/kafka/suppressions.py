@@ -13,9 +13,8 @@ from pipeline.records.control import decode_suppression
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from aiokafka import ConsumerRecord
-
     from pipeline.domain.suppression import Suppression
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
     from pipeline.records.control import ReadValue
 
@@ -41,12 +40,12 @@ class SuppressionLog:
         """Return where the latest entry of each key stands, lifted ones left out."""
         latest: dict[bytes, int] = {}
 
-        def take(record: ConsumerRecord) -> None:
+        def take(record: ReadRecord) -> None:
             if record.value is None:
                 latest.pop(record.key or b"", None)
             elif self._is_wanted(record):
                 self._placed(record)
-                latest[record.key] = record.offset
+                latest[record.key or b""] = record.offset
 
         async with aclosing(read_topic(self._source(take, self._complain))) as nothing:
             async for _ in nothing:
@@ -57,22 +56,22 @@ class SuppressionLog:
         """Yield the latest entry of each key by offset. They are read twice, so that only keys are kept in memory."""
         last = await self.offsets()
 
-        def take(record: ConsumerRecord) -> PlacedEntry | None:
+        def take(record: ReadRecord) -> PlacedEntry | None:
             return self._placed(record) if last.get(record.key or b"") == record.offset else None
 
         async with aclosing(read_topic(self._source(take, lambda _: None))) as records:
             async for placed in records:
                 yield placed
 
-    def _is_wanted(self, record: ConsumerRecord) -> bool:
+    def _is_wanted(self, record: ReadRecord) -> bool:
         return self._whom is None or _whom_of(record.key or b"") == self._whom
 
-    def _placed(self, record: ConsumerRecord) -> PlacedEntry:
+    def _placed(self, record: ReadRecord) -> PlacedEntry:
         entry = decode_suppression(self._read, record.key, record.value, record.timestamp)
         return PlacedEntry(record.offset, entry)
 
     def _source(
-        self, take: Callable[[ConsumerRecord], PlacedEntry | None], complain: Callable[[str], None]
+        self, take: Callable[[ReadRecord], PlacedEntry | None], complain: Callable[[str], None]
     ) -> TopicSource[PlacedEntry]:
         return TopicSource(self._cluster, SUPPRESSIONS, take, lambda _: 0, complain)
 

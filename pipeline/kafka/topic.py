@@ -8,9 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.engine.record_consumer import RecordConsumer
 from pipeline.engine.stop_client import stop_client
 from pipeline.kafka.cluster import CommandFailed, partition_count, unreached
 from pipeline.records.published import UndecodableValue
@@ -18,8 +19,7 @@ from pipeline.records.published import UndecodableValue
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from aiokafka import ConsumerRecord
-
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
 
 T = TypeVar("T")
@@ -47,12 +47,12 @@ class TopicSource(Generic[T]):
     cluster: Cluster
     topic: str
     """Without the prefix."""
-    read: Callable[[ConsumerRecord], T | None]
+    read: Callable[[ReadRecord], T | None]
     """Decodes a record; returns None if the filter excludes it. Raises UndecodableValue."""
     at_ms: Callable[[T], int]
     """The instant of a decoded record, epoch ms."""
     complain: Callable[[str], None]
-    """Called with one line per record that cannot be decoded; the record is skipped."""
+    """Called with one line per record that cannot be parsed or decoded; the record is skipped."""
 
 
 async def read_topic(source: TopicSource[T], *, follow: bool = False) -> AsyncGenerator[T, None]:
@@ -103,8 +103,8 @@ async def _partitions(source: TopicSource[T]) -> list[TopicPartition]:
     return [TopicPartition(source.cluster.topic_name(source.topic), number) for number in range(count)]
 
 
-def _consumer(cluster: Cluster) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
+def _consumer(cluster: Cluster) -> RecordConsumer:
+    return RecordConsumer(
         **cluster.connection,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
@@ -115,7 +115,7 @@ def _consumer(cluster: Cluster) -> AIOKafkaConsumer:
 
 
 async def _to_the_end(
-    kafka: AIOKafkaConsumer, source: TopicSource[T], partitions: list[TopicPartition]
+    kafka: RecordConsumer, source: TopicSource[T], partitions: list[TopicPartition]
 ) -> AsyncGenerator[T, None]:
     """Yield the records up to the present end, and those fetched with them; within a partition in its order."""
     starts, ends = await kafka.beginning_offsets(partitions), await kafka.end_offsets(partitions)
@@ -141,7 +141,7 @@ async def _to_the_end(
         _demand_news(heard)
 
 
-async def _from(kafka: AIOKafkaConsumer, tp: TopicPartition, offset: int, end: int) -> list[ConsumerRecord]:
+async def _from(kafka: RecordConsumer, tp: TopicPartition, offset: int, end: int) -> list[ReadRecord]:
     """Return some records from `offset` on; none if there is none before `end`."""
     kafka.assign([tp])
     kafka.seek(tp, offset)
@@ -158,14 +158,20 @@ def _demand_news(heard: float) -> None:
         raise CommandFailed(f"Kafka gave nothing for {STALL_S:.0f} s, and the end is not reached")
 
 
-def _said(source: TopicSource[T], records: list[ConsumerRecord]) -> list[T]:
+def _said(source: TopicSource[T], records: list[ReadRecord]) -> list[T]:
     said = []
     for record in records:
         try:
-            what = source.read(record)
+            what = _decoded(source, record)
         except UndecodableValue as error:
             source.complain(f"{record.topic}[{record.partition}] offset {record.offset}: {error}; skipped")
         else:
             if what is not None:
                 said.append(what)
     return said
+
+
+def _decoded(source: TopicSource[T], record: ReadRecord) -> T | None:
+    if record.flaw is not None:
+        raise UndecodableValue(record.flaw)
+    return source.read(record)

@@ -79,7 +79,7 @@ def suppression_datum(entry: Suppression) -> dict[str, Any]:
     }
 
 
-def decode_suppression(read: ReadValue, key: bytes | None, value: bytes, timestamp_ms: int) -> Suppression:
+def decode_suppression(read: ReadValue, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Suppression:
     """Return the entry of a record; `timestamp_ms` is the record's. Raises UndecodableValue, also for a wrong key.
 
     An `at` in another unit (seconds, microseconds) decides nothing, so that entry is obeyed, with the record's time.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from pipeline.console.status.work import Seen, status
 from pipeline.engine.required_topic import RequiredTopic
@@ -16,6 +16,7 @@ from pipeline.engine.topics import ensure_topics
 from pipeline.kafka.cluster import Cluster, CommandFailed
 from pipeline.records.published import ValueReader
 from pipeline.records.single_object import encode
+from tests.harness.odd_batches import batch, put, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,6 +140,19 @@ async def test_a_record_that_is_none_of_ours_is_named_and_the_rest_is_shown(stor
     await story.write((0, told("a", "sent", 10)))
     assert (await story.read()).records == 1
     assert "[0] offset 0: no status" in story.complaints[0]
+
+
+async def test_a_record_that_cannot_be_parsed_is_named_and_its_neighbours_are_shown(story: Story):
+    rows = [encode("status", told(name, "sent", 10 + n)) for n, name in enumerate("abc")]
+    odd = [record(n, row, [(b"\xff", b"")] * (n == 1)) for n, row in enumerate(rows)]
+    producer = AIOKafkaProducer(**story.cluster.connection)
+    await producer.start()
+    await put(producer, TopicPartition(story.topic, 1), batch(odd, codec=1))
+    await producer.stop()
+    await story.write((0, told("z", "sent", 9)))
+    assert (await story.read()).records == 3
+    assert [name for name, _ in story.lines] == ["z", "a", "c"]
+    assert [line.partition(": ")[0] for line in story.complaints] == [f"{story.topic}[1] offset 1"]
 
 
 async def test_a_missing_topic_is_a_failure_that_says_what_to_do(kafka: list[str]):

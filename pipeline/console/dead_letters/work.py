@@ -11,8 +11,7 @@ from pipeline.kafka.topic import RecordPosition, TopicSource, read_positions, re
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
-    from aiokafka import ConsumerRecord
-
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
 
     Read = Callable[[bytes | None], Mapping[str, Any]]
@@ -35,7 +34,7 @@ class DeadLetters:
         return read_positions(self._source(lambda _: True), positions)
 
     def _source(self, is_wanted: Callable[[RecordPosition], bool]) -> TopicSource[ShownLetter]:
-        def read_record(record: ConsumerRecord) -> ShownLetter | None:
+        def read_record(record: ReadRecord) -> ShownLetter | None:
             position = RecordPosition(record.partition, record.offset)
             return letter_of(position, self._read(record.value)) if is_wanted(position) else None
 

@@ -21,17 +21,16 @@ from pipeline.records.published import UndecodableValue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiokafka import ConsumerRecord
-
     from pipeline.console.command_context import CommandContext
     from pipeline.domain.audit import Who
+    from pipeline.engine.record_consumer import ReadRecord
 
 
 async def pending_opt_outs_of(context: CommandContext, complain: Callable[[str], None]) -> list[PendingOptOut]:
     """Return the pending opt-outs, oldest first. Raises CommandFailed when Kafka or the topic is away."""
     found: dict[bytes, PendingOptOut] = {}
 
-    def take(record: ConsumerRecord) -> None:
+    def take(record: ReadRecord) -> None:
         key = record.key or b""
         if record.value is None:
             found.pop(key, None)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from aiokafka import ConsumerRecord
-
     from pipeline.domain.order import Target
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
 
 WITHIN_S: Final = 10.0
@@ -31,7 +30,7 @@ async def count_open(
     """
     counted = [(target, set[str]()) for target in targets]
 
-    def take(record: ConsumerRecord) -> None:
+    def take(record: ReadRecord) -> None:
         told = read(record.value)
         for target, found in counted:
             if not matches(target, told):

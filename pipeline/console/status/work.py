@@ -15,8 +15,7 @@ from pipeline.kafka.topic import TopicSource, read_topic
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiokafka import ConsumerRecord
-
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
 
     Read = Callable[[bytes | None], Mapping[str, Any]]
@@ -82,7 +81,7 @@ async def show_deliveries(
         return
     key = touch_id.encode()
 
-    def read_record(record: ConsumerRecord) -> Told | None:
+    def read_record(record: ReadRecord) -> Told | None:
         return read(record.value) if record.key == key else None
 
     source = TopicSource(cluster, flow.DELIVERIES, read_record, happened_ms, complain)
@@ -100,7 +99,7 @@ def _source(
 ) -> TopicSource[Told]:
     key = touch_id.encode() if touch_id is not None else None
 
-    def read_record(record: ConsumerRecord) -> Told | None:
+    def read_record(record: ReadRecord) -> Told | None:
         if key is not None and record.key != key:
             return None
         told = read(record.value)

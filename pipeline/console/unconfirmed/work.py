@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from aiokafka import ConsumerRecord
-
     from pipeline.console.command_context import CommandContext
     from pipeline.domain.audit import Who
     from pipeline.domain.sender import Sender
+    from pipeline.engine.record_consumer import ReadRecord
     from pipeline.kafka.cluster import Cluster
 
 CLOCKS_MS = 60_000
@@ -62,7 +61,7 @@ async def unconfirmed(cluster: Cluster, complain: Callable[[str], None]) -> dict
     return latest
 
 
-def _read(record: ConsumerRecord) -> Unconfirmed:
+def _read(record: ReadRecord) -> Unconfirmed:
     try:
         return decode_unconfirmed(record.value or b"")
     except (UnknownVersion, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
