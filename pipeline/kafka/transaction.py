@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -32,6 +33,33 @@ DEFAULT_TIMEOUT_MS: Final = 60_000
 LARGEST_REQUEST: Final = 1024 * 1024
 
 
+class TransactionalProducer(AIOKafkaProducer):  # type: ignore[misc]
+    """aiokafka's producer, which leaves no error behind: each that nobody has waited for would be logged at some later time.
+
+    Once it is fenced, aiokafka tells it to the transaction and to each batch, and not only to who sends.
+    """
+
+    async def abort_transaction(self) -> None:
+        """Abort, with a new future for the end of the transaction in place of a failed one."""
+        self._retrieve_errors()
+        await super().abort_transaction()
+
+    async def stop(self) -> None:
+        """Stop."""
+        try:
+            await super().stop()
+        finally:
+            self._retrieve_errors()
+
+    def _retrieve_errors(self) -> None:
+        ended, sent = self._txn_manager._transaction_waiter, self._message_accumulator  # noqa: SLF001
+        batches = chain(sent._pending_batches, *sent._batches.values())  # noqa: SLF001
+        drained = [batch._drain_waiter for batch in batches]  # noqa: SLF001
+        for each in (ended, *drained):
+            if each is not None and each.done() and not each.cancelled():
+                each.exception()
+
+
 @asynccontextmanager
 async def open_transactional(
     cluster: Cluster, name: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS, largest: int = LARGEST_REQUEST
@@ -41,7 +69,7 @@ async def open_transactional(
     A transaction that its process leaves open ends after `timeout_ms`: until then it hides what stands behind it.
     Raises KafkaError, OSError, TimeoutError.
     """
-    producer = AIOKafkaProducer(
+    producer = TransactionalProducer(
         **cluster.connection,
         transactional_id=cluster.topic_name(name),
         transaction_timeout_ms=timeout_ms,

@@ -62,6 +62,7 @@ def test_whatever_connects_to_kafka_does_so_with_all_that_is_configured():
         "AIOKafkaConsumer",
         "RecordConsumer",
         "AIOKafkaProducer",
+        "TransactionalProducer",
         "AIOKafkaAdminClient",
         "create_conn",
     }

@@ -93,7 +93,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         return None
 
     broker = Broker()
-    monkeypatch.setattr(transactions, "AIOKafkaProducer", broker)
+    monkeypatch.setattr(transactions, "TransactionalProducer", broker)
     monkeypatch.setattr(transactions, "check_topics", check_topics)
     return broker
 
