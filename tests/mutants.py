@@ -103,6 +103,27 @@ MUTANTS = [
         "tests/unit/engine/test_partition.py",
     ),
     (
+        "the position of a step that ends within a batch goes back",
+        "pipeline/engine/inbox.py",
+        "max(position, self._ends.popleft()[1])",
+        "self._ends.popleft()[1]",
+        "tests/unit/engine/test_partition.py",
+    ),
+    (
+        "a full partition rests",
+        "pipeline/engine/partition.py",
+        "while self._is_running and self._inbox.has_room and not self._is_asked:",
+        "while self._is_running and not self._is_asked:",
+        "tests/unit/engine/test_partition.py",
+    ),
+    (
+        "an answer waits for the rest to end",
+        "pipeline/engine/partition.py",
+        "while self._is_running and self._inbox.has_room and not self._is_asked:",
+        "while self._is_running and self._inbox.has_room:",
+        "tests/unit/engine/test_partition.py",
+    ),
+    (
         "no drain",
         "pipeline/agents/lane.py",
         "await asyncio.wait(self._under_way, timeout=self._drain_s)",

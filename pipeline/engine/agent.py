@@ -28,6 +28,10 @@ class StepResult(Protocol):
     def wake_ms(self) -> int | None:
         """Latest time of the next step, in epoch milliseconds; None: only when a record arrives or the agent wakes."""
 
+    @property
+    def rest_ms(self) -> int:
+        """Time from the beginning of this step in which records that arrive cause no step yet: more share a transaction."""
+
 
 class TransactionalTable(Table, Protocol):
     """The committed state of an owned partition, and the only way to change it."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_ERROR = 0
+REST_S = 0.005
+"""The next request to a broker follows the last one after this time at the earliest: what arrives meanwhile shares its answer."""
 
 
 def rebound(method: Any, **ours: Any) -> Any:
@@ -44,6 +46,8 @@ class Fetcher(stock.Fetcher):
     """aiokafka's fetcher with sessions. Assign it to a consumer with `fetcher.__class__ = Fetcher`, then `begin`."""
 
     _sessions: dict[int, FetchSession]
+    _asked_at: dict[int, float]
+    """`time.monotonic()` of the last request to each broker."""
     wanted: frozenset[TopicPartition]
     """Partitions whose records are taken now. What waits of another one does not hold up the next request."""
 
@@ -52,6 +56,7 @@ class Fetcher(stock.Fetcher):
     def begin(self) -> None:
         """Set up what aiokafka's constructor has not."""
         self._sessions = defaultdict(FetchSession)
+        self._asked_at = defaultdict(float)
         self.wanted = frozenset()
 
     def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:
@@ -97,6 +102,8 @@ class Fetcher(stock.Fetcher):
             self._isolation_level,
         )
         try:
+            await asyncio.sleep(self._asked_at[node_id] + REST_S - time.monotonic())
+            self._asked_at[node_id] = time.monotonic()
             answer = await self._client.send(node_id, session.request(request, limits))
         except KafkaError as error:
             log.error("Failed fetch messages from %s: %s", node_id, error)  # noqa: TRY400 - one line, as aiokafka's

@@ -81,7 +81,7 @@ class Inbox:
         """Return the offset to commit once the record at offset `last` is applied: behind the markers that follow it."""
         position = last + 1
         while self._ends and self._ends[0][0] <= last:
-            position = self._ends.popleft()[1]
+            position = max(position, self._ends.popleft()[1])
         return position
 
 

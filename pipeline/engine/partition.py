@@ -72,6 +72,10 @@ class Partition:
         self._wake_ms: int | None = 0
         self._retry_at_ms = 0
         """After NotReady: no step before this, unless the agent wakes the loop."""
+        self._rested_at = 0.0
+        """`time.monotonic()` before which arriving records cause no step, unless the inbox is full."""
+        self._is_asked = False
+        """Somebody asked for a step: there is no rest before it."""
         self._parked = asyncio.Event()
         self._state = PartitionState.OPENING
         self.committing_since: float | None = None
@@ -83,7 +87,7 @@ class Partition:
         self._inbox.reset(next_offset)
         self.applied = next_offset
         self._move_to(PartitionState.RUNNING)
-        self.agent.open(self.table, self._now_ms(), self._wake.set)
+        self.agent.open(self.table, self._now_ms(), self.wake)
 
     @property
     def has_room(self) -> bool:
@@ -105,13 +109,15 @@ class Partition:
             self._wake.set()
 
     def wake(self) -> None:
-        """Let the next step follow soon."""
+        """Let the next step follow at once."""
+        self._is_asked = True
         self._wake.set()
 
     async def run(self) -> None:
         """Step and commit until cancelled. Every other exception that escapes must end the process."""
         while True:
             await self._wait()
+            await self._rest()
             if not self._is_running:
                 self._parked.set()
                 await self._wake.wait()
@@ -132,6 +138,20 @@ class Partition:
                     await self._wake.wait()
         self._wake.clear()
 
+    async def _rest(self) -> None:
+        """Let arrivals wait for each other, as long as the last step said, if nothing else asks for a step."""
+        until = self._rested_at
+        if self._wake_ms is not None:
+            until = min(until, time.monotonic() + (self._wake_ms - self._now_ms()) / 1000)
+        while self._is_running and self._inbox.has_room and not self._is_asked:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
+            self._wake.clear()
+
     async def _cycle(self) -> None:
         if max(len(self._inbox), self._last_size) < LARGE_STEP:
             await self._advance()
@@ -140,6 +160,7 @@ class Partition:
             await self._advance()
 
     async def _advance(self) -> None:
+        self._is_asked = False
         records = self._inbox.take(self._max_records)
         began = time.monotonic()
         try:
@@ -150,6 +171,7 @@ class Partition:
             self._last_size = 0
             return
         self._adapt_size(len(records), time.monotonic() - began)
+        self._rested_at = began + step.rest_ms / 1000
         self._last_size = len(records) + len(step.changes) + len(step.outputs)
         next_offset = self._note(records)
         self._retry_at_ms = 0
@@ -208,7 +230,7 @@ class Partition:
         if not self._is_running:
             self._move_to(PartitionState.RUNNING)
         self.agent.resume()
-        self._wake.set()
+        self.wake()
 
     async def close(self) -> None:
         """Close the agent and the table: the partition is given up. Its loop must have ended."""

@@ -13,10 +13,12 @@ from pipeline.records import decode_event, one_of
 from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.dead_letters import PLAIN, DeadLetterWriter, apply_each, bytes_of
 from pipeline.stages.deliveries import SentMarks
-from pipeline.stages.step import StageStep, StatusWritten
+from pipeline.stages.step import StageStep, StatusWritten, rest_ms
 from pipeline.stages.ttl import ENTRY, TtlSweep, recall, remember
 from pipeline.state_machine import is_valid_transition
 
+MOST_REST_MS = 250
+"""Longest time for which events of a busy partition wait for each other: no call waits for a status."""
 StatusEncoder = Callable[[Event, int], bytes]
 """(event, sequence) -> value of `touches.status`."""
 
@@ -72,6 +74,7 @@ class Dedup:
         )
         step.wake_ms = self._ttl.forget(view, now_ms)
         step.changes = view.changes
+        step.rest_ms = rest_ms(len(batch), MOST_REST_MS)
         return step
 
     def _tell_less(self, record: Record, error: str, view: Overlay, step: StageStep, now_ms: int) -> None:

@@ -33,9 +33,11 @@ from pipeline.records.callbacks import (
 )
 from pipeline.stage_io import EXPIRY_END, Output, Overlay, Record, Table
 from pipeline.stages.dead_letters import PLAIN, DeadLetterWriter, apply_each, bytes_of
-from pipeline.stages.step import DeliveryTold, FactDropped, OptOutPending, StageStep
+from pipeline.stages.step import DeliveryTold, FactDropped, OptOutPending, StageStep, rest_ms
 from pipeline.stages.ttl import TtlSweep, recall, remember
 
+MOST_REST_MS = 100
+"""Longest time for which facts of a busy partition wait for each other."""
 SILENT = b"n"
 """Rows that count the silent touches of a channel."""
 MOST_HELD = 100
@@ -124,6 +126,7 @@ class Deliveries:
             self._hear_hidden(each, view, step, now_ms)
         step.wake_ms = self._ttl.forget(view, now_ms, lambda _, value: self._expire(value, view, step, now_ms))
         step.changes = view.changes
+        step.rest_ms = rest_ms(len(batch), MOST_REST_MS)
         return step
 
     def _take(self, record: Record, view: Overlay, step: StageStep, now_ms: int) -> None:

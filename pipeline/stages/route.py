@@ -32,11 +32,13 @@ from pipeline.stage_io import Output, Overlay, Record, Table
 from pipeline.stages.dead_letters import STOPS, DeadLetterWriter, apply_each
 from pipeline.stages.forward import Homes, as_produced, forwarded, forwarded_refusal, refusal_of
 from pipeline.stages.schema_wait import SchemaWait
-from pipeline.stages.step import DeadLettered, Forwarded, RepeatDropped, StageStep, UnknownMembers
+from pipeline.stages.step import DeadLettered, Forwarded, RepeatDropped, StageStep, UnknownMembers, rest_ms
 from pipeline.stages.ttl import TtlSweep, recall, remember
 
 log = logging.getLogger(__name__)
 
+MOST_REST_MS = 100
+"""Longest time for which touches of a busy partition wait for each other."""
 REFUSED = b"refused"
 """Stored instead of a digest for a touch that was refused as invalid; equals no digest."""
 READABLE_BYTES = 8 * 1024 * 1024
@@ -97,6 +99,7 @@ class Router:
             raise
         step.wake_ms = self._ttl.forget(view, now_ms)
         step.changes = view.changes
+        step.rest_ms = rest_ms(len(records), MOST_REST_MS)
         self.missing = self._schema_wait.schemas(view)
         return step
 

@@ -15,6 +15,8 @@ ENTRY: Final = b"e"
 INDEX: Final = b"t"
 """Rows in the order of expiry that versions before `expiry_row` wrote: expiry, key. Their entries have no expiry in the value."""
 PER_STEP: Final = 500
+REST_MS: Final = 1_000
+"""An entry is deleted at most this long after its expiry: where one expires every millisecond, each must not cost a transaction."""
 
 
 def remember(view: Overlay, key: bytes, value: bytes, forget_ms: int) -> None:
@@ -48,9 +50,10 @@ class TtlSweep:
         self._has_earlier = True
 
     def forget(self, view: Overlay, now_ms: int, ending: Ending = _let_go) -> int | None:
-        """Delete expired entries; return the next expiry, epoch milliseconds (None: no entry is left).
+        """Delete expired entries; return when to do so again, epoch milliseconds (None: no entry is left).
 
-        `ending` is told each one before; it may remember it for longer.
+        That is now if PER_STEP was not enough, and otherwise at the next expiry, REST_MS from now at the earliest. `ending`
+        is told each one before; it may remember it for longer.
         """
         earlier_ms = self._forget_earlier(view, now_ms) if self._has_earlier else None
         due: list[bytes] = []
@@ -71,7 +74,8 @@ class TtlSweep:
                     view.delete(row[9:])
             self._done = row
         wakes = (earlier_ms, _first_expiry_ms(view), wake_ms)
-        return min((each for each in wakes if each is not None), default=None)
+        soonest = min((each for each in wakes if each is not None), default=None)
+        return soonest if soonest is None or soonest <= now_ms else max(soonest, now_ms + REST_MS)
 
     def _forget_earlier(self, view: Overlay, now_ms: int) -> int | None:
         due: list[bytes] = []

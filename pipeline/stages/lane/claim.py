@@ -106,6 +106,11 @@ def calls_under_way(draft: StepDraft) -> int:
     )
 
 
+def is_full(draft: StepDraft) -> bool:
+    """Return whether as many calls are under way as may be: the next one begins after an answer."""
+    return calls_under_way(draft) >= call_slots(draft)
+
+
 def call_slots(draft: StepDraft) -> int:
     """Return how many calls may run at a time: as configured, or one while the breaker is not closed."""
     return 1 if draft.state.breaker.outage is not None else draft.policy.in_flight

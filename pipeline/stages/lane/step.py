@@ -50,6 +50,8 @@ class LaneStep:
     """Look-ups and replays that start once the step is committed."""
     wake_ms: int | None = None
     """When to step again at the latest (epoch milliseconds); None: when something arrives."""
+    rest_ms: int = 0
+    """Time from the beginning of this step in which touches that arrive wait for each other: none of them could be called."""
     tell_ms: int | None = None
     """When to step again so that the lane tells what has changed; None: when something arrives. Nothing else waits for it."""
     waiting: int = 0

@@ -33,6 +33,7 @@ class Counted:
     changes: Changes
     outputs: list[Output] = field(default_factory=list)
     wake_ms: int | None = None
+    rest_ms: int = 0
 
 
 class SlowTable(FencedTable):

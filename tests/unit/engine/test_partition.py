@@ -22,6 +22,7 @@ class Done:
     changes: dict = field(default_factory=dict)
     outputs: list = field(default_factory=list)
     wake_ms: int | None = None
+    rest_ms: int = 0
 
 
 class FakeTable:
@@ -40,7 +41,9 @@ class FakeTable:
 
 class FakeAgent:
     def __init__(self):
-        self.seen, self.drained, self.not_yet, self.steps = [], 0, False, 0
+        self.seen, self.drained, self.not_yet, self.steps, self.rest_ms = [], 0, False, 0, 0
+
+    wake_ms = None
 
     def open(self, table, now_ms, wake):
         self.wake = wake
@@ -50,7 +53,7 @@ class FakeAgent:
         if self.not_yet:
             raise NotReady
         self.seen += [r.offset for r in records]
-        return Done({b"n": b"%d" % len(self.seen)} if records else {})
+        return Done({b"n": b"%d" % len(self.seen)} if records else {}, rest_ms=self.rest_ms, wake_ms=self.wake_ms)
 
     def committed(self, step):
         pass
@@ -91,6 +94,17 @@ async def test_records_are_applied_in_order_and_the_position_covers_markers(runn
     await until(lambda: running.applied == 17)
     assert running.agent.seen == [10, 12, 15, 16]
     assert running.table.commits[-1][1] == 17
+
+
+async def test_the_position_is_behind_the_last_record_when_a_step_ends_within_a_batch(running):
+    running.table.gate.clear()
+    running.deliver(batch(10, 11))
+    await until(lambda: running.agent.seen)
+    running.deliver(batch(11, 20))
+    running.deliver(batch(20, 20 + STEP_RECORDS))
+    running.table.gate.set()
+    await until(lambda: running.applied == 20 + STEP_RECORDS)
+    assert [position for _, position in running.table.commits] == [11, 11 + STEP_RECORDS, 20 + STEP_RECORDS]
 
 
 async def test_an_idle_partition_commits_once_a_day_so_that_kafka_does_not_forget_its_transactional_id(
@@ -148,6 +162,63 @@ async def test_a_parked_partition_stands_still_and_reads_again_what_it_had_not_a
     running.resume()
     running.deliver(batch(10 + STEP_RECORDS, 10 + STEP_RECORDS + 5))
     await until(lambda: running.applied == 10 + STEP_RECORDS + 5)
+
+
+@pytest.fixture
+async def resting(running):
+    """A partition whose agent has just stepped, and said that arrivals may wait for a minute."""
+    running.agent.rest_ms = 60_000
+    running.deliver(batch(10, 11))
+    await until(lambda: running.applied == 11)
+    running.deliver(batch(11, 12))
+    await asyncio.sleep(0.02)
+    assert running.agent.seen == [10], "it waits for others to share its transaction"
+    return running
+
+
+async def test_arrivals_share_a_transaction_when_the_rest_is_over(running):
+    running.agent.rest_ms = 100
+    running.deliver(batch(10, 11))
+    await until(lambda: running.applied == 11)
+    for n in range(11, 20):
+        running.deliver(batch(n, n + 1))
+        await asyncio.sleep(0)
+    await until(lambda: running.applied == 20)
+    assert len(running.table.commits) == 2
+
+
+async def test_after_a_quiet_time_a_record_does_not_wait(running):
+    running.agent.rest_ms = 50
+    running.deliver(batch(10, 11))
+    await until(lambda: running.applied == 11)
+    await asyncio.sleep(0.06)
+    running.deliver(batch(11, 12))
+    async with asyncio.timeout(0.04):
+        await until(lambda: running.applied == 12)
+
+
+async def test_a_rest_ends_when_the_agent_asks_for_a_step(resting):
+    resting.agent.wake()
+    await until(lambda: resting.applied == 12)
+
+
+async def test_a_rest_ends_when_the_inbox_is_full(resting):
+    resting.deliver(batch(12, 12 + INBOX_RECORDS))
+    await until(lambda: resting.applied == 12 + INBOX_RECORDS - 1)
+
+
+async def test_a_rest_ends_at_the_instant_of_the_agents_own_step(running):
+    running.agent.rest_ms, running.agent.wake_ms = 60_000, 30  # the clock stands at 0
+    running.deliver(batch(10, 11))
+    await until(lambda: running.applied == 11)
+    running.deliver(batch(11, 12))
+    await until(lambda: running.applied == 12)
+
+
+async def test_a_resting_partition_is_parked_at_once(resting):
+    async with asyncio.timeout(1):
+        await resting.park()
+    assert (resting.applied, resting.expected) == (11, 11), "what it had not applied is read again"
 
 
 async def test_records_a_stage_cannot_judge_yet_come_again(running):

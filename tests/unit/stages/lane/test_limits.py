@@ -18,6 +18,7 @@ from pipeline.domain.verdict import Absent, Paused, Refused, Rejected, Sent, Unb
 from pipeline.domain.window import RECIPIENT, Window
 from pipeline.domain.work import Channel
 from pipeline.domain.zone import day_end_ms, local_day
+from pipeline.stages.lane.lane import REST_MS
 from tests.harness.lane_rig import FakeProvider, Rig, policy, work
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -270,3 +271,30 @@ def test_a_call_that_hangs_holds_one_place_for_as_long_as_it_hangs() -> None:
     rig.now_ms = rig.last.wake_ms
     rig.step()
     assert len(rig.calls) == 2, "its place is free again"
+
+
+class TestRest:
+    """Arrivals share a transaction while none of them could be called, and only then."""
+
+    def test_while_the_limit_holds(self) -> None:
+        rig = Rig(policy(Channel.SMS, limit=Limit(1, 1_000)), replays=False, by_text=True)
+        rig.step(work("a"))
+        rig.answer(Sent(("1",)), took_ms=5)
+        rig.step(work("b"))
+        assert (rig.last.calls, rig.last.rest_ms) == ([], REST_MS)
+        assert rig.last.wake_ms <= rig.now_ms + 1_000
+
+    def test_while_every_call_slot_is_taken(self) -> None:
+        rig = Rig(policy(Channel.SMS, in_flight=2), replays=False, by_text=True)
+        rig.step(work("a"))
+        assert rig.last.rest_ms == 0
+        rig.step(work("b"))
+        assert (len(rig.calls), rig.last.rest_ms) == (2, REST_MS)
+
+    def test_not_while_one_could_be_called_or_a_batch_gathers(self) -> None:
+        rig = Rig(policy(Channel.SMS), replays=False, by_text=True)
+        rig.step()
+        assert rig.last.rest_ms == 0
+        rig = Rig(policy(Channel.EMAIL, gather_ms=1_000), replays=True, by_text=False)
+        rig.step(work("a"))
+        assert (rig.calls, rig.last.rest_ms) == ([], 0)
