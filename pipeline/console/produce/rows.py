@@ -157,7 +157,7 @@ _WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
 """A data frame's column with an empty cell has decimals."""
 _NOTHING = frozenset({"", "nan", "NaN", "None", "NaT", "NULL", "null", "<NA>", "#N/A"})
 """What pandas and databases write for nothing, where a number or an instant belongs."""
-_IDS = frozenset({"touch_id", "channel"})
+_IDS = frozenset({"touch_id", "channel", "purpose"})
 _MEMBERS = frozenset(
     {
         "touch_id",
@@ -178,6 +178,7 @@ _MEMBERS = frozenset(
         "reply_to",
         "priority",
         "created_at",
+        "purpose",
     }
 )
 

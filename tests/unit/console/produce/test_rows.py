@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -206,6 +207,24 @@ def test_csv_is_read_as_excel_sheets_numbers_and_pandas_write_it(data: str, enco
     assert values(
         from_csv(data.encode(encoding) if encoding == "utf-8" else data.removeprefix("\ufeff").encode(encoding))
     ) == [ANN]
+
+
+MEMBERS = [
+    each["name"] for each in json.loads((Path(__file__).parents[4] / "schemas/touch.avsc").read_text())["fields"]
+]
+
+
+@pytest.mark.parametrize("member", [name for name in MEMBERS if name not in {"variables", "metadata", "headers"}])
+def test_each_member_is_known_however_a_spreadsheet_writes_its_column(member: str):
+    column = member.replace("_", " ").title()
+    header = column if member == "touch_id" else f"Touch Id,{column}"
+    (touch,) = values(from_csv(f"{header}\n{'x' if member == 'touch_id' else 'a,x'}\n"))
+    assert touch[member] == "x"
+
+
+def test_blanks_around_a_word_of_a_closed_set_do_not_count():
+    (touch,) = values(from_csv("touch_id,channel,purpose\n a , sms , transactional \n"))
+    assert touch == {"touch_id": "a", "channel": "sms", "purpose": "transactional"}
 
 
 def test_a_text_that_comes_in_pieces_of_utf_16_is_whole():
