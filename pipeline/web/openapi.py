@@ -288,7 +288,12 @@ def _work_paths() -> Schema:
             "get": _page("Touches that ended unconfirmed", "unconfirmed", _named("Unconfirmed"), every, unmask)
         },
         "/unconfirmed/{id}/resolve": {
-            "post": _post("Record what became of a touch", "ResolveBody", _named("Unconfirmed"), _in_path("id"))
+            "post": _post(
+                "Record what became of a touch; one that was not sent is produced again, as another touch",
+                "ResolveBody",
+                _named("Unconfirmed"),
+                _in_path("id"),
+            )
         },
         "/opt-outs": {"get": _page("Opt-outs whose number is not known", "opt_outs", _named("OptOut"))},
         "/opt-outs/{id}/resolve": {

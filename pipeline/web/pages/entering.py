@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from pipeline.console.resubmit import again_id
 from pipeline.domain.suppression import SuppressionReason
 from pipeline.web.pages import words
 from pipeline.web.pages.desk import Desk, or_none, or_refused, path_of, see_other
@@ -131,13 +132,14 @@ def _resolve_form(desk: Desk, request: web.Request, touch_id: str, refused: Prob
         f"What became of {touch_id}?",
         refused=refused,
         shown=[("Touch", touch_id)],
-        what="This records what was found out at the provider. It sends nothing: what was not sent can be sent again by command.",
+        what="This records what was found out at the provider. What was not sent is sent again: the same text to the same "
+        f"person, as another touch, {again_id(touch_id)}. Do not send it in another way as well.",
         action=path_of("unconfirmed", touch_id),
         carried={},
         fields=[{"name": "provider_message_id", "label": "The provider's id, if it was sent (may stay empty)"}],
         choices=[
             {"name": "resolution", "value": "sent", "label": "It was sent"},
-            {"name": "resolution", "value": "not_sent", "label": "It was not sent"},
+            {"name": "resolution", "value": "not_sent", "label": "It was not sent: send it again"},
         ],
         wants_note=False,
         button="Record this",

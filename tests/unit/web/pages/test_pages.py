@@ -7,6 +7,7 @@ from urllib.parse import quote, urljoin
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from pipeline.console.resubmit import again_id
 from pipeline.domain.audit import Role
 from pipeline.web.pages.rules import day_begin_ms
 from pipeline.web.pages.times import epoch_ms
@@ -285,6 +286,36 @@ async def test_what_a_dead_letter_holds_is_shown_when_asked_for_only(client, ans
     page = await shown(client, "/dead-letters/1/99?unmask=1")
     assert '{"touch_id": "<b>t</b>"}' in page.text
     assert answers.unmasked == ["bea"]
+
+
+async def test_who_resolves_a_touch_is_told_that_what_was_not_sent_is_sent_again(client):
+    page = await shown(client, "/unconfirmed/t-unknown")
+    assert "sends nothing" not in page.text
+    assert "What was not sent is sent again" in page.text
+    assert again_id("t-unknown") in page.text
+    assert "It was not sent: send it again" in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/dead-letters/2/98", "the person gets both messages"),  # a conflict
+        ("/dead-letters/3/97", "its touch has ended as failed"),  # invalid
+    ],
+)
+async def test_a_letter_whose_touch_has_a_story_is_replayed_as_another_touch_by_a_suffix(client, actions, path, said):
+    page = await shown(client, path)
+    assert said in page.text
+    assert "Suffix for its touch id" in page.text
+    form = {"nonce": "right", "new_id": " .again "}
+    assert (await client.post(path, data=form, allow_redirects=False)).status == 303
+    assert actions.done == [("replay", "bea", int(path[-4]), int(path[-2:]), ".again")]
+
+
+async def test_a_letter_that_is_nobodys_is_replayed_as_it_is(client):
+    page = await shown(client, "/dead-letters/1/99")
+    assert "Suffix" not in page.text
+    assert "Do it once its cause is mended" in page.text
 
 
 async def test_the_oldest_of_many_dead_letters_has_its_page(client, answers):
