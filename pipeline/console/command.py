@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.console.command_context import CommandContext
 
 DONE, FAILED = 0, 1
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _desks: list[Callable[[], CommandContext]] = []
 
@@ -66,15 +68,16 @@ class Subcommand(Command):
         return command
 
 
-def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
-    async def interruptible() -> int:
-        task = asyncio.ensure_future(work)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(each, task.cancel)
-        return await task
+async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    task = asyncio.ensure_future(work)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+    return await task
 
+
+def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
     try:
-        return asyncio.run(interruptible())
+        return asyncio.run(_interruptible(work))
     except asyncio.CancelledError:
         return interrupted
     except (CommandFailed, RegistryAway) as error:
@@ -84,9 +87,19 @@ def _run(work: Coroutine[Any, Any, int], interrupted: int) -> int:
         error.show()
         return error.exit_code
     except BrokenPipeError:
-        # The reader of standard output has closed it. Flushing what Python still holds must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()  # its reader has enough
         return DONE
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _leave_output()
+        complain(f"standard output cannot be written to: {error.strerror}")
+        return FAILED
+
+
+def _leave_output() -> None:
+    """Flushing what Python still holds for standard output must not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def remark(line: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from pipeline.domain.address import BadAddress
 from pipeline.domain.mailbox import normal_email
-from pipeline.domain.phone import PhoneCheck, normal_phone
+from pipeline.domain.phone import NoRegion, PhoneCheck, normal_phone
 from pipeline.domain.work import Channel
 
 DIGEST_BYTES: Final = 16
@@ -34,6 +34,8 @@ def read_address(text: str) -> tuple[AddressKind, str]:
         return AddressKind.EMAIL, normal_email(text)
     try:
         return AddressKind.PHONE, normal_phone(text, None, PhoneCheck.VALID)
+    except NoRegion:  # that of a channel does not count here
+        raise BadAddress("a phone number must start with + and its country code") from None
     except BadAddress as error:
         try:  # a channel may take such numbers (`numbers = "possible"`)
             return AddressKind.PHONE, normal_phone(text, None, PhoneCheck.POSSIBLE)

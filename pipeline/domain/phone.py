@@ -52,6 +52,10 @@ _NAMED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
 """Refused marks with their error; the first one found is reported."""
 
 
+class NoRegion(BadAddress):
+    """A number without +, and nobody has said of which region."""
+
+
 class PhoneCheck(StrEnum):
     """How strictly a phone number is checked."""
 
@@ -76,7 +80,7 @@ def normal_phone(text: str, region: str | None, numbers: PhoneCheck) -> str:
         return _international(written, numbers, judge)
     if region is None:
         abroad = "; 00 is not the same everywhere, write + in its place" if written.startswith("00") else ""
-        raise BadAddress(f"a phone number must start with + (or configure the channel's region){abroad}")
+        raise NoRegion(f"a phone number must start with + (or configure the channel's region){abroad}")
     return _national(written, region, numbers, judge)
 
 

@@ -103,6 +103,10 @@ class Delivery:
                 raise DeliveryFailed(label, error) from error
 
     def abandon(self) -> None:
-        """Take note of new acknowledgements."""
+        """Count what was acknowledged since, and wait for nothing more."""
         for _, sent in self._waiting:
-            sent.cancel()
+            if sent.done() and not sent.cancelled() and sent.exception() is None:
+                self.delivered += 1
+            else:
+                sent.cancel()
+        self._waiting.clear()

@@ -21,6 +21,7 @@ from pipeline.engine.topics import ensure_topics
 from pipeline.records.single_object import encode
 
 ROOT = Path(__file__).parents[2]
+FULL = Path("/dev/full")
 
 
 class Shell:
@@ -35,9 +36,8 @@ class Shell:
             env=self._env,
             text=True,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **how,
+            **{"stdout": subprocess.PIPE, **how},
         )
 
     def run(self, *command: str, stdin: str = "") -> tuple[int, str, str]:
@@ -228,7 +228,7 @@ async def test_an_interrupted_produce_ends_with_1_and_says_what_is_in(shell: She
     process.send_signal(signal.SIGINT)
     process.wait(20)
     assert process.returncode == 1
-    assert process.stderr.read().startswith("interrupted; ")
+    assert process.stderr.read() == "interrupted; 1 touches are in; produce it again, repeats are dropped\n"
 
 
 async def test_a_reader_that_has_enough_is_no_failure(shell: Shell, kafka: list[str]):
@@ -239,6 +239,14 @@ async def test_a_reader_that_has_enough_is_no_failure(shell: Shell, kafka: list[
     process.stdout.close()
     assert process.wait(20) == 0
     assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_is_told_in_a_line(shell: Shell):
+    with FULL.open("w") as full:
+        process = shell.start("version", stdout=full)
+    err = process.stderr.read()
+    assert (process.wait(20), err) == (1, "standard output cannot be written to: No space left on device\n")
 
 
 def test_check_says_what_is_there(shell: Shell):

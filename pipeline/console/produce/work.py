@@ -86,6 +86,7 @@ class _FileDelivery:
             raise CommandFailed(f"{error}; {done}") from error
         finally:
             self._delivery.abandon()
+            self._progress(self._delivery.delivered)
         return Produced(self._delivery.delivered, self._broken)
 
     async def _send(self, batch: list[InputRow | Broken]) -> None:

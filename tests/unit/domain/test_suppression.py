@@ -125,3 +125,4 @@ def test_what_is_no_address_is_refused_and_not_repeated(text):
     with pytest.raises(BadAddress) as caught:
         read_address(text)
     assert not text or text not in str(caught.value)
+    assert "region" not in str(caught.value), "a channel's region does not count where no channel is named"
