@@ -56,7 +56,7 @@ class Login:
             return _to(HOME)
         token = (await request.post()).get("token")
         try:
-            cookie, lasts_s = self._access.log_in(token if isinstance(token, str) else "", request.remote or "")
+            cookie, lasts_s = self._access.log_in(token.strip() if isinstance(token, str) else "", request.remote or "")
         except Problem as wrong:
             answer = self._shown(request, wrong)
             answer.set_status(wrong.code.status.value)

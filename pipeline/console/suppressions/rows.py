@@ -89,7 +89,10 @@ def _csv(lines: Iterator[bytes]) -> Iterator[tuple[int, dict[str, Any] | Broken]
 
 def _columns(head: CsvHead) -> list[str]:
     try:
-        return [name.strip().lower().replace(" ", "_") for name in next(csv.reader([head.header], delimiter=head.delimiter), [])]
+        return [
+            name.strip().lower().replace(" ", "_")
+            for name in next(csv.reader([head.header], delimiter=head.delimiter), [])
+        ]
     except csv.Error as error:
         raise UnreadableInput(f"line {head.number}: no CSV header: {error}") from None
 

@@ -22,7 +22,8 @@ async def test_a_token_is_changed_for_a_cookie_that_opens_the_rest(rig: WebRig):
     async with rig.client() as client:
         form = await client.get("/login")
         assert (form.status, 'name="token"' in await form.text()) == (200, True)
-        answer = await client.post("/login", data={"token": TOKENS["vera"]}, allow_redirects=False)
+        copied = f" {TOKENS['vera']}\n"  # with what stood around it
+        answer = await client.post("/login", data={"token": copied}, allow_redirects=False)
         assert (answer.status, answer.headers["Location"]) == (303, "/")
         cookie = answer.headers["Set-Cookie"]
         assert re.search(r"; HttpOnly; Max-Age=60; Path=/; SameSite=Strict$", cookie), cookie

@@ -55,6 +55,11 @@ def test_csv_is_known_by_its_first_line_whatever_program_wrote_it():
     ]
 
 
+def test_a_column_is_a_member_however_a_spreadsheet_writes_it():
+    (entry,) = read("Lead ID,Touch Id,REASON\nann b,t-1,bounced\n")
+    assert (entry.lead_id, entry.touch_id, entry.reason) == ("ann b", "t-1", SuppressionReason.BOUNCED)
+
+
 ENTRIES = st.builds(
     Suppression,
     st.sampled_from(Scope),
