@@ -9,6 +9,7 @@ import orjson
 
 from pipeline.console.printing import json_escaped
 from pipeline.console.status.view import printable, time_of
+from pipeline.domain.order import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,13 +63,22 @@ def done_line(shown: ShownOrder, what: str) -> str:
     order = shown.order
     is_open = order.until_ms is None or order.until_ms == order.at_ms
     until = "" if is_open else f", until {time_of(order.until_ms)}"
-    return f"{order.key} {what}{until}{_touches(shown.touches)}"
+    return f"{order.key} {what}{until}{_touches(shown)}"
 
 
-def _touches(count: int | None) -> str:
-    if count is None:
-        return ""
-    return f"; {count:,} touches of it have not ended" if count else "; no touch that has not ended matches it yet"
+def _touches(shown: ShownOrder) -> str:
+    match shown.touches:
+        case None:
+            return ""
+        case 0 if shown.order.action is Action.CANCEL and shown.offset is not None:
+            # Those that it has ended while it came into force are not counted any more.
+            return "; no touch of it is left: each has ended, or none has come yet"
+        case 0:
+            return "; no touch that has not ended matches it yet"
+        case 1:
+            return "; 1 touch of it has not ended"
+        case count:
+            return f"; {count:,} touches of it have not ended"
 
 
 def named_line(order: Order) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -102,3 +103,18 @@ def test_the_line_that_ends_a_command_says_until_when_and_how_many():
 def test_the_line_says_that_nothing_matches_yet():
     shown = ShownOrder(order=ORDER, offset=0, missing=[], touches=0)
     assert done_line(shown, "is in force").endswith(" is in force; no touch that has not ended matches it yet")
+
+
+def test_a_cancel_that_has_ended_its_touches_already_does_not_say_that_nothing_matches():
+    cancel = dataclasses.replace(ORDER, action=Action.CANCEL)
+    given = ShownOrder(order=cancel, offset=0, missing=[], touches=0)
+    assert done_line(given, "is in force").endswith(
+        " is in force; no touch of it is left: each has ended, or none has come yet"
+    )
+    rehearsed = ShownOrder(order=cancel, offset=None, missing=[], touches=0)
+    assert done_line(rehearsed, "would be ordered").endswith("; no touch that has not ended matches it yet")
+
+
+def test_one_touch_is_told_as_one():
+    shown = ShownOrder(order=ORDER, offset=0, missing=[], touches=1)
+    assert done_line(shown, "is in force").endswith("; 1 touch of it has not ended")
