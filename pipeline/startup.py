@@ -121,7 +121,11 @@ class Startup:
         if not conf.web_enabled:
             return
         wanted = conf.web_port
-        listener = bind(conf.web_bind, wanted, tries=1 if self.asked_port else PORTS_TRIED)
+        try:
+            listener = bind(conf.web_bind, wanted, tries=1 if self.asked_port else PORTS_TRIED)
+        except OSError as error:
+            why = f"web port {wanted} of {conf.web_bind} cannot be used: {error.strerror}"
+            stop(EXIT_FAILED, f"{why}; choose others with --web-bind and --web-port, or --without-web")
         if listener is None:
             stop(
                 EXIT_FAILED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -60,6 +61,14 @@ def typed_level() -> str:
     """Return the log level that was typed, or the default, as logging names it."""
     said = (typed(sys.argv[1:], "--loglevel", "-l") or DEFAULT_LOGLEVEL).upper()
     return "CRITICAL" if said == "CRIT" else said
+
+
+def check_log_file(file: str | None, ctx: click.Context | None) -> None:
+    """Raise BadParameter for a log that cannot be written to: logging says so with a traceback, and later."""
+    folder = Path(os.path.abspath(file or "log")).parent  # noqa: PTH100 - what does not exist is not resolved
+    if file is not None and not os.access(folder, os.W_OK | os.X_OK):
+        why = f"{file!r}: its folder does not exist, or cannot be written to"
+        raise click.BadParameter(why, ctx, param_hint="--logfile")
 
 
 class version(Command):  # noqa: N801 - faust names the command after the class
@@ -135,6 +144,11 @@ class worker(faust_worker):  # noqa: N801 - faust names the command after the cl
         return typed_level()
 
     def _init_worker_options(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            check_log_file(self.logfile, self.ctx)
+        except click.UsageError as error:  # faust would show a traceback of it
+            error.show()
+            raise SystemExit(error.exit_code) from None
         super()._init_worker_options(*args, web_transport=None, **kwargs)
 
     def on_worker_created(self, worker: Any) -> None:

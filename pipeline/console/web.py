@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,10 @@ WEB_SETTINGS: dict[str, Any] = {
 
 
 def bind(address: str, port: int, tries: int) -> socket.socket | None:
-    """Return a socket that listens on the first free one of `tries` ports from `port` on; None when there is none."""
+    """Return a socket that listens on the first free one of `tries` ports from `port` on; None when all are in use.
+
+    Raises OSError for an address that is not this machine's, or a port that is not allowed.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     for each in range(port, min(port + tries, 65_536)):
         listener = socket.socket(family)
@@ -35,8 +39,10 @@ def bind(address: str, port: int, tries: int) -> socket.socket | None:
         try:
             listener.bind((address, each))
             listener.listen(BACKLOG)
-        except OSError:
+        except OSError as error:
             listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
         else:
             return listener
     return None

@@ -8,7 +8,7 @@ import click
 from faust.cli.base import option
 
 from pipeline.console.command import Command
-from pipeline.console.command_line import typed_level
+from pipeline.console.command_line import check_log_file, typed_level
 from pipeline.settings.key_path import InvalidValue
 from pipeline.settings.web import PRIVATE_LISTEN, PUBLIC_LISTEN, unsafe
 
@@ -100,5 +100,6 @@ class web(Command):  # noqa: N801 - faust names the command after the class
         deps = _makers[0]().listening(listen, public_listen, copy_dir)
         if why := unsafe(deps.settings.web):
             raise click.UsageError(f"--listen: {why}", self.ctx)
+        check_log_file(self.logfile, self.ctx)
         log_to(self.logfile, typed_level(), deps.settings.log_format)
         return await WebProcess(deps).run()

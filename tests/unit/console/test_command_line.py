@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 
+import click
 import faust
 import pytest
 from click.testing import CliRunner
 from faust.cli.faust import cli  # every command of faust is there, as when a user types one
 
 from pipeline.console import commands as _commands  # noqa: F401 - faust finds commands once they are imported
-from pipeline.console.command_line import DEFAULT_PORT, make_ours, versions, worker
+from pipeline.console.command_line import DEFAULT_PORT, check_log_file, make_ours, versions, worker
 from pipeline.web import command as _web  # noqa: F401 - as above
 
 make_ours()
@@ -133,3 +134,10 @@ def test_the_log_level_is_the_one_that_was_typed_and_info_without(
 
 def test_version_tells_ours_first():
     assert versions().startswith(f"touch-pipeline {metadata.version('touch-pipeline')} (faust-streaming ")
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_starts(tmp_path):
+    check_log_file(None, None)
+    check_log_file(str(tmp_path / "x.log"), None)
+    with pytest.raises(click.BadParameter, match="its folder does not exist, or cannot be written to"):
+        check_log_file(str(tmp_path / "missing" / "x.log"), None)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+
 import faust
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from faust.cli.worker import worker
 
-from pipeline.console.web import WEB_SETTINGS, add_endpoints
+from pipeline.console.web import WEB_SETTINGS, add_endpoints, bind
 from pipeline.metrics import Metrics
 
 
@@ -77,3 +81,15 @@ def test_the_environment_wins_over_loopback(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WEB_BIND", "0.0.0.0")
     app = faust.App("web-test", broker="kafka://127.0.0.1:1", web_tables_enabled=False, **WEB_SETTINGS)
     assert app.conf.web_bind == "0.0.0.0"
+
+
+def test_a_port_in_use_is_passed_over():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert bind("127.0.0.1", other.getsockname()[1], tries=1) is None
+    with bind("127.0.0.1", 0, tries=1) as listener:
+        assert listener.getsockname()[1]
+
+
+def test_an_address_of_another_machine_is_no_port_in_use():
+    with pytest.raises(OSError, match=os.strerror(errno.EADDRNOTAVAIL)):
+        bind("203.0.113.7", 6066, tries=5)
