@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.suppression import Covers
+from pipeline.records.registry import RegistryAway
+from pipeline.records.writing import single_object
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -61,3 +63,13 @@ class CommandContext:
     def now_ms(self) -> int:
         """Return the time, epoch milliseconds."""
         return round(self.now_s() * 1000)
+
+    def stopping_writer(self) -> Writer:
+        """Return the writer of what stops touches. While the registry is away it is single objects.
+
+        Every reader of ours takes them, and to stop must wait for nobody but Kafka and the workers.
+        """
+        try:
+            return self.writer()
+        except RegistryAway:
+            return single_object

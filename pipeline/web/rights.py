@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.domain.audit import Acted, AuditResult
 from pipeline.kafka.audit import Auditor, write_audit
+from pipeline.records.writing import single_object
 from pipeline.web.problem import Code, Problem
 
 if TYPE_CHECKING:
@@ -26,11 +27,14 @@ class Rights:
         self._ready: CommandContext | None = None
 
     async def context(self) -> CommandContext:
-        """Return the context whose writer is at hand. Raises RegistryAway."""
-        if self._ready is None:
-            writer = await asyncio.to_thread(self._context.writer)  # it may ask the registry, and wait for it
-            self._ready = replace(self._context, writer=lambda: writer)
-        return self._ready
+        """Return the context whose writer is at hand; while the registry is away that of single objects."""
+        if self._ready is not None:
+            return self._ready
+        writer = await asyncio.to_thread(self._context.stopping_writer)  # it may ask the registry, and wait for it
+        ready = replace(self._context, writer=lambda: writer)
+        if writer is not single_object:
+            self._ready = ready
+        return ready
 
     async def demand(self, who: Who, needed: Role, acted: Acted, target: str, note: str | None = None) -> None:
         """Return if the role of `who` covers `needed`; else record the refusal and raise Problem `forbidden`."""

@@ -16,6 +16,7 @@ from pipeline.console.operator import system_user
 from pipeline.domain.order import Action, Order, Target
 from pipeline.kafka.control import PlacedOrder, read_control
 from pipeline.records.control import encode_order
+from pipeline.records.single_object import decode
 from tests.harness.control import ControlRoom, Lanes
 
 if TYPE_CHECKING:
@@ -217,6 +218,25 @@ async def test_without_kafka_nothing_is_written_and_it_ends_with_1(room: Control
         code, out, err = await lost.run(*command)
         assert (code, out, err.count("\n")) == (1, "", 1)
         assert "cannot be reached" in err
+
+
+async def test_to_stop_needs_no_schema_registry(room: ControlRoom):
+    await room.tell({"state": "accepted"})
+    room.configure('schema_registry_url = "http://127.0.0.1:1"')
+    async with Lanes(room):
+        for command in (["pause", "--lead", "ann"], ["resume", "--lead", "ann"], ["cancel", "--touch", "t-1"]):
+            code, out, err = await room.run(*command, *NOTE)
+            assert (code, err, "is in force" in out) == (0, "", True), command
+        for command in (["suppressions", "add", "--lead", "ann"], ["--json", "orders", "--ended"]):
+            code, out, err = await room.run(*command)
+            assert (code, err) == (0, ""), command
+    assert set(await orders(room)) == {"pause:lead=ann", "cancel:touch=t-1"}
+    assert [decode("audit", value)["action"] for value in await room.values(flow.AUDIT)] == [
+        "pause",
+        "resume",
+        "cancel",
+        "suppress",
+    ]
 
 
 async def test_who_is_interrupted_is_told_that_the_order_may_stand(room: ControlRoom):

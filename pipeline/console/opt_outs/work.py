@@ -67,7 +67,7 @@ def resolution(
     now_ms = context.now_ms()
     settled = Callback(Channel.WHATSAPP, pending.sender, "", now_ms, lid=pending.lid, settles=pending.id)
     at = callback_partition(settled.place, context.callback_partitions)
-    writer, headers = context.writer(), tombstone_headers({"by": who.name, "note": note})
+    writer, headers = context.stopping_writer(), tombstone_headers({"by": who.name, "note": note})
     outputs = [
         Outgoing(CALLBACKS, settled.place.encode(), encode_callback(settled), partition=at),
         Outgoing(OPT_OUTS, pending.id.encode(), None, headers, partition=0),

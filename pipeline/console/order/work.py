@@ -16,6 +16,7 @@ from pipeline.kafka.audit import Auditor
 from pipeline.kafka.cluster import CommandFailed
 from pipeline.kafka.control import read_control, write_order
 from pipeline.kafka.lanes import wait_for_lanes
+from pipeline.records.registry import RegistryAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -128,7 +129,7 @@ async def give(
 ) -> ShownOrder:
     """Write `order` and its audit record, and wait for it; `progress` gets how many lanes obey.
 
-    Raises CommandFailed when Kafka is away, RegistryAway.
+    Raises CommandFailed when Kafka is away.
     """
     lanes = lanes_of(order.target, context.policies)
     counting = asyncio.ensure_future(_count(context, order.target) if how.is_counted else _uncounted())
@@ -153,7 +154,7 @@ async def give(
 
 
 async def _write(context: CommandContext, order: Order, how: Giving) -> int:
-    audit = Auditor(context.writer(), how.who, order.at_ms).record(how.acted, order.key, order.note)
+    audit = Auditor(context.stopping_writer(), how.who, order.at_ms).record(how.acted, order.key, order.note)
     return await write_order(context.cluster, order, audit, how.forgotten)
 
 
@@ -164,6 +165,6 @@ async def _uncounted() -> None:
 async def _count(context: CommandContext, target: Target) -> int | None:
     try:
         counted = await count_open(context.cluster, context.read_status, [target])
-    except CommandFailed:  # the order stands, whatever becomes of its figures
+    except (CommandFailed, RegistryAway):  # the order stands, whatever becomes of its figures
         return None
     return None if counted is None else counted[0]

@@ -10,6 +10,7 @@ from pipeline.console.order.target import lanes_of
 from pipeline.console.order.view import ShownOrder
 from pipeline.console.order.work import current_orders
 from pipeline.kafka.lanes import read_lanes
+from pipeline.records.registry import RegistryAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,4 +73,7 @@ def state_of(context: CommandContext, placed: PlacedOrder, missing: list[str]) -
 async def _counts(context: CommandContext, chosen: list[PlacedOrder]) -> list[int] | None:
     if not chosen:
         return []
-    return await count_open(context.cluster, context.read_status, [placed.order.target for placed in chosen])
+    try:
+        return await count_open(context.cluster, context.read_status, [placed.order.target for placed in chosen])
+    except RegistryAway:  # which orders there are can be told without it
+        return None

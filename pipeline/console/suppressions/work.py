@@ -49,7 +49,7 @@ class Imported:
 
 async def add(context: CommandContext, entry: Suppression, who: Who) -> int:
     """Write `entry` and its audit record, and return its offset. Raises CommandFailed when Kafka is away; nothing is written then."""
-    writer = context.writer()
+    writer = context.stopping_writer()
     audit = Auditor(writer, who, entry.at_ms).record(Acted.SUPPRESS, entry.key, entry.note)
     async with open_short_writer(context.cluster, SUPPRESSIONS, AUDIT) as write:
         return (await write([_written(writer, entry), audit]))[0].offset
@@ -59,7 +59,7 @@ async def lift(context: CommandContext, entries: Sequence[Suppression], who: Who
     """Write the nulls that lift `entries`, an audit record of each, and return the last one's offset. Raises as `add` does."""
     headers = tombstone_headers({"by": who.name, "note": note})
     nulls = [Outgoing(SUPPRESSIONS, entry.key.encode(), None, headers, partition=0) for entry in entries]
-    auditor = Auditor(context.writer(), who, context.now_ms())
+    auditor = Auditor(context.stopping_writer(), who, context.now_ms())
     audits = [auditor.record(Acted.LIFT, entry.key, note) for entry in entries]
     async with open_short_writer(context.cluster, SUPPRESSIONS, AUDIT) as write:
         return (await write([*nulls, *audits]))[len(nulls) - 1].offset
@@ -132,7 +132,7 @@ class _Import:
     def __init__(
         self, context: CommandContext, write: ShortWriter, known: set[bytes], done: Imported, who: Who
     ) -> None:
-        self._writer, self._write, self._known, self._done = context.writer(), write, known, done
+        self._writer, self._write, self._known, self._done = context.stopping_writer(), write, known, done
         self._audits = [Auditor(self._writer, who, context.now_ms()).record(Acted.IMPORT, SUPPRESSIONS)]
         self._waiting: list[Outgoing] = []
 
