@@ -327,7 +327,7 @@ class Stack:
         return process.wait(timeout_s)
 
     def stop_all(self) -> None:
-        for process in [*self._started, *([self._sandbox] if self._sandbox else [])]:
+        for process in [*self._started, *self.workers.values(), *([self._sandbox] if self._sandbox else [])]:
             process.kill()
             process.wait()
         self.workers.clear()
