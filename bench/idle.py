@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from pipeline.lab.local.kafka import LocalKafka
 
-PER_S, COUNT, WARM = 20, 400, 40
+PER_S, COUNT = 20, 400
+WARM = 400
+"""Touches before: a broker that has just started still compiles what each of them takes."""
 
 
 async def idle(kafka: LocalKafka, folder: Path, channel: str) -> str:
