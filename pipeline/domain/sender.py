@@ -26,6 +26,10 @@ class CheckFailed(Exception):
     """The account cannot be used; the message is one line: what is wrong and how to fix it."""
 
 
+class CheckDoubtful(Exception):
+    """The account answers, but may refuse what is sent; the message is one line: why, and how to fix it."""
+
+
 @runtime_checkable
 class RevealsNumbers(Protocol):
     """A sender whose provider may know the number behind an account that hides it."""
@@ -70,7 +74,7 @@ class Sender(Protocol):
         """
 
     async def check(self) -> str:
-        """Return one line on the account; sends nothing. Raises CheckFailed."""
+        """Return one line on the account; sends nothing. Raises CheckFailed, CheckDoubtful."""
 
     async def callback_setup(self, url: str) -> CallbackSetup:
         """Return what is set at the provider, beside `url`: `<public_url>/callbacks/<provider>/<sender>`. Changes nothing."""

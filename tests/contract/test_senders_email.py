@@ -7,10 +7,11 @@ import asyncio
 import orjson
 import pytest
 
+from pipeline.domain.sender import CheckDoubtful
 from pipeline.domain.value import replace
 from pipeline.domain.verdict import AskLater, Paused, Rejected, Sent, Split, Unknown
 from pipeline.domain.work import Attachment
-from tests.harness.providers import refusing
+from tests.harness.providers import Mood, refusing
 from tests.harness.sender_rigs import ResendRig
 
 NOBODY = frozenset()
@@ -122,3 +123,26 @@ async def test_two_accounts_speak_each_with_its_own_key(rig):
 async def test_a_key_that_may_only_send_is_right(rig):
     rig.fake.may_read = False
     assert "may send only" in await (await rig.sender()).check()
+
+
+@pytest.mark.parametrize(
+    "domains",
+    [
+        [],
+        [{"name": "shop.example", "status": "verified"}],
+        [{"name": "example.com", "status": "pending"}, {"name": "mail.example.com", "status": "verified"}],
+    ],
+)
+async def test_a_from_whose_domain_is_not_verified_is_doubtful(rig, domains):
+    sender = await rig.sender()
+    rig.fake.lookup, rig.fake.is_state = Mood(body={"data": domains}), lambda _: False
+    with pytest.raises(CheckDoubtful, match=r"of `from` it has not verified example\.com"):
+        await sender.check()
+
+
+async def test_a_from_below_a_verified_domain_is_none_nor_is_one_that_another_page_may_have(rig):
+    sender, rig.fake.is_state = await rig.sender(), lambda _: False
+    rig.fake.lookup = Mood(body={"data": [{"name": "COM", "status": "verified"}]})
+    assert "COM (verified)" in await sender.check()
+    rig.fake.lookup = Mood(body={"has_more": True, "data": [{"name": "shop.example", "status": "verified"}]})
+    assert "shop.example (verified)" in await sender.check()

@@ -11,7 +11,7 @@ from resend.exceptions import ResendError
 
 from pipeline.channels.email import payload, resolve, setup, verdict
 from pipeline.channels.http import Clock, HttpAnswer, Unreached, Wire
-from pipeline.domain.sender import CheckFailed, LastLook, nothing_forbids
+from pipeline.domain.sender import CheckDoubtful, CheckFailed, LastLook, nothing_forbids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,7 +87,7 @@ class ResendSender:
         return await self._wire.post(claim.request, claim.lease_until_ms, key, may_begin=may_begin)
 
     async def check(self) -> str:
-        """Ask for the account's domains. Raises CheckFailed."""
+        """Ask for the account's domains. Raises CheckFailed; CheckDoubtful if it has not verified that of a `from`."""
         url = self._account.base_url
         try:
             with _speaking_through(self._wire):
@@ -99,8 +99,22 @@ class ResendSender:
         rows = found.get("data") if isinstance(found, dict) else None
         if not isinstance(rows, list) or not all(isinstance(each, dict) and "name" in each for each in rows):
             raise CheckFailed(f"Resend at {url}: no list of domains in its answer; check base_url")
-        domains = [f"{each.get('name')} ({each.get('status')})" for each in rows]
-        return f"Resend at {url}: {', '.join(domains) or 'no domain is verified yet'}"
+        domains = ", ".join(f"{each['name']} ({each.get('status')})" for each in rows)
+        told = f"Resend at {url}: {domains or 'no domain'}"
+        strange = self._unverified({str(each["name"]).lower() for each in rows if each.get("status") == "verified"})
+        # Resend tells its domains in pages; what is not on the first may be on another.
+        if strange and found.get("has_more") is not True:
+            raise CheckDoubtful(
+                f"{told}; of `from` it has not verified {', '.join(strange)}, and refuses what is sent so"
+            )
+        return told
+
+    def _unverified(self, verified: set[str]) -> list[str]:
+        """Return the domains of our addresses that are neither verified nor below one that is."""
+        domains = {address.rpartition("@")[2].rstrip(">").lower() for address in self._addresses}
+        return sorted(
+            domain for domain in domains if not any(domain == each or domain.endswith(f".{each}") for each in verified)
+        )
 
     async def callback_setup(self, url: str) -> CallbackSetup:
         """Return how the account's webhooks agree with `url`."""

@@ -11,7 +11,7 @@ import httpx
 from aiokafka.errors import KafkaError
 
 from pipeline.composer import TemplateFiles, described
-from pipeline.domain.sender import CheckFailed
+from pipeline.domain.sender import CheckDoubtful, CheckFailed
 from pipeline.kafka.access import NotAllowed, ask_permissions
 from pipeline.kafka.cluster import CommandFailed, broker_count, partition_counts
 
@@ -179,6 +179,8 @@ async def _sender(name: str, sender: Sender) -> Finding:
                 return Finding(name, is_ok=True, what=await sender.check())
             finally:
                 await sender.close()
+    except CheckDoubtful as doubt:
+        return Finding(name, is_ok=True, is_warning=True, what=str(doubt))
     except CheckFailed as error:
         return Finding(name, is_ok=False, what=str(error))
     except TimeoutError:

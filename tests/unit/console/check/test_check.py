@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from pipeline.console.check.command import line_of
 from pipeline.console.check.work import Desired, Finding, check
-from pipeline.domain.sender import CheckFailed
+from pipeline.domain.sender import CheckDoubtful, CheckFailed
 from pipeline.kafka.cluster import Cluster
 from pipeline.secret import Address
 
@@ -27,8 +27,8 @@ NOWHERE = Cluster({"bootstrap_servers": ["127.0.0.1:1"]})
 class FakeSender:
     """A sender whose credentials are right, or not."""
 
-    def __init__(self, problem: str | None = None) -> None:
-        self._problem = problem
+    def __init__(self, problem: str | None = None, doubt: str | None = None) -> None:
+        self._problem, self._doubt = problem, doubt
         self.steps: list[str] = []
 
     async def open(self) -> None:
@@ -39,6 +39,8 @@ class FakeSender:
         await asyncio.sleep(0)
         if self._problem:
             raise CheckFailed(self._problem)
+        if self._doubt:
+            raise CheckDoubtful(self._doubt)
         return "number +15005550006"
 
     async def close(self) -> None:
@@ -105,6 +107,13 @@ async def test_wrong_credentials_fail_with_the_senders_own_words_and_it_is_close
     finding = await found("sms default", senders=[("sms default", sender)])
     assert finding == Finding("sms default", is_ok=False, what="401: set channels.sms.senders[0].auth_token")
     assert sender.steps[-1] == "close"
+
+
+async def test_an_account_that_may_refuse_what_is_sent_is_a_warning():
+    finding = await found(
+        "email default", senders=[("email default", FakeSender(doubt="shop.example is not verified"))]
+    )
+    assert finding == Finding("email default", is_ok=True, is_warning=True, what="shop.example is not verified")
 
 
 async def test_a_channel_without_senders_is_off_and_no_failure():
