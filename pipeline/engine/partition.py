@@ -73,7 +73,7 @@ class Partition:
         self._retry_at_ms = 0
         """After NotReady: no step before this, unless the agent wakes the loop."""
         self._rested_at = 0.0
-        """`time.monotonic()` before which arriving records cause no step, unless the inbox is full."""
+        """Time of the event loop before which arriving records cause no step, unless the inbox is full."""
         self._is_asked = False
         """Somebody asked for a step: there is no rest before it."""
         self._parked = asyncio.Event()
@@ -140,11 +140,11 @@ class Partition:
 
     async def _rest(self) -> None:
         """Let arrivals wait for each other, as long as the last step said, if nothing else asks for a step."""
-        until = self._rested_at
+        until, loop = self._rested_at, asyncio.get_running_loop()
         if self._wake_ms is not None:
-            until = min(until, time.monotonic() + (self._wake_ms - self._now_ms()) / 1000)
+            until = min(until, loop.time() + (self._wake_ms - self._now_ms()) / 1000)
         while self._is_running and self._inbox.has_room and not self._is_asked:
-            left_s = until - time.monotonic()
+            left_s = until - loop.time()
             if left_s <= 0:
                 break
             with suppress(TimeoutError):
@@ -162,7 +162,7 @@ class Partition:
     async def _advance(self) -> None:
         self._is_asked = False
         records = self._inbox.take(self._max_records)
-        began = time.monotonic()
+        began, rests_from = time.monotonic(), asyncio.get_running_loop().time()
         try:
             step = self.agent.step(records, self.table, self._now_ms())
         except NotReady:
@@ -171,7 +171,7 @@ class Partition:
             self._last_size = 0
             return
         self._adapt_size(len(records), time.monotonic() - began)
-        self._rested_at = began + step.rest_ms / 1000
+        self._rested_at = rests_from + step.rest_ms / 1000
         self._last_size = len(records) + len(step.changes) + len(step.outputs)
         next_offset = self._note(records)
         self._retry_at_ms = 0
