@@ -16,7 +16,7 @@ STEP_BYTES = 4 * 1024 * 1024
 
 REST_MS_PER_RECORD = 20
 """Beyond 1000 / 20 = 50 records a second the rests of a partition grow, up to the longest one of its stage."""
-LARGE_STEP = 100
+LARGE_STEP = 250
 """A step of so many records has shared its transaction well: there is no rest after it, so that a crowd is not slowed down."""
 
 

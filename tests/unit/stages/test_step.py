@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pipeline.engine.inbox import INBOX_RECORDS
 from pipeline.stages.step import LARGE_STEP, rest_ms
 
 
 def steps_of_a_second(per_s, most_ms):
-    """Return when steps begin, and of how many records, if records arrive evenly and a commit takes 5 ms."""
+    """Return of how many records each step is, if records arrive evenly, a commit takes 5 ms, and a full inbox ends a rest."""
     steps, at_ms, seen = [], 0.0, 0
     while at_ms < 1_000:
         arrived = int(at_ms * per_s / 1_000) - seen
@@ -15,7 +16,7 @@ def steps_of_a_second(per_s, most_ms):
             continue
         seen += arrived
         steps.append(arrived)
-        at_ms += max(5, rest_ms(arrived, most_ms))
+        at_ms += max(5, min(rest_ms(arrived, most_ms), INBOX_RECORDS * 1_000 / per_s))
     return steps
 
 
