@@ -247,9 +247,11 @@ def _why_wrong(obeyed: Obeyed, begun: Begun, late_s: float) -> str | None:
     """Return why a call should not have begun if what is ordered concerns it; None: it was free to begin."""
     known = begun.control_offset if isinstance(obeyed.what, Order) else begun.suppressions_offset
     over_s, over_offset = obeyed.over_s, obeyed.over_offset
+    if over_offset is not None and known > over_offset:
+        return None  # its worker knew that it was over, though lanes told of the order and of its end only later
     if obeyed.in_force_s is not None and obeyed.in_force_s < begun.at_s and (over_s is None or begun.at_s < over_s):
         return f"which was in force at {obeyed.in_force_s:.3f}"
-    if obeyed.offset < known and (over_offset is None or known <= over_offset):
+    if obeyed.offset < known:
         return "which its worker knew"
     if obeyed.in_force_s is not None and begun.at_s < obeyed.in_force_s < (begun.arrived_s or 0.0) - late_s:
         return f"and arrived at {begun.arrived_s:.3f}, when it was in force since {obeyed.in_force_s:.3f}"
