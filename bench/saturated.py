@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bench.cost import cpu_s
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from pipeline.lab.local.kafka import LocalKafka
 
-SECONDS, WARM_S, PER_S = 60, 10, 1_000
+SECONDS, WARM_S, PER_S, AHEAD = 60, 10, 1_000, 2_000
 
 
 async def saturated(kafka: LocalKafka, folder: Path, seconds: int = SECONDS) -> str:
@@ -28,9 +29,9 @@ async def saturated(kafka: LocalKafka, folder: Path, seconds: int = SECONDS) -> 
         await stack.wait_for_work(0)
         # Ahead of what is sent, and no faster: a campaign that is produced while it is sent.
         count = (seconds + WARM_S + 5) * PER_S
-        producing = asyncio.create_task(
-            stack.produce((touch("email", n) for n in range(count)), per_s=round(PER_S * 1.15), every=115)
-        )
+        touches = (touch("email", n) for n in range(count))
+        await stack.produce(islice(touches, AHEAD))
+        producing = asyncio.create_task(stack.produce(touches, per_s=PER_S, every=PER_S // 10))
         await asyncio.sleep(WARM_S)
         pids = stack.workers[0].pid, kafka.pids[0]
         before, accepted, began = [cpu_s(pid) for pid in pids], stack.accepted_from("resend"), time.monotonic()

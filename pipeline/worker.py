@@ -27,6 +27,7 @@ from pipeline.domain.work import Channel
 from pipeline.engine.application import Application, create_application
 from pipeline.engine.config import EngineConfig
 from pipeline.engine.data_folder import DataFolder
+from pipeline.engine.garbage import collect_seldom
 from pipeline.engine.loop import UvloopPolicy
 from pipeline.engine.malloc import return_large_blocks
 from pipeline.engine.store import RocksStore
@@ -73,6 +74,7 @@ def create_app() -> Application:
         stop(EXIT_USAGE, *error.lines)
     log_lines.use(settings.log_format)
     return_large_blocks()
+    collect_seldom()
     asyncio.set_event_loop_policy(UvloopPolicy())  # a tenth less CPU per SMS (make bench)
     return Worker(settings, _folder(settings), _notices()).app
 

@@ -17,7 +17,7 @@ from pipeline.stages.step import StageStep, StatusWritten, rest_ms
 from pipeline.stages.ttl import ENTRY, TtlSweep, recall, remember
 from pipeline.state_machine import is_valid_transition
 
-MOST_REST_MS = 250
+MOST_REST_MS = 500
 """Longest time for which events of a busy partition wait for each other: no call waits for a status."""
 StatusEncoder = Callable[[Event, int], bytes]
 """(event, sequence) -> value of `touches.status`."""

@@ -37,7 +37,7 @@ from pipeline.stages.ttl import TtlSweep, recall, remember
 
 log = logging.getLogger(__name__)
 
-MOST_REST_MS = 100
+MOST_REST_MS = 250
 """Longest time for which touches of a busy partition wait for each other."""
 REFUSED = b"refused"
 """Stored instead of a digest for a touch that was refused as invalid; equals no digest."""
