@@ -13,9 +13,12 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pipeline.lab.local.security import Security
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.0"
 HEAP = ["-XX:+UseSerialGC", "-Xms128m", "-Xmx512m"]
@@ -127,9 +130,8 @@ class LocalKafka:
         kept = self._data / "ports.json"
         if not kept.exists():
             self._data.mkdir(parents=True, exist_ok=True)
-            ports = _free_ports(2 * self._brokers)
-            if self._port is not None:
-                ports[0] = self._port
+            chosen = [] if self._port is None else [self._port]
+            ports = chosen + free_ports(2 * self._brokers - len(chosen), chosen)
             kept.write_text(json.dumps(list(zip(ports[::2], ports[1::2], strict=True))))
         return [(listener, controller) for listener, controller in json.loads(kept.read_text())]
 
@@ -137,7 +139,9 @@ class LocalKafka:
         """The secured listeners of each broker, in the order of SECURED; kept likewise."""
         kept = self._data / "secured-ports.json"
         if not kept.exists():
-            free = iter(_free_ports(self._brokers * len(SECURED) if self._security else 0))
+            # Ports that are kept are free, too, until the brokers run.
+            chosen = [port for pair in self._ports() for port in pair]
+            free = iter(free_ports(self._brokers * len(SECURED) if self._security else 0, chosen))
             kept.write_text(json.dumps([list(each) for each in zip(*[free] * len(SECURED), strict=True)]))
         ports: list[list[int]] = json.loads(kept.read_text())
         return ports
@@ -254,12 +258,14 @@ def _not_fetched(error: Exception) -> str:
     )
 
 
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
+def free_ports(count: int, chosen: Collection[int] = ()) -> list[int]:
+    """Return `count` ports of 127.0.0.1 on which nothing listens, none of them `chosen`."""
+    probes = [socket.socket() for _ in range(count + len(chosen))]
     try:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        free = [int(probe.getsockname()[1]) for probe in probes]
+        return [port for port in free if port not in chosen][:count]
     finally:
         for probe in probes:
             probe.close()
