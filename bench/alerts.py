@@ -26,11 +26,12 @@ from aiokafka import AIOKafkaProducer
 
 from bench.site import say
 from pipeline.lab.local.kafka import LocalKafka
+from pipeline.lab.local.ports import free_port
 from pipeline.records.single_object import encode
 from pipeline.stages.schema_wait import MOST_RECORDS
 from tests.harness import stack as stack_module
 from tests.harness.secured import SmallStack
-from tests.harness.stack import ROOT, free_port, touch
+from tests.harness.stack import ROOT, touch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.__main__ import machine
 from bench.cost import KEYS, measure
 from pipeline.lab.local.kafka import LocalKafka
-from tests.harness.stack import free_port
+from pipeline.lab.local.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,8 @@ import httpx
 import orjson
 from twilio.request_validator import RequestValidator
 
-from tests.harness.stack import CONFIG, ROOT, Stack, free_port
+from pipeline.lab.local.ports import free_port
+from tests.harness.stack import CONFIG, ROOT, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

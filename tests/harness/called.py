@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pipeline.lab.local.ports import free_port
 from pipeline.records.single_object import decode
-from tests.harness.stack import CONFIG, ROOT, Stack, free_port
+from tests.harness.stack import CONFIG, ROOT, Stack
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
+from pipeline.lab.local.ports import free_port
 from pipeline.records.single_object import decode
 from tests.harness.judge import TERMINAL, Judgement
 
@@ -108,13 +108,6 @@ def touch(channel: str, number: int, **more: Any) -> dict[str, Any]:
         **said,
         **more,
     }
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Stack:

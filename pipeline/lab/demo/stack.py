@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import httpx
 
 from pipeline.lab.demo.config import RESEND_SECRET, TWILIO_TOKEN, WAHA_SECRET, config_of
 from pipeline.lab.local.kafka import LocalKafka
+from pipeline.lab.local.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class Stack:
         self.sandbox = ""
         self.web = ""
         """The worker's web server."""
-        self._private_port, self._public_port = _free_port(), _free_port()
+        self._private_port, self._public_port = free_port(), free_port()
         self._say = say
         self._brokers = LocalKafka(folder / "kafka")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -118,7 +118,7 @@ class Stack:
         return self.folder / f"{name}.log"
 
     def _start_worker(self) -> None:
-        port = _free_port()
+        port = free_port()
         self.web = f"http://127.0.0.1:{port}"
         self._spawn("worker", ["faust", "-A", "pipeline", "worker", "-l", "info", "--web-port", str(port)])
         self._say("starting the worker: faust -A pipeline worker")
@@ -246,9 +246,3 @@ def _is_ready(client: httpx.Client, url: str) -> str | None:
         if client.get(url).status_code == httpx.codes.OK:
             return url
     return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,12 +13,10 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from pipeline.lab.local.ports import free_port
 from pipeline.lab.local.security import Security
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.0"
 HEAP = ["-XX:+UseSerialGC", "-Xms128m", "-Xmx512m"]
@@ -36,16 +34,13 @@ class KafkaFailed(Exception):
 class LocalKafka:
     """`brokers` brokers in one data folder, on free loopback ports."""
 
-    def __init__(
-        self, data: Path, *, brokers: int = 1, port: int | None = None, security: Security | None = None
-    ) -> None:
-        """Prepare a cluster in `data`; `port` fixes the (first) listener's port, else free ones are chosen and kept.
+    def __init__(self, data: Path, *, brokers: int = 1, security: Security | None = None) -> None:
+        """Prepare a cluster in `data`.
 
         With `security` there are secured listeners and ACLs, too; the plain one is the administrator's then.
         """
         self._data = data.resolve()
         self._brokers = brokers
-        self._port = port
         self._security = security
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -130,19 +125,15 @@ class LocalKafka:
         kept = self._data / "ports.json"
         if not kept.exists():
             self._data.mkdir(parents=True, exist_ok=True)
-            chosen = [] if self._port is None else [self._port]
-            ports = chosen + free_ports(2 * self._brokers - len(chosen), chosen)
-            kept.write_text(json.dumps(list(zip(ports[::2], ports[1::2], strict=True))))
+            kept.write_text(json.dumps([(free_port(), free_port()) for _ in range(self._brokers)]))
         return [(listener, controller) for listener, controller in json.loads(kept.read_text())]
 
     def _secured_ports(self) -> list[list[int]]:
         """The secured listeners of each broker, in the order of SECURED; kept likewise."""
         kept = self._data / "secured-ports.json"
         if not kept.exists():
-            # Ports that are kept are free, too, until the brokers run.
-            chosen = [port for pair in self._ports() for port in pair]
-            free = iter(free_ports(self._brokers * len(SECURED) if self._security else 0, chosen))
-            kept.write_text(json.dumps([list(each) for each in zip(*[free] * len(SECURED), strict=True)]))
+            brokers = self._brokers if self._security else 0
+            kept.write_text(json.dumps([[free_port() for _ in SECURED] for _ in range(brokers)]))
         ports: list[list[int]] = json.loads(kept.read_text())
         return ports
 
@@ -256,16 +247,3 @@ def _not_fetched(error: Exception) -> str:
         f"Kafka cannot be fetched from Maven Central ({type(error).__name__}: {why}): set HTTPS_PROXY to a proxy that reaches "
         "it (and REQUESTS_CA_BUNDLE to its certificates), or copy ~/.m2/repository from a machine that has it"
     )
-
-
-def free_ports(count: int, chosen: Collection[int] = ()) -> list[int]:
-    """Return `count` ports of 127.0.0.1 on which nothing listens, none of them `chosen`."""
-    probes = [socket.socket() for _ in range(count + len(chosen))]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        free = [int(probe.getsockname()[1]) for probe in probes]
-        return [port for port in free if port not in chosen][:count]
-    finally:
-        for probe in probes:
-            probe.close()
