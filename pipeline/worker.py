@@ -74,7 +74,6 @@ def create_app() -> Application:
         stop(EXIT_USAGE, *error.lines)
     log_lines.use(settings.log_format)
     return_large_blocks()
-    collect_seldom()
     asyncio.set_event_loop_policy(UvloopPolicy())  # a tenth less CPU per SMS (make bench)
     return Worker(settings, _folder(settings), _notices()).app
 
@@ -203,6 +202,7 @@ class Worker:
             asked_port=_asked_port(),
         )
         self._writer = await startup.run(self.app)
+        collect_seldom()
 
     async def _clean_up(self) -> None:
         for sender in self.senders.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import random
@@ -149,6 +150,27 @@ async def test_sigterm_under_load_exits_0_in_time_and_loses_nothing(stack: Stack
     assert await stack.follow(stack.all_ended, deadline_s=90)
     figures = stack.judge()
     assert all(f["looked up"] == 0 for f in figures.values()), "calls in flight were finished, not abandoned"
+
+
+AT_EXIT = """
+import atexit, gc, pathlib
+atexit.register(lambda: pathlib.Path({0!r}).write_text(f"{{gc.get_threshold()[0]}} {{gc.get_freeze_count() > 10_000}}"))
+"""
+
+
+async def test_a_worker_sets_its_garbage_collector_and_a_command_does_not_wait_for_that(
+    stack: Stack, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    (tmp_path / "sitecustomize.py").write_text(AT_EXIT.format(str(seen)))
+    path = f"{tmp_path}:{ROOT}"
+    stack.start(0, PYTHONPATH=path)
+    await stack.wait_for_work(0)
+    assert stack.stop(0) == 0
+    assert seen.read_text() == "50000 True"
+    command = [sys.executable, "-m", "faust", "-A", "pipeline", "version"]
+    subprocess.run(command, check=True, cwd=tmp_path, env={"PATH": os.environ["PATH"], "PYTHONPATH": path})
+    assert seen.read_text() == f"{gc.get_threshold()[0]} False"
 
 
 async def test_bad_input_is_put_aside_and_the_touch_behind_it_is_not_delayed(stack: Stack) -> None:

@@ -46,3 +46,11 @@ def test_an_ended_story_is_remembered_for_a_while_and_then_forgotten():
     assert tell([State.ACCEPTED], table, NOW + 900) == []
     tell([], table, NOW + 1_001)
     assert tell([State.ACCEPTED], table, NOW + 1_002) == [["1", "accepted"]]
+
+
+def test_events_of_a_stream_wait_for_each_other_half_a_second_at_most():
+    dedup = Dedup(lambda event, sequence: b"", 1_000)
+    events = [encode_event(Event(f"t{n}", "c", "l", "sms", State.ACCEPTED, NOW)) for n in range(40)]
+    records = [Record("touches.results", 1, at, NOW, b"t", value) for at, value in enumerate(events)]
+    rests = [dedup.step(records[:count], MemoryTable(), NOW).rest_ms for count in (0, 1, 10, 40)]
+    assert rests == [0, 20, 200, 500]

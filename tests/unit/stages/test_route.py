@@ -689,3 +689,10 @@ def test_an_unknown_purpose_is_refused_and_named(door):
     door.give({**SMS, "touch_id": "a", "purpose": "spam"})
     assert door.told() == [("failed", "invalid")]
     assert 'purpose is "spam"; allowed: marketing, transactional' in door.events[0].error
+
+
+def test_touches_of_a_stream_wait_for_each_other_a_quarter_of_a_second_at_most(door):
+    rests = [
+        door.give(*({**SMS, "touch_id": f"{count}-{n}"} for n in range(count))).step.rest_ms for count in (0, 1, 10, 40)
+    ]
+    assert rests == [0, 20, 200, 250]

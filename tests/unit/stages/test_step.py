@@ -21,7 +21,9 @@ def steps_of_a_second(per_s, most_ms):
 
 
 def test_a_stream_shares_transactions():
+    assert len(steps_of_a_second(125, 100)) < 15
     assert len(steps_of_a_second(125, 250)) < 10
+    assert len(steps_of_a_second(250, 250)) < 10
     assert len(steps_of_a_second(250, 500)) < 8
 
 
