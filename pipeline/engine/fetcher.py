@@ -31,6 +31,21 @@ log = logging.getLogger(__name__)
 NO_ERROR = 0
 REST_S = 0.005
 """The next request to a broker follows the last one after this time at the earliest: what arrives meanwhile shares its answer."""
+REST_BYTES_PER_S = 256 * 1024
+"""After an answer with records it follows later, by the time in which these would arrive at this rate, ..."""
+MOST_REST_S = 0.06
+"""... up to this, ..."""
+CROWD_BYTES = 256 * 1024
+"""... and not after so many bytes: they have shared an answer well, and a crowd is not to be slowed down."""
+
+
+def rest_s(answer_bytes: int) -> float:
+    """Return the least time between a request whose answer had `answer_bytes` of records and the next one to its broker.
+
+    Each answer costs about the same for few records and for many, in two threads: those of a stream go together, as in
+    the steps (`rest_ms` of `stages/step.py`).
+    """
+    return REST_S if answer_bytes >= CROWD_BYTES else max(REST_S, min(answer_bytes / REST_BYTES_PER_S, MOST_REST_S))
 
 
 def rebound(method: Any, **ours: Any) -> Any:
@@ -46,8 +61,8 @@ class Fetcher(stock.Fetcher):
     """aiokafka's fetcher with sessions. Assign it to a consumer with `fetcher.__class__ = Fetcher`, then `begin`."""
 
     _sessions: dict[int, FetchSession]
-    _asked_at: dict[int, float]
-    """`time.monotonic()` of the last request to each broker."""
+    _next_at: dict[int, float]
+    """`time.monotonic()` before which the next request to each broker does not leave."""
     wanted: frozenset[TopicPartition]
     """Partitions whose records are taken now. What waits of another one does not hold up the next request."""
 
@@ -56,7 +71,7 @@ class Fetcher(stock.Fetcher):
     def begin(self) -> None:
         """Set up what aiokafka's constructor has not."""
         self._sessions = defaultdict(FetchSession)
-        self._asked_at = defaultdict(float)
+        self._next_at = defaultdict(float)
         self.wanted = frozenset()
 
     def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:
@@ -102,8 +117,9 @@ class Fetcher(stock.Fetcher):
             self._isolation_level,
         )
         try:
-            await asyncio.sleep(self._asked_at[node_id] + REST_S - time.monotonic())
-            self._asked_at[node_id] = time.monotonic()
+            await asyncio.sleep(self._next_at[node_id] - time.monotonic())
+            asked_at = time.monotonic()
+            self._next_at[node_id] = asked_at + REST_S
             answer = await self._client.send(node_id, session.request(request, limits))
         except KafkaError as error:
             log.error("Failed fetch messages from %s: %s", node_id, error)  # noqa: TRY400 - one line, as aiokafka's
@@ -114,6 +130,7 @@ class Fetcher(stock.Fetcher):
             session.lost()
             return False
         found = session.read(answer)
+        self._next_at[node_id] = asked_at + rest_s(sum(len(news.records) for news in found))
         if not assignment.active:
             return False
         now_ms = int(1000 * time.time())  # noqa: TID251 - for aiokafka's own metrics

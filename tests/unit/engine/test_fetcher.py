@@ -9,8 +9,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from pipeline.engine import fetcher as module
 from pipeline.engine.fetch_session import News
-from pipeline.engine.fetcher import Fetcher
+from pipeline.engine.fetcher import CROWD_BYTES, MOST_REST_S, REST_S, Fetcher, rest_s
 from tests.harness.odd_batches import batch, record
 
 A, B, C = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("u", 0)
@@ -43,8 +44,8 @@ def fetcher(leaders: dict[TopicPartition, int | None]) -> Fetcher:
     return made
 
 
-def buffered(rest_s: float) -> Any:
-    return SimpleNamespace(calculate_backoff=lambda: rest_s)
+def buffered(backoff_s: float) -> Any:
+    return SimpleNamespace(calculate_backoff=lambda: backoff_s)
 
 
 def test_each_broker_is_asked_for_the_partitions_that_it_leads():
@@ -113,3 +114,51 @@ def test_an_offset_that_is_gone_is_told_to_the_reader():
     assert made._take(Assignment(), news(A, error=1), 5, 0)
     with pytest.raises(OffsetOutOfRangeError):
         made._records[A].check_raise()
+
+
+@pytest.mark.parametrize(
+    ("answer_bytes", "wanted_s"),
+    [
+        (0, REST_S),
+        (500, REST_S),
+        (8 * 1024, 0.03125),
+        (64 * 1024, MOST_REST_S),
+        (CROWD_BYTES - 1, MOST_REST_S),
+        (CROWD_BYTES, REST_S),
+    ],
+)
+def test_what_comes_alone_and_what_comes_in_a_crowd_is_fetched_at_once(answer_bytes, wanted_s):
+    assert rest_s(answer_bytes) == pytest.approx(wanted_s)
+
+
+async def test_the_records_of_a_stream_share_answers(monkeypatch):
+    """Each request leaves after the rest that the last answer of the same broker asks for, counted from its request."""
+    now_s, left = 100.0, []
+
+    async def sleep(delay_s: float) -> None:
+        nonlocal now_s
+        now_s += max(0.0, delay_s)
+
+    async def send(node: int, request: object) -> list[News]:
+        nonlocal now_s
+        left.append((node, now_s))
+        now_s += 0.002
+        return answers.pop(0)
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s, time=lambda: now_s))
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    made, assignment = fetcher({}), Assignment()
+    assignment.active = True
+    made._sessions = {node: SimpleNamespace(request=lambda *_: None, read=lambda answer: answer) for node in (1, 2)}
+    made._client.send = send
+    made._fetch_max_wait_ms = made._fetch_min_bytes = made._fetch_max_bytes = made._max_partition_fetch_bytes = 1
+    half = bytes(16 * 1024)
+    answers = [[news(A, data=half), news(B, data=half)], [], [news(C, data=half)], []]
+    for node in (1, 2, 1, 1):
+        await made._proc_fetch_request(assignment, node, {})
+    assert left == [
+        (1, 100.0),
+        (2, pytest.approx(100.002)),
+        (1, pytest.approx(100.0 + MOST_REST_S)),
+        (1, pytest.approx(100.0 + 2 * MOST_REST_S)),
+    ]
