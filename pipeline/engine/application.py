@@ -283,7 +283,8 @@ def _consume(app: Application, name: str, agent: str) -> None:
     async def deliver(stream: Any) -> None:
         async for event in stream.noack().events():
             try:
-                app.ownership.deliver(event.value)
+                for batch in event.value:
+                    app.ownership.deliver(batch)
             except Exception as error:  # noqa: BLE001 - an OffsetGap: continuing would lose records
                 app.die(error)
             event.ack()
