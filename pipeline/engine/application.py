@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QUEUE_BATCHES = 4
+QUEUE_MESSAGES = 4
+"""Messages that wait for an agent; each holds what one fetch returned of its topic."""
 REQUEST_TIMEOUT_S = 30.0
 REBALANCE_TIMEOUT_S = 60.0
 COMMIT_INTERVAL_S = 1.0
@@ -278,7 +279,7 @@ def create_application(
 
 def _consume(app: Application, name: str, agent: str) -> None:
     topic = app.topic(name, schema=BatchSchema(), internal=False)
-    topic.maxsize = QUEUE_BATCHES  # faust ignores the argument of app.topic()
+    topic.maxsize = QUEUE_MESSAGES  # faust ignores the argument of app.topic()
 
     async def deliver(stream: Any) -> None:
         async for event in stream.noack().events():
